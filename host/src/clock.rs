@@ -1,0 +1,54 @@
+//! The one place that reads the time. Everything else is told what time it is, so tests
+//! can drive it.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+/// Where the time comes from. Whole milliseconds, the unit the store keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    System,
+    /// Tokio's clock, which a test may pause and advance, counted from `base`.
+    Virtual {
+        base: Timestamp,
+        start: Instant,
+    },
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub const fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that starts at `base` and moves with tokio's, paused or not.
+    pub fn starting_at(base: Timestamp) -> Self {
+        Self(Source::Virtual { base, start: Instant::now() })
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        let exact = match self.0 {
+            Source::System => {
+                Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH)
+            }
+            Source::Virtual { base, start } => base + start.elapsed(),
+        };
+        Timestamp::from_millisecond(exact.as_millisecond()).unwrap_or(exact)
+    }
+
+    /// How long until `at`; zero if it has passed.
+    pub fn until(&self, at: Timestamp) -> std::time::Duration {
+        at.duration_since(self.now()).try_into().unwrap_or_default()
+    }
+
+    /// A moment to measure a duration from.
+    pub fn instant(&self) -> Instant {
+        Instant::now()
+    }
+}

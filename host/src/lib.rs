@@ -1,0 +1,14 @@
+//! Hookmill, the programmable webhook server, as a library: the binary is a thin hand-over
+//! to [`cli`].
+
+pub mod api;
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod delivery;
+pub mod ingest;
+pub mod model;
+pub mod plugin;
+pub mod routing;
+pub mod schema;
+pub mod store;

@@ -1,0 +1,57 @@
+//! An event: what a producer sent, as accepted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{ApplicationId, EventId, EventTypeName};
+
+/// An accepted event. `payload` is byte for byte what the producer wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// `evt_…`
+    pub id: EventId,
+    /// Its owner.
+    pub application: ApplicationId,
+    /// Its owner's name, as plugins see it.
+    pub application_name: Arc<str>,
+    /// For example `order.created`.
+    pub event_type: EventTypeName,
+    /// The schema version it was accepted under; 0 if the type had none.
+    pub schema_version: u32,
+    /// What it is about, if the producer said.
+    pub subject: Option<String>,
+    /// When it happened: the producer's word, or when it was accepted.
+    pub occurred_at: Timestamp,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// A JSON text.
+    pub payload: Bytes,
+}
+
+/// An event with what the store knows beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// The event.
+    pub event: Event,
+    /// The producer's own id for it, if given.
+    pub producer_id: Option<String>,
+    /// How many deliveries were made of it.
+    pub deliveries: u32,
+    /// What its schema had against it (mode `warn`); bounded.
+    pub violations: Vec<Violation>,
+}
+
+/// One place where a payload does not satisfy its schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Violation {
+    /// JSON pointer into the payload.
+    pub at: String,
+    /// JSON pointer into the schema.
+    pub schema: String,
+    /// What is wrong.
+    pub message: String,
+}

@@ -1,0 +1,182 @@
+//! Typed ids: a UUIDv7 behind a prefix that says what it names, so ids sort by time
+//! and a delivery's id is never taken for an event's.
+
+use std::{fmt, str::FromStr};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use uuid::Uuid;
+
+/// Crockford's base 32 in lower case: no i, l, o, u, so ids survive being read aloud.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// 128 bits at five a letter.
+const LETTERS: usize = 26;
+
+/// Why a text is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// It names another kind of thing, or nothing.
+    #[error("expected an id that starts with {0}_")]
+    Prefix(&'static str),
+    /// What follows the prefix is not 26 letters and digits.
+    #[error("an id is {0}_ and 26 letters and digits (0-9, a-z without i, l, o, u)")]
+    Letters(&'static str),
+}
+
+fn encode(uuid: Uuid) -> String {
+    let mut bits = uuid.as_u128();
+    let mut text = [0u8; LETTERS];
+    for letter in text.iter_mut().rev() {
+        *letter = ALPHABET[(bits & 31) as usize];
+        bits >>= 5;
+    }
+    text.iter().map(|&b| char::from(b)).collect()
+}
+
+fn decode(text: &str) -> Option<Uuid> {
+    // 26 letters hold 130 bits; the first may only use its low three.
+    if text.len() != LETTERS || text.as_bytes()[0] > b'7' {
+        return None;
+    }
+    let mut bits = 0u128;
+    for byte in text.bytes() {
+        let digit = ALPHABET.iter().position(|&a| a == byte)?;
+        bits = bits << 5 | digit as u128;
+    }
+    Some(Uuid::from_u128(bits))
+}
+
+/// A UUIDv7 at `now`: 48 bits of milliseconds, the rest random.
+fn time_ordered(now: Timestamp) -> Uuid {
+    let random = *Uuid::new_v4().as_bytes();
+    let mut tail = [0u8; 10];
+    tail.copy_from_slice(&random[6..]);
+    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+}
+
+macro_rules! typed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// What every id of this kind starts with, before the underscore.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id that sorts by `now`.
+            pub fn new(now: Timestamp) -> Self {
+                Self(time_ordered(now))
+            }
+
+            /// The 16 bytes the store keeps.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// From the store's 16 bytes.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}_{}", $prefix, encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let letters = text
+                    .strip_prefix($prefix)
+                    .and_then(|rest| rest.strip_prefix('_'))
+                    .ok_or(IdError::Prefix($prefix))?;
+                decode(letters).map(Self).ok_or(IdError::Letters($prefix))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(de::Error::custom)
+            }
+        }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .pattern(Some(concat!("^", $prefix, "_[0-9a-hjkmnp-tv-z]{26}$")))
+                    .examples([concat!($prefix, "_01jd8xq3m5e7r9t0v2w4y6z8ab")])
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
+typed_id!(/// An application: a tenant.
+    ApplicationId, "app");
+typed_id!(/// An event, as accepted.
+    EventId, "evt");
+typed_id!(/// A subscription.
+    SubscriptionId, "sub");
+typed_id!(/// A delivery: one event for one subscription.
+    DeliveryId, "dlv");
+typed_id!(/// An API key.
+    KeyId, "key");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millisecond(millis).unwrap()
+    }
+
+    #[test]
+    fn text_form_round_trips() {
+        let id = EventId::new(at(1_790_000_000_000));
+        assert_eq!(id.to_string().parse::<EventId>(), Ok(id));
+        assert_eq!(id.to_string().len(), "evt_".len() + LETTERS);
+    }
+
+    #[test]
+    fn ids_sort_by_time_in_both_forms() {
+        let (early, late) = (EventId::new(at(1_000)), EventId::new(at(2_000)));
+        assert!(early < late);
+        assert!(early.to_string() < late.to_string());
+    }
+
+    #[test]
+    fn another_kind_of_id_is_refused_by_name() {
+        let id = EventId::new(at(1)).to_string();
+        assert_eq!(id.parse::<DeliveryId>(), Err(IdError::Prefix("dlv")));
+    }
+
+    #[test]
+    fn letters_outside_the_alphabet_or_range_are_refused() {
+        for bad in
+            ["evt_", "evt_01jd", "evt_8zzzzzzzzzzzzzzzzzzzzzzzzz", "evt_0uuuuuuuuuuuuuuuuuuuuuuuuu"]
+        {
+            assert_eq!(bad.parse::<EventId>(), Err(IdError::Letters("evt")), "{bad}");
+        }
+    }
+}

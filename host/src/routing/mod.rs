@@ -1,0 +1,1 @@
+//! Index from event type to subscriptions.

@@ -1,0 +1,226 @@
+//! What the product asks of its database: a few operations in batches for the belt, and
+//! plain reads and changes for the rest.
+//!
+//! The seam for growing past one machine. Claims are leases with an owner and an expiry,
+//! time is passed in, and no operation needs another server's memory. Only this module's
+//! implementations know SQL; nothing here knows HTTP, plugins or the network.
+
+mod belt;
+pub mod sqlite;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+
+pub use belt::{
+    Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
+    Receipt, Record,
+};
+
+use crate::model::{
+    Application, ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, EventType,
+    EventTypeName, KeyId, Pipeline, PipelineId, PipelineRun, PluginVersion, ResolvedStep,
+    SchemaMode, SchemaVersion, Sha256, StoredEvent, Subscription, SubscriptionId, Timestamp,
+};
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The name or id is taken.
+    #[error("already exists")]
+    Exists,
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// It is in use by this many others.
+    #[error("in use by {0}")]
+    InUse(u64),
+    /// The database failed: full, unreadable, locked.
+    #[error("the database failed: {0}")]
+    Failed(String),
+}
+
+/// A store's answer.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// One page of a list, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Whether older ones follow.
+    pub more: bool,
+}
+
+/// Which events to list.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Of this type.
+    pub event_type: Option<EventTypeName>,
+    /// Only those accepted although they violate their schema.
+    pub violating: bool,
+    /// Accepted at or after.
+    pub since: Option<Timestamp>,
+    /// Accepted before.
+    pub until: Option<Timestamp>,
+}
+
+/// Which deliveries to list.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter {
+    /// Of this subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// Of this event.
+    pub event: Option<EventId>,
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// Created at or after.
+    pub since: Option<Timestamp>,
+    /// Created before.
+    pub until: Option<Timestamp>,
+}
+
+/// An API key, as stored: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// `key_…`
+    pub id: KeyId,
+    /// SHA-256 of the key's text. Keys carry 256 random bits, so no slow hash is needed.
+    pub hash: [u8; 32],
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+/// The belt's operations: ingest → persist, and deliver → record.
+#[async_trait]
+pub trait Belt: Send + Sync {
+    /// Persists a batch of events with their deliveries and idempotency keys in one
+    /// durable transaction; answers in the same order. When this returns `Ok`, all of it
+    /// survives a crash.
+    async fn append(&self, batch: &[NewEvent], lease: Lease) -> Result<Vec<Appended>>;
+
+    /// Leases up to the wanted number of due deliveries of each subscription, oldest
+    /// first, and says when each of these subscriptions has something due next.
+    async fn claim(
+        &self,
+        wanted: &[(SubscriptionId, u32)],
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claims>;
+
+    /// Records attempts and what they lead to, in one durable transaction. Outcomes of
+    /// pipelines are stored once for each event and pipeline.
+    async fn record(&self, batch: &[Record]) -> Result<()>;
+
+    /// When each subscription that has pending deliveries has one due, as seen by `owner`.
+    async fn due(&self, owner: i64) -> Result<Vec<(SubscriptionId, Timestamp)>>;
+
+    /// Gives back everything `owner` has leased.
+    async fn release(&self, owner: i64) -> Result<()>;
+}
+
+/// The platform's and its tenants' resources.
+#[async_trait]
+pub trait Resources: Send + Sync {
+    async fn create_application(&self, application: &Application) -> Result<()>;
+    async fn applications(&self) -> Result<Vec<Application>>;
+    /// Only an application without subscriptions or events can go.
+    async fn delete_application(&self, id: ApplicationId) -> Result<()>;
+
+    async fn create_event_type(&self, event_type: &EventType) -> Result<()>;
+    async fn event_types(&self) -> Result<Vec<EventType>>;
+    async fn event_type(&self, name: &EventTypeName) -> Result<EventType>;
+    async fn change_event_type(
+        &self,
+        name: &EventTypeName,
+        description: Option<&str>,
+        mode: SchemaMode,
+    ) -> Result<()>;
+    /// Refused while events of the type are stored.
+    async fn delete_event_type(&self, name: &EventTypeName) -> Result<()>;
+    /// Adds the next version; answers its number.
+    async fn add_schema(&self, name: &EventTypeName, schema: &Value, now: Timestamp)
+    -> Result<u32>;
+    async fn schemas(&self, name: &EventTypeName) -> Result<Vec<SchemaVersion>>;
+
+    /// Adds a version with its component. `Exists` if that version has other bytes;
+    /// with the same bytes nothing changes. `live` moves to it if asked.
+    async fn add_plugin(&self, version: &PluginVersion, component: &Bytes) -> Result<()>;
+    /// All versions of all plugins an application sees: its own and the shared ones.
+    async fn plugins(&self) -> Result<Vec<PluginVersion>>;
+    async fn component(&self, sha256: &Sha256) -> Result<Bytes>;
+    /// Moves `live`.
+    async fn set_live(&self, owner: Option<ApplicationId>, name: &str, version: &str)
+    -> Result<()>;
+    /// One version, or all with none.
+    async fn delete_plugin(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<()>;
+
+    async fn create_subscription(&self, subscription: &Subscription) -> Result<()>;
+    async fn subscriptions(&self) -> Result<Vec<Subscription>>;
+    /// Replaces it whole.
+    async fn put_subscription(&self, subscription: &Subscription) -> Result<()>;
+    /// Deletes it; what it had pending or held becomes cancelled.
+    async fn delete_subscription(&self, id: SubscriptionId, now: Timestamp) -> Result<()>;
+    /// Makes what a subscription holds due now; answers how many.
+    async fn resume_held(&self, id: SubscriptionId, now: Timestamp) -> Result<u64>;
+    /// Holds what a subscription has pending; answers how many.
+    async fn hold_pending(&self, id: SubscriptionId, reason: &str) -> Result<u64>;
+
+    /// The number of a pipeline, given anew if it is new.
+    async fn intern_pipeline(&self, steps: &[ResolvedStep]) -> Result<PipelineId>;
+    async fn pipeline(&self, id: PipelineId) -> Result<Pipeline>;
+
+    async fn create_key(&self, key: &StoredKey) -> Result<()>;
+    async fn keys(&self) -> Result<Vec<StoredKey>>;
+}
+
+/// What people and programs ask about what happened.
+#[async_trait]
+pub trait History: Send + Sync {
+    async fn event(&self, application: ApplicationId, id: EventId) -> Result<StoredEvent>;
+    async fn events(
+        &self,
+        application: ApplicationId,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<StoredEvent>>;
+    async fn delivery(&self, application: ApplicationId, id: DeliveryId) -> Result<Delivery>;
+    async fn deliveries(
+        &self,
+        application: ApplicationId,
+        filter: &DeliveryFilter,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Page<Delivery>>;
+    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>>;
+    /// What the pipeline made of the delivery's event; none if it has not run or there is none.
+    async fn run(&self, id: DeliveryId) -> Result<Option<PipelineRun>>;
+    /// How many deliveries of an event are in each state.
+    async fn summary(&self, event: EventId) -> Result<Vec<(DeliveryState, u64)>>;
+    /// Makes a delivery in a final or held state due at `now`; `None` if it is already
+    /// under way or waiting (then it only becomes due now).
+    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<()>;
+}
+
+/// All of it, and what keeps it in order.
+#[async_trait]
+pub trait Store: Belt + Resources + History {
+    /// Whether the database answers.
+    async fn ping(&self) -> Result<()>;
+    /// Housekeeping that must not run in the way of commits: checkpoints, expired
+    /// idempotency keys. Called now and then while there is traffic.
+    async fn maintain(&self, now: Timestamp) -> Result<()>;
+    /// Flushes and closes.
+    async fn close(&self);
+}
+
+/// How the rest of the program holds a store.
+pub type SharedStore = Arc<dyn Store>;
