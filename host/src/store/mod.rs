@@ -200,14 +200,18 @@ pub trait History: Send + Sync {
         before: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Page<Delivery>>;
-    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>>;
+    async fn attempts(&self, application: ApplicationId, id: DeliveryId) -> Result<Vec<Attempt>>;
     /// What the pipeline made of the delivery's event; none if it has not run or there is none.
-    async fn run(&self, id: DeliveryId) -> Result<Option<PipelineRun>>;
+    async fn run(&self, application: ApplicationId, id: DeliveryId) -> Result<Option<PipelineRun>>;
     /// How many deliveries of an event are in each state.
-    async fn summary(&self, event: EventId) -> Result<Vec<(DeliveryState, u64)>>;
-    /// Makes a delivery in a final or held state due at `now`; `None` if it is already
-    /// under way or waiting (then it only becomes due now).
-    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<()>;
+    async fn summary(
+        &self,
+        application: ApplicationId,
+        event: EventId,
+    ) -> Result<Vec<(DeliveryState, u64)>>;
+    /// Makes a delivery due at `now`, whatever its state; one that is leased stays as it is.
+    async fn retry(&self, application: ApplicationId, id: DeliveryId, now: Timestamp)
+    -> Result<()>;
 }
 
 /// All of it, and what keeps it in order.
@@ -215,9 +219,6 @@ pub trait History: Send + Sync {
 pub trait Store: Belt + Resources + History {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
-    /// Housekeeping that must not run in the way of commits: checkpoints, expired
-    /// idempotency keys. Called now and then while there is traffic.
-    async fn maintain(&self, now: Timestamp) -> Result<()>;
     /// Flushes and closes.
     async fn close(&self);
 }
