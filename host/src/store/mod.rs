@@ -129,7 +129,9 @@ pub trait Resources: Send + Sync {
     /// Only an application without subscriptions or events can go.
     async fn delete_application(&self, id: ApplicationId) -> Result<()>;
 
-    async fn create_event_type(&self, event_type: &EventType) -> Result<()>;
+    /// With its first schema, if it has one.
+    async fn create_event_type(&self, event_type: &EventType, schema: Option<&Value>)
+    -> Result<()>;
     async fn event_types(&self) -> Result<Vec<EventType>>;
     async fn event_type(&self, name: &EventTypeName) -> Result<EventType>;
     async fn change_event_type(
@@ -138,7 +140,7 @@ pub trait Resources: Send + Sync {
         description: Option<&str>,
         mode: SchemaMode,
     ) -> Result<()>;
-    /// Refused while events of the type are stored.
+    /// Its schemas go with it, its events stay.
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()>;
     /// Adds the next version; answers its number.
     async fn add_schema(&self, name: &EventTypeName, schema: &Value, now: Timestamp)

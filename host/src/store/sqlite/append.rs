@@ -84,26 +84,13 @@ impl SqliteStore {
         connection: &mut SqliteConnection,
         batch: &'a [NewEvent],
     ) -> Result<(Vec<Appended>, Vec<Fresh<'a>>)> {
-        let mut seen: HashMap<(&[u8; 16], &str), (&[u8; 32], Receipt)> = HashMap::new();
+        let mut seen = Seen::new();
         let mut answers = Vec::with_capacity(batch.len());
         let mut fresh: Vec<Fresh<'a>> = Vec::with_capacity(batch.len());
         for new in batch {
-            if let Some(idempotency) = &new.idempotency {
-                let key = (new.event.application.as_bytes(), idempotency.key.as_str());
-                let before = match seen.get(&key) {
-                    Some((fingerprint, receipt)) => {
-                        Some((**fingerprint == idempotency.fingerprint, receipt.clone()))
-                    }
-                    None => find_key(connection, new, idempotency).await?,
-                };
-                if let Some((same, receipt)) = before {
-                    answers.push(if same {
-                        Appended::Repeated(receipt)
-                    } else {
-                        Appended::Conflict
-                    });
-                    continue;
-                }
+            if let Some((same, receipt)) = used_before(connection, &seen, new).await? {
+                answers.push(if same { Appended::Repeated(receipt) } else { Appended::Conflict });
+                continue;
             }
             let count = new.deliveries.len();
             let item = Fresh {
@@ -111,7 +98,7 @@ impl SqliteStore {
                 row: Self::take_rows(&self.next_event, 1),
                 first_delivery: Self::take_rows(&self.next_delivery, count),
             };
-            if let Some(idempotency) = &new.idempotency {
+            for idempotency in &new.idempotency {
                 let key = (new.event.application.as_bytes(), idempotency.key.as_str());
                 seen.insert(key, (&idempotency.fingerprint, item.receipt()));
             }
@@ -124,7 +111,31 @@ impl SqliteStore {
     }
 }
 
-/// Whether the key was used before, by the same request, and what was said then.
+/// Keys of the batch's own events so far: by application and key, the print and the answer.
+type Seen<'a> = HashMap<(&'a [u8; 16], &'a str), (&'a [u8; 32], Receipt)>;
+
+/// Whether any of an event's keys was used before: by the same request or another, and what
+/// was said then.
+async fn used_before(
+    connection: &mut SqliteConnection,
+    seen: &Seen<'_>,
+    new: &NewEvent,
+) -> Result<Option<(bool, Receipt)>> {
+    for idempotency in &new.idempotency {
+        let key = (new.event.application.as_bytes(), idempotency.key.as_str());
+        let before = match seen.get(&key) {
+            Some((fingerprint, receipt)) => {
+                Some((**fingerprint == idempotency.fingerprint, receipt.clone()))
+            }
+            None => find_key(connection, new, idempotency).await?,
+        };
+        if before.is_some() {
+            return Ok(before);
+        }
+    }
+    Ok(None)
+}
+
 async fn find_key(
     connection: &mut SqliteConnection,
     new: &NewEvent,
@@ -206,8 +217,10 @@ async fn insert_deliveries(
 }
 
 async fn insert_keys(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -> Result<()> {
-    let rows: Vec<_> =
-        fresh.iter().filter_map(|item| Some((item, item.new.idempotency.as_ref()?))).collect();
+    let rows: Vec<_> = fresh
+        .iter()
+        .flat_map(|item| item.new.idempotency.iter().map(move |key| (item, key)))
+        .collect();
     let Some((first, _)) = rows.first() else { return Ok(()) };
     sqlx::query(
         "DELETE FROM idempotency WHERE (application_id, key) IN

@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Result, SqliteStore, StoreError,
@@ -118,8 +118,13 @@ impl Resources for SqliteStore {
         found(gone.rows_affected())
     }
 
-    async fn create_event_type(&self, event_type: &EventType) -> Result<()> {
+    async fn create_event_type(
+        &self,
+        event_type: &EventType,
+        schema: Option<&Value>,
+    ) -> Result<()> {
         let mut write = self.write().await;
+        let mut transaction = write.begin().await?;
         sqlx::query(
             "INSERT INTO event_types (name, description, mode, created_at) VALUES (?, ?, ?, ?)",
         )
@@ -127,9 +132,13 @@ impl Resources for SqliteStore {
         .bind(event_type.description.as_deref())
         .bind(word(&event_type.mode)?)
         .bind(millis(event_type.created_at))
-        .execute(&mut *write.connection)
+        .execute(&mut *transaction)
         .await
         .map_err(taken)?;
+        if let Some(schema) = schema {
+            add_schema(&mut transaction, &event_type.name, schema, event_type.created_at).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
         write.done();
         Ok(())
     }
@@ -188,19 +197,9 @@ impl Resources for SqliteStore {
         now: Timestamp,
     ) -> Result<u32> {
         let mut write = self.write().await;
-        let version: i64 = sqlx::query_scalar(
-            "INSERT INTO schemas (event_type, version, schema, created_at)
-             SELECT name, 1 + (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name), ?2, ?3
-             FROM event_types WHERE name = ?1 RETURNING version",
-        )
-        .bind(name.as_str())
-        .bind(json(schema)?)
-        .bind(millis(now))
-        .fetch_one(&mut *write.connection)
-        .await
-        .map_err(failed)?;
+        let version = add_schema(&mut write.connection, name, schema, now).await?;
         write.done();
-        u32::try_from(version).map_err(|_| damaged("a version"))
+        Ok(version)
     }
 
     async fn schemas(&self, name: &EventTypeName) -> Result<Vec<SchemaVersion>> {
@@ -418,6 +417,26 @@ impl Resources for SqliteStore {
             })
             .collect()
     }
+}
+
+async fn add_schema(
+    connection: &mut SqliteConnection,
+    name: &EventTypeName,
+    schema: &Value,
+    now: Timestamp,
+) -> Result<u32> {
+    let version: i64 = sqlx::query_scalar(
+        "INSERT INTO schemas (event_type, version, schema, created_at)
+         SELECT name, 1 + (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name), ?2, ?3
+         FROM event_types WHERE name = ?1 RETURNING version",
+    )
+    .bind(name.as_str())
+    .bind(json(schema)?)
+    .bind(millis(now))
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    u32::try_from(version).map_err(|_| damaged("a version"))
 }
 
 /// `NotFound` if a change touched nothing.

@@ -92,7 +92,7 @@ impl Bench {
             event: Arc::new(event),
             producer_id: None,
             violations: vec![],
-            idempotency: None,
+            idempotency: vec![],
             deliveries: vec![self.delivery(second)],
         }
     }
@@ -141,7 +141,7 @@ fn attempt(number: u32) -> Attempt {
 }
 
 fn keyed(mut new: NewEvent, key: &str, print: u8) -> NewEvent {
-    new.idempotency = Some(Idempotency {
+    new.idempotency.push(Idempotency {
         key: key.into(),
         fingerprint: [print; 32],
         expires_at: new.event.accepted_at + jiff::SignedDuration::from_secs(100),
@@ -212,11 +212,17 @@ async fn claims_are_bounded_oldest_first_and_say_what_is_next() {
 async fn a_repeated_key_answers_as_the_first_time_also_within_a_batch() {
     let bench = Bench::new().await;
     let first = keyed(bench.event(1), "a", 1);
-    let batch =
-        [first.clone(), keyed(bench.event(2), "a", 1), keyed(bench.event(3), "a", 2), bench.event(4)];
+    let batch = [
+        first.clone(),
+        keyed(bench.event(2), "a", 1),
+        keyed(bench.event(3), "a", 2),
+        bench.event(4),
+    ];
     let answers = bench.store.append(&batch, lease(60)).await.unwrap();
     assert!(matches!(answers[0], Appended::New(_)));
-    assert!(matches!(&answers[1], Appended::Repeated(r) if r.id == first.event.id && r.deliveries == 1));
+    assert!(
+        matches!(&answers[1], Appended::Repeated(r) if r.id == first.event.id && r.deliveries == 1)
+    );
     assert_eq!(answers[2], Appended::Conflict);
     assert!(matches!(answers[3], Appended::New(_)));
 
@@ -329,7 +335,11 @@ async fn paused_and_deleted_subscriptions_hold_and_cancel() {
     let late = &leased.claimed[0];
     bench.record(late, Next::Succeeded).await;
     for id in [late.id, waiting.id] {
-        assert_eq!(bench.state(id).await, DeliveryState::Cancelled, "a late result changes nothing");
+        assert_eq!(
+            bench.state(id).await,
+            DeliveryState::Cancelled,
+            "a late result changes nothing"
+        );
     }
     let gone = bench.store.delete_subscription(bench.subscription, at(8)).await;
     assert!(matches!(gone, Err(StoreError::NotFound)));
@@ -349,8 +359,8 @@ async fn lists_are_newest_first_filtered_and_paged() {
         violations: 0,
         created_at: at(0),
     };
-    bench.store.create_event_type(&kind).await.unwrap();
-    assert!(matches!(bench.store.create_event_type(&kind).await, Err(StoreError::Exists)));
+    bench.store.create_event_type(&kind, None).await.unwrap();
+    assert!(matches!(bench.store.create_event_type(&kind, None).await, Err(StoreError::Exists)));
     bench.store.append(&batch, lease(60)).await.unwrap();
     assert_eq!(bench.store.event_type(&kind.name).await.unwrap().violations, 1);
 
@@ -386,7 +396,9 @@ async fn lists_are_newest_first_filtered_and_paged() {
 async fn one_file_has_one_server() {
     let bench = Bench::new().await;
     let second = SqliteStore::open(&bench.folder.path().join("test.db")).await;
-    assert!(matches!(second, Err(StoreError::Failed(message)) if message.contains("another server")));
+    assert!(
+        matches!(second, Err(StoreError::Failed(message)) if message.contains("another server"))
+    );
 }
 
 #[tokio::test]
@@ -404,7 +416,7 @@ async fn schemas_are_numbered_from_one() {
         violations: 0,
         created_at: at(0),
     };
-    bench.store.create_event_type(&kind).await.unwrap();
+    bench.store.create_event_type(&kind, None).await.unwrap();
     assert_eq!(bench.store.add_schema(&name, &schema, at(1)).await.unwrap(), 1);
     assert_eq!(bench.store.add_schema(&name, &schema, at(2)).await.unwrap(), 2);
     assert_eq!(bench.store.event_type(&name).await.unwrap().latest_version, 2);
