@@ -12,6 +12,12 @@ CREATE TABLE api_keys (
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Facts about this installation, such as the key its compiled plugins are signed with.
+CREATE TABLE installation (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE event_types (
     name TEXT PRIMARY KEY,
     description TEXT,

@@ -20,7 +20,7 @@ use crate::{
         Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
         SubscriptionState, Timestamp, Violation,
     },
-    store::{Appended, Idempotency, Lease, NewDelivery, NewEvent, Receipt, SharedStore},
+    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore},
 };
 
 /// Bounds of ingestion.
@@ -30,20 +30,13 @@ pub struct IngestSettings {
     pub queue: usize,
     /// Most requests in one transaction.
     pub batch: usize,
-    /// How long a delivery handed straight to the dispatcher is leased.
-    pub lease: Duration,
     /// How long an idempotency key is kept.
     pub idempotency_window: Duration,
 }
 
 impl Default for IngestSettings {
     fn default() -> Self {
-        Self {
-            queue: 4_096,
-            batch: 256,
-            lease: Duration::from_secs(300),
-            idempotency_window: Duration::from_secs(24 * 3600),
-        }
+        Self { queue: 4_096, batch: 256, idempotency_window: Duration::from_secs(24 * 3600) }
     }
 }
 
@@ -153,7 +146,6 @@ struct Shared {
     catalog: Arc<Catalog>,
     dispatcher: Arc<Dispatcher>,
     clock: Clock,
-    owner: i64,
     accepted: Counter,
     batch_size: Histogram,
 }
@@ -170,7 +162,6 @@ impl Ingest {
         catalog: Arc<Catalog>,
         dispatcher: Arc<Dispatcher>,
         clock: Clock,
-        owner: i64,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(settings.queue);
         let shared = Arc::new(Shared {
@@ -179,7 +170,6 @@ impl Ingest {
             catalog,
             dispatcher,
             clock,
-            owner,
             accepted: metrics::counter!("hookmill_events_accepted_total"),
             batch_size: metrics::histogram!("hookmill_ingest_batch_size"),
         });
@@ -414,9 +404,7 @@ async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting
         shared.batch_size.record(batch.len() as f64);
         let (news, answers): (Vec<_>, Vec<_>) =
             batch.drain(..).map(|Waiting { new, answer }| (new, answer)).unzip();
-        let until = shared.clock.now().checked_add(shared.settings.lease).unwrap_or(Timestamp::MAX);
-        let lease = Lease { owner: shared.owner, until };
-        match shared.store.append(&news, lease).await {
+        match shared.store.append(&news, shared.dispatcher.lease()).await {
             Ok(appended) => {
                 for ((new, appended), answer) in news.into_iter().zip(appended).zip(answers) {
                     shared.hand_over(&new, &appended);

@@ -29,6 +29,14 @@ impl Catalog {
         state.plugins.iter().map(|e| e.version.clone()).filter(|v| sees(v.application)).collect()
     }
 
+    /// How many plugins there are, all applications' together, whatever their versions.
+    pub fn plugin_count(&self) -> usize {
+        let state = self.read();
+        let names: std::collections::HashSet<_> =
+            state.plugins.iter().map(|e| (e.version.application, &e.version.name)).collect();
+        names.len()
+    }
+
     /// The version a reference means to an application: pinned, or live.
     pub fn plugin(
         &self,

@@ -181,6 +181,9 @@ pub trait Resources: Send + Sync {
 
     async fn create_key(&self, key: &StoredKey) -> Result<()>;
     async fn keys(&self) -> Result<Vec<StoredKey>>;
+
+    /// The installation's own secret: `fresh` if it has none yet.
+    async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]>;
 }
 
 /// What people and programs ask about what happened.

@@ -417,6 +417,21 @@ impl Resources for SqliteStore {
             })
             .collect()
     }
+
+    async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]> {
+        let mut write = self.write().await;
+        sqlx::query("INSERT OR IGNORE INTO installation (name, value) VALUES ('key', ?)")
+            .bind(fresh.as_slice())
+            .execute(&mut *write.connection)
+            .await
+            .map_err(failed)?;
+        let key: Vec<u8> = sqlx::query_scalar("SELECT value FROM installation WHERE name = 'key'")
+            .fetch_one(&mut *write.connection)
+            .await
+            .map_err(failed)?;
+        write.done();
+        key.try_into().map_err(|_| damaged("a key"))
+    }
 }
 
 async fn add_schema(
