@@ -3,10 +3,16 @@
 //! Owns the tasks: one timer, one recorder, and an attempt's own while it lasts. Never
 //! polls: with nothing due, nothing runs.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -47,6 +53,7 @@ pub enum StartError {
 /// Delivers.
 pub struct Dispatcher {
     core: Arc<Core>,
+    timer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl fmt::Debug for Dispatcher {
@@ -85,8 +92,8 @@ impl Dispatcher {
         let worker = Worker { board: Arc::clone(&board), pipelines, client };
         let runtime = Handle::current();
         let core = Arc::new(Core { board, belt: store, worker, recorder, runtime, owner });
-        tokio::spawn(Arc::clone(&core).keep_time());
-        Ok(Arc::new(Self { core }))
+        let timer = Mutex::new(Some(tokio::spawn(Arc::clone(&core).keep_time())));
+        Ok(Arc::new(Self { core, timer }))
     }
 
     /// The lease under which deliveries with reserved places are to be persisted. Taken
@@ -134,7 +141,13 @@ impl Dispatcher {
     pub async fn shutdown(&self) {
         let board = &self.core.board;
         board.stop();
+        // A claim under way would lease what nobody gives back, so the timer ends first.
+        let timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let attempts = async {
+            if let Some(timer) = timer {
+                // An error says that it panicked: then it has ended, too.
+                let _ = timer.await;
+            }
             while board.in_flight() > 0 {
                 board.idle.notified().await;
             }

@@ -93,29 +93,29 @@ fn ended_early(error: &reqwest::Error) -> bool {
     })
 }
 
+/// The error and what caused it. An `io::Error` that wraps another error is asked for that
+/// one: its `source` would pass over it.
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
 }
 
-/// The innermost error of a type. An `io::Error` may itself hold the one looked for,
-/// which its `source` passes over.
+/// The innermost error of a type.
 fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    chain(error)
-        .filter_map(|error| {
-            error
-                .downcast_ref::<E>()
-                .or_else(|| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<E>())
-        })
-        .last()
+    chain(error).filter_map(|error| error.downcast_ref::<E>()).last()
 }
 
 /// The error and its causes in one line, without the URL, which may hold a secret.
 fn story(error: &reqwest::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
-    // The first says only which request failed.
-    for error in chain(error).skip(1) {
-        let part = error.to_string();
-        if !parts.iter().any(|earlier| earlier.contains(&part)) {
+    // The first says only which request failed, the client's own that it did.
+    for part in chain(error).skip(1).map(ToString::to_string) {
+        let known = parts.iter().any(|earlier| earlier.contains(&part));
+        if !known && !part.starts_with("client error (") {
             parts.push(part);
         }
     }
