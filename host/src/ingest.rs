@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    model::{Application, EventTypeName, Timestamp, Violation},
+    model::{Application, EventTypeName, SubscriptionId, Timestamp, Violation},
     store::{Receipt, StoreError},
 };
 
@@ -105,6 +105,16 @@ impl Ingest {
         &self,
         application: &Application,
         event: Publish,
+    ) -> Result<Published, Rejected> {
+        todo!()
+    }
+
+    /// Accepts a test event, `hookmill.test`, for one subscription alone: whatever it
+    /// listens to, without a registered type and without a schema.
+    pub async fn send_test(
+        &self,
+        application: &Application,
+        subscription: SubscriptionId,
     ) -> Result<Published, Rejected> {
         todo!()
     }
