@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, Delivery, DeliveryId, DeliveryState, EventId, Outcome, PipelineRun, StepReport,
-        SubscriptionId, SubscriptionState, Timestamp,
+        Attempt, Delivery, DeliveryId, DeliveryState, EventId, EventTypeName, Outcome, PipelineRun,
+        StepReport, SubscriptionId, SubscriptionState, Timestamp,
     },
     store::DeliveryFilter,
 };
@@ -52,15 +52,35 @@ pub struct DeliveryQuery {
 /// A delivery with its whole story.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeliveryOut {
-    #[serde(flatten)]
-    delivery: Delivery,
+    /// Sent as `webhook-id` on every attempt.
+    id: DeliveryId,
+    /// The event delivered.
+    event_id: EventId,
+    /// The event's type.
+    #[schema(value_type = String, example = "order.created")]
+    event_type: EventTypeName,
+    /// Who it is for.
+    subscription_id: SubscriptionId,
+    /// Where it stands.
+    state: DeliveryState,
+    /// Why it is where it stands, when there is a reason to give.
+    reason: Option<String>,
+    /// The next attempt, while it is pending.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_attempt_at: Option<Timestamp>,
+    /// When the event was matched.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    /// When it reached a final state.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    finished_at: Option<Timestamp>,
     /// What each plugin did; empty if none has run.
     steps: Vec<StepReport>,
     /// What was sent, or will be. Null if nothing will be, and while the pipeline has not
     /// run.
     sent: Option<MessageOut>,
-    /// Every attempt so far, oldest first.
-    attempt_log: Vec<Attempt>,
+    /// Every attempt so far, oldest first. In a list this is only their number.
+    attempts: Vec<Attempt>,
 }
 
 /// List deliveries
@@ -119,7 +139,7 @@ pub async fn get_delivery(
     let subject = Subject::new("delivery", id);
     let failed = |error| refusal::store(error, &subject);
     let delivery = find(&api, &acting, id).await?;
-    let attempt_log = api.store.attempts(id).await.map_err(failed)?;
+    let attempts = api.store.attempts(id).await.map_err(failed)?;
     let (steps, sent) = if delivery.pipeline.is_some() {
         story(api.store.run(id).await.map_err(failed)?)
     } else {
@@ -127,7 +147,20 @@ pub async fn get_delivery(
             api.store.event(acting.application.id, delivery.event_id).await.map_err(failed)?;
         (Vec::new(), Some(MessageOut::payload(&stored.event.payload)))
     };
-    Ok(Json(DeliveryOut { delivery, steps, sent, attempt_log }))
+    Ok(Json(DeliveryOut {
+        id,
+        event_id: delivery.event_id,
+        event_type: delivery.event_type,
+        subscription_id: delivery.subscription_id,
+        state: delivery.state,
+        reason: delivery.reason,
+        next_attempt_at: delivery.next_attempt_at,
+        created_at: delivery.created_at,
+        finished_at: delivery.finished_at,
+        steps,
+        sent,
+        attempts,
+    }))
 }
 
 /// What a run did and what it sends.

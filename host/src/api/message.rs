@@ -18,6 +18,8 @@ pub struct MessageOut {
     pub content_type: String,
     /// Headers that plugins added.
     pub headers: BTreeMap<String, String>,
+    /// Bytes of the body.
+    pub size: usize,
     /// The body: the JSON itself where it is JSON, else its text as a string.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<serde_json::Value>)]
@@ -34,6 +36,7 @@ impl MessageOut {
         Self {
             content_type: message.content_type.clone(),
             headers: message.headers.iter().cloned().collect(),
+            size: message.body.len(),
             body,
             body_base64,
         }
@@ -45,6 +48,7 @@ impl MessageOut {
         Self {
             content_type: "application/json".into(),
             headers: BTreeMap::new(),
+            size: payload.len(),
             body,
             body_base64,
         }

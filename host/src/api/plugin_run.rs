@@ -71,41 +71,36 @@ pub struct RunEvent {
 /// What a run came to.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RunOut {
+    /// What would become of a delivery.
+    outcome: RunOutcome,
+    /// Why it was dropped or failed.
+    reason: Option<String>,
     /// What the plugin did, and what it cost.
     steps: Vec<StepReport>,
-    /// What would become of a delivery.
-    outcome: OutcomeOut,
+    /// What would be sent.
+    sent: Option<MessageOut>,
 }
 
 /// What would become of a delivery.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "result", rename_all = "snake_case")]
-pub enum OutcomeOut {
-    /// This would be sent.
-    Send {
-        /// What.
-        message: MessageOut,
-    },
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunOutcome {
+    /// It would be sent.
+    Send,
     /// It would be filtered.
-    Drop {
-        /// The plugin's words.
-        reason: String,
-    },
-    /// The plugin failed.
-    Fail {
-        /// What failed.
-        reason: String,
-    },
+    Drop,
+    /// The plugin failed, so it would be as the step's `on_error` says.
+    Fail,
 }
 
 impl From<&PipelineRun> for RunOut {
     fn from(run: &PipelineRun) -> Self {
-        let outcome = match &run.outcome {
-            Outcome::Send(message) => OutcomeOut::Send { message: MessageOut::new(message) },
-            Outcome::Drop { reason } => OutcomeOut::Drop { reason: reason.clone() },
-            Outcome::Fail { reason, .. } => OutcomeOut::Fail { reason: reason.clone() },
+        let (outcome, reason, sent) = match &run.outcome {
+            Outcome::Send(message) => (RunOutcome::Send, None, Some(MessageOut::new(message))),
+            Outcome::Drop { reason } => (RunOutcome::Drop, Some(reason.clone()), None),
+            Outcome::Fail { reason, .. } => (RunOutcome::Fail, Some(reason.clone()), None),
         };
-        Self { steps: run.steps.clone(), outcome }
+        Self { outcome, reason, steps: run.steps.clone(), sent }
     }
 }
 

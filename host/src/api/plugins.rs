@@ -26,19 +26,14 @@ use super::{
 };
 use crate::model::{ApplicationId, PluginVersion};
 
-/// A plugin: its versions, and the one that is live.
+/// A plugin: its live version (its newest, if none is live) and the names of all.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct PluginOut {
-    /// Its name.
-    #[schema(example = "redact")]
-    pub name: String,
-    /// Whether it is the platform's, for every application.
-    pub shared: bool,
+    #[serde(flatten)]
+    current: PluginVersion,
     /// Its versions, newest first.
     #[schema(example = json!(["1.2.0", "1.1.0"]))]
-    pub versions: Vec<String>,
-    /// The version that steps without one run.
-    pub live: Option<PluginVersion>,
+    versions: Vec<String>,
 }
 
 /// How to take an upload.
@@ -144,14 +139,13 @@ fn owner_to_change(
     }
 }
 
-/// A plugin out of its versions, newest first.
-fn shown(name: &str, versions: &[Arc<PluginVersion>]) -> PluginOut {
-    PluginOut {
-        name: name.to_owned(),
-        shared: versions.iter().all(|version| version.application.is_none()),
+/// A plugin out of its versions, newest first; none if there are none.
+fn shown(versions: &[Arc<PluginVersion>]) -> Option<PluginOut> {
+    let current = versions.iter().find(|version| version.live).or(versions.first())?;
+    Some(PluginOut {
+        current: PluginVersion::clone(current),
         versions: versions.iter().map(|version| version.version.clone()).collect(),
-        live: versions.iter().find(|version| version.live).map(|live| PluginVersion::clone(live)),
-    }
+    })
 }
 
 /// Upload a plugin
@@ -246,9 +240,9 @@ pub async fn list_plugins(
     let data = page
         .data
         .into_iter()
-        .map(|((name, _), mut versions)| {
+        .filter_map(|(_, mut versions)| {
             newest_first(&mut versions);
-            shown(&name, &versions)
+            shown(&versions)
         })
         .collect();
     Ok(Json(PageOut { data, next_cursor: page.next_cursor }))
@@ -269,7 +263,7 @@ pub async fn get_plugin(
     QueryParams(query): QueryParams<OwnerQuery>,
 ) -> Result<Json<PluginOut>, Problem> {
     let versions = find(&api, &acting, &name, query.shared)?;
-    Ok(Json(shown(&name, &versions)))
+    shown(&versions).map(Json).ok_or_else(|| plugin_subject(&name).not_found())
 }
 
 /// List a plugin's versions
@@ -483,9 +477,9 @@ mod tests {
     fn a_plugin_shows_its_versions_newest_first_and_the_live_one() {
         let all = [version(None, "1.0.0", 1, true), version(None, "1.1.0", 2, false)];
         let (_, versions) = select(&all, "redact", false).unwrap();
-        let out = shown("redact", &versions);
-        assert_eq!(out.versions, ["1.1.0", "1.0.0"]);
-        assert_eq!(out.live.unwrap().version, "1.0.0");
-        assert!(out.shared);
+        let out = serde_json::to_value(shown(&versions).unwrap()).unwrap();
+        assert_eq!(out["versions"], json!(["1.1.0", "1.0.0"]));
+        assert_eq!((&out["version"], &out["live"]), (&json!("1.0.0"), &json!(true)));
+        assert_eq!(out["application"], json!(null));
     }
 }

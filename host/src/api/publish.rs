@@ -120,7 +120,7 @@ pub struct BatchOut {
     /// How many were refused.
     pub refused: usize,
     /// One for each event.
-    pub results: Vec<BatchItem>,
+    pub data: Vec<BatchItem>,
 }
 
 /// What became of one event of a batch.
@@ -129,7 +129,7 @@ pub struct BatchItem {
     /// The status it would have been answered with alone.
     pub status: u16,
     /// The accepted event.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(flatten)]
     pub event: Option<PublishedOut>,
     /// Whether it was accepted before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -271,7 +271,7 @@ pub async fn publish_batch(
     let body = json_bytes(request, api.limits.max_batch_body).await?;
     let items = batch_items(&body, api.limits.max_batch)?;
     // All at once, so that they share transactions.
-    let results = join_all(items.into_iter().enumerate().map(|(index, item)| {
+    let data: Vec<BatchItem> = join_all(items.into_iter().enumerate().map(|(index, item)| {
         let event = batch_event(&body, item, index, key.as_deref(), api.limits.max_body);
         let (api, application) = (&api, &acting.application);
         async move {
@@ -283,8 +283,8 @@ pub async fn publish_batch(
         }
     }))
     .await;
-    let accepted = results.iter().filter(|item| item.event.is_some()).count();
-    Ok(Json(BatchOut { accepted, refused: results.len() - accepted, results }))
+    let accepted = data.iter().filter(|item| item.event.is_some()).count();
+    Ok(Json(BatchOut { accepted, refused: data.len() - accepted, data }))
 }
 
 /// The batch's events, unparsed.
@@ -410,6 +410,30 @@ mod tests {
         }
         assert_eq!(batch_items(b"{\"event\":[]}", 2).unwrap_err().code(), Code::UnknownField);
         assert!(batch_items(b"[]", 2).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_became_of_an_event_of_a_batch_is_shown_as_if_it_had_come_alone() {
+        let published = Published {
+            receipt: crate::store::Receipt {
+                id: EventId::new(Timestamp::UNIX_EPOCH),
+                schema_version: 1,
+                deliveries: 2,
+            },
+            event_type: "a.b".parse().unwrap(),
+            repeated: false,
+        };
+        let id = published.receipt.id.to_string();
+        let shown = |item: BatchItem| serde_json::to_value(item).unwrap();
+        assert_eq!(
+            shown(Ok(published).into()),
+            serde_json::json!(
+                {"status": 202, "id": id, "type": "a.b", "schema_version": 1, "deliveries": 2}
+            )
+        );
+        let refused = shown(Err(Problem::new(Code::UnknownEventType, "There is none")).into());
+        assert_eq!((&refused["status"], &refused["problem"]["status"]), (&400.into(), &400.into()));
+        assert!(refused.get("id").is_none());
     }
 
     #[test]

@@ -21,7 +21,10 @@ use super::{
         Checker, SubscriptionCreated, SubscriptionIn, SubscriptionOut, SubscriptionPatch,
     },
 };
-use crate::model::{Secret, Subscription, SubscriptionId, SubscriptionState, Timestamp};
+use crate::{
+    model::{DeliveryId, Secret, Subscription, SubscriptionId, SubscriptionState, Timestamp},
+    store::DeliveryFilter,
+};
 
 /// Bytes of a secret that the server makes.
 const SECRET_BYTES: usize = 32;
@@ -327,6 +330,15 @@ pub async fn disable_subscription(
     move_state(&api, &acting, id, Move::Disable).await
 }
 
+/// A test event on its way.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TestOut {
+    #[serde(flatten)]
+    event: PublishedOut,
+    /// Where to see what becomes of it.
+    delivery_id: Option<DeliveryId>,
+}
+
 /// Send a test event
 ///
 /// An event of type `hookmill.test`, to this subscription alone, whatever it listens to.
@@ -335,13 +347,13 @@ pub async fn disable_subscription(
     path = "/v1/subscriptions/{id}/test",
     tag = "Subscriptions",
     params(("id" = SubscriptionId, Path, description = "The subscription")),
-    responses((status = 202, body = PublishedOut), Missing, Inactive)
+    responses((status = 202, body = TestOut), Missing, Inactive)
 )]
 pub async fn test_subscription(
     acting: Acting,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
-) -> Result<(StatusCode, Json<PublishedOut>), Problem> {
+) -> Result<(StatusCode, Json<TestOut>), Problem> {
     match find(&api, &acting, id)?.state {
         SubscriptionState::Active => {}
         SubscriptionState::Paused => return Err(inactive(id, "paused", "Resume")),
@@ -349,7 +361,15 @@ pub async fn test_subscription(
     }
     let published =
         api.ingest.send_test(&acting.application, id).await.map_err(refusal::publish)?;
-    Ok((StatusCode::ACCEPTED, Json(published.into())))
+    let event = PublishedOut::from(published);
+    let filter = DeliveryFilter { event: Some(event.id), ..DeliveryFilter::default() };
+    let page = api
+        .store
+        .deliveries(acting.application.id, &filter, None, 1)
+        .await
+        .map_err(|error| refusal::store(error, &Subject::new("event", event.id)))?;
+    let delivery_id = page.items.first().map(|delivery| delivery.id);
+    Ok((StatusCode::ACCEPTED, Json(TestOut { event, delivery_id })))
 }
 
 /// How to replace a secret.
