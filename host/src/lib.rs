@@ -12,5 +12,6 @@ pub mod model;
 pub mod plugin;
 pub mod routing;
 pub mod schema;
+pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -47,11 +47,6 @@ impl Catalog {
         self.store.event_types().await.map_err(refused)
     }
 
-    /// One, with violations counted up to now.
-    pub async fn event_type_now(&self, name: &EventTypeName) -> Result<EventType> {
-        self.store.event_type(name).await.map_err(refused)
-    }
-
     /// Adds an event type, with its first schema if there is one.
     pub async fn create_event_type(
         &self,
