@@ -4,15 +4,37 @@
 //! truth; what is in memory is leased from it. Never decides what an event matches, never
 //! speaks to producers.
 
+mod board;
+mod dispatcher;
+mod http;
+mod job;
+mod lanes;
+mod metrics;
+mod recorder;
+mod retry;
+mod settings;
+pub mod sign;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::{
+    dispatcher::{Dispatcher, StartError},
+    http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
+    job::SharedEvent,
+    settings::DeliverySettings,
+    sign::{VerifyError, verify},
+};
 use crate::{
     model::{
-        DeliveryId, DisabledReason, Event, Pipeline, PipelineId, Subscription, SubscriptionId,
-        Timestamp,
+        DeliveryId, DisabledReason, Pipeline, PipelineId, PipelineRun, Subscription, SubscriptionId,
     },
+    plugin::Runtime,
     store::DeliveryKey,
 };
 
@@ -25,6 +47,23 @@ pub trait Directory: Send + Sync {
     async fn pipeline(&self, id: PipelineId) -> Result<Arc<Pipeline>, String>;
     /// Disables a subscription whose endpoint asked for it.
     async fn disable(&self, id: SubscriptionId, reason: DisabledReason);
+    /// Deliveries were recorded as held while their subscription was being resumed: makes
+    /// what it holds due, as resuming does.
+    async fn resume_held(&self, _id: SubscriptionId) {}
+}
+
+/// What runs pipelines.
+#[async_trait]
+pub trait Pipelines: Send + Sync {
+    /// Runs a pipeline over an event.
+    async fn run(&self, event: &SharedEvent, pipeline: &Arc<Pipeline>) -> Arc<PipelineRun>;
+}
+
+#[async_trait]
+impl Pipelines for Runtime {
+    async fn run(&self, event: &SharedEvent, pipeline: &Arc<Pipeline>) -> Arc<PipelineRun> {
+        Self::run(self, event.live(), pipeline).await
+    }
 }
 
 /// A delivery just persisted and leased.
@@ -38,29 +77,4 @@ pub struct Ready {
     pub subscription: SubscriptionId,
     /// The pipeline it runs through.
     pub pipeline: Option<PipelineId>,
-}
-
-/// Delivers.
-#[derive(Debug)]
-pub struct Dispatcher {}
-
-#[expect(unused_variables, clippy::needless_pass_by_value, reason = "signatures first")]
-impl Dispatcher {
-    /// Takes a place in memory for one more delivery of a subscription, if there is one:
-    /// it may then be persisted as leased, and must be handed to `accept` or `unreserve`d.
-    pub fn reserve(&self, subscription: SubscriptionId) -> bool {
-        todo!()
-    }
-    /// Gives a reserved place back.
-    pub fn unreserve(&self, subscription: SubscriptionId) {
-        todo!()
-    }
-    /// Takes over persisted deliveries with reserved places.
-    pub fn accept(&self, event: Arc<Event>, ready: Vec<Ready>) {
-        todo!()
-    }
-    /// The store has something due at `due` for a subscription.
-    pub fn wake(&self, subscription: SubscriptionId, due: Timestamp) {
-        todo!()
-    }
 }

@@ -1,0 +1,193 @@
+//! The lanes behind their lock, and the bells that ring when they change.
+//!
+//! Owns the only lock of the dispatcher, held for moments and never over an await.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    Directory,
+    job::Job,
+    lanes::{Lanes, Wanted},
+    metrics::Metrics,
+    settings::DeliverySettings,
+};
+use crate::{
+    clock::Clock,
+    model::{SubscriptionId, Timestamp},
+    store::Claims,
+};
+
+/// The scheduler's shared state.
+pub(super) struct Board {
+    lanes: Mutex<Lanes>,
+    /// Rings when the timer must look again.
+    pub changed: Notify,
+    /// Rings when nothing is under way.
+    pub idle: Notify,
+    pub directory: Arc<dyn Directory>,
+    pub settings: DeliverySettings,
+    pub metrics: Metrics,
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board").field("lanes", &self.lanes).finish_non_exhaustive()
+    }
+}
+
+impl Board {
+    pub(super) fn new(
+        settings: DeliverySettings,
+        directory: Arc<dyn Directory>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            lanes: Mutex::new(Lanes::new(&settings)),
+            changed: Notify::new(),
+            idle: Notify::new(),
+            directory,
+            settings,
+            metrics: Metrics::new(),
+            clock,
+        }
+    }
+
+    /// Does something with the lanes, then rings and shows what changed.
+    fn with<T>(&self, change: impl FnOnce(&mut Lanes) -> T) -> T {
+        // A panic within a change is a bug, but not one to stop every delivery for.
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut lanes);
+        self.metrics.in_flight.set(lanes.in_flight() as f64);
+        self.metrics.ready.set(lanes.ready() as f64);
+        let (signal, idle) = (lanes.take_signal(), lanes.in_flight() == 0);
+        let stopped = lanes.stopped();
+        drop(lanes);
+        if signal {
+            self.changed.notify_one();
+        }
+        if stopped && idle {
+            self.idle.notify_one();
+        }
+        result
+    }
+
+    /// Does something with a lane, opening it if it is not open: then its limit must be
+    /// known, which is asked outside of the lock.
+    fn with_lane<T>(&self, id: SubscriptionId, change: impl Fn(&mut Lanes) -> T) -> T {
+        if let Some(done) = self.with(|lanes| lanes.has(id).then(|| change(lanes))) {
+            return done;
+        }
+        let limit = self.limit(id);
+        self.with(|lanes| {
+            lanes.open(id, limit);
+            change(lanes)
+        })
+    }
+
+    fn limit(&self, id: SubscriptionId) -> u32 {
+        // A deleted subscription's deliveries are only cancelled: any limit does.
+        self.directory.subscription(id).map_or(1, |found| self.settings.limit(&found))
+    }
+
+    pub(super) fn reserve(&self, id: SubscriptionId) -> bool {
+        let now = self.clock.now();
+        self.with_lane(id, |lanes| lanes.reserve(id, now))
+    }
+
+    pub(super) fn free(&self, id: SubscriptionId) {
+        self.with(|lanes| lanes.free(id, 1));
+    }
+
+    pub(super) fn push(&self, jobs: impl IntoIterator<Item = Job>) {
+        self.with(|lanes| jobs.into_iter().for_each(|job| lanes.push(job)));
+    }
+
+    pub(super) fn due(&self, id: SubscriptionId, at: Timestamp) {
+        self.with_lane(id, |lanes| lanes.due(id, at));
+    }
+
+    pub(super) fn pick(&self) -> Option<Job> {
+        let now = self.clock.now();
+        self.with(|lanes| lanes.pick(now))
+    }
+
+    /// Whether the job's lease still outlasts an attempt.
+    pub(super) fn may_start(&self, job: &Job) -> bool {
+        let now = self.clock.now();
+        self.with(|lanes| lanes.may_start(job, now))
+    }
+
+    /// An attempt is over; the lane's limit is what it is now, if that is known.
+    pub(super) fn release(&self, id: SubscriptionId, limit: Option<u32>) {
+        self.with(|lanes| {
+            if let Some(limit) = limit {
+                lanes.open(id, limit);
+            }
+            lanes.release(id);
+        });
+    }
+
+    /// An attempt was begun and came to nothing.
+    pub(super) fn lost(&self, id: SubscriptionId, lease_until: Timestamp) {
+        self.with(|lanes| {
+            lanes.release(id);
+            lanes.lapse(id, lease_until);
+        });
+    }
+
+    /// Records are on disk: their places are free, and some are due again.
+    pub(super) fn settled(
+        &self,
+        records: impl IntoIterator<Item = (SubscriptionId, Option<Timestamp>)>,
+    ) {
+        self.with(|lanes| {
+            for (id, again) in records {
+                if let Some(at) = again {
+                    lanes.due(id, at);
+                }
+                lanes.free(id, 1);
+            }
+        });
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        let now = self.clock.now();
+        self.with(|lanes| lanes.wanted(now))
+    }
+
+    pub(super) fn claimed(
+        &self,
+        asked: &[(SubscriptionId, u32)],
+        jobs: Vec<Job>,
+        claims: &Claims,
+        now: Timestamp,
+    ) {
+        self.with(|lanes| lanes.claimed(asked, jobs, &claims.next_due, now));
+    }
+
+    pub(super) fn claim_failed(&self, asked: &[(SubscriptionId, u32)], again: Timestamp) {
+        self.with(|lanes| lanes.claim_failed(asked, again));
+    }
+
+    pub(super) fn forget(&self, id: SubscriptionId) {
+        self.with(|lanes| lanes.forget(id));
+    }
+
+    pub(super) fn stop(&self) {
+        self.with(Lanes::stop);
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.with(|lanes| lanes.stopped())
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.with(|lanes| lanes.in_flight())
+    }
+}

@@ -1,0 +1,15 @@
+//! Makes one HTTP request and says how it ended.
+//!
+//! Owns the client, the guard of where requests may go, the headers that may be set and
+//! the naming of errors. Never decides what follows, never reads the store.
+
+mod classify;
+mod client;
+mod guard;
+mod headers;
+
+pub use client::ClientError;
+pub(super) use client::{Client, Exchange};
+pub use guard::{EndpointProblem, Guard, check_endpoint};
+pub(super) use headers::set;
+pub use headers::{HeaderProblem, check_header};

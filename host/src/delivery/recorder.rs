@@ -1,0 +1,210 @@
+//! Brings records to the store, many to a transaction.
+//!
+//! Owns batching and waiting out the store's failures. Never loses a record while the
+//! server lives, never decides anything: what it is given is what it writes.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{
+        mpsc::{self, OwnedPermit},
+        oneshot,
+    },
+    time::sleep,
+};
+
+use super::board::Board;
+use crate::{
+    model::{SubscriptionId, SubscriptionState, Timestamp},
+    store::{Belt, Next, Record, StoreError},
+};
+
+/// After so many failures of a batch, its records are tried one by one, so that one the
+/// database chokes on does not hold up the others.
+const SPLIT_AFTER: u32 = 3;
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// A record on its way, with what is needed once it has arrived.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub subscription: SubscriptionId,
+    pub accepted_at: Timestamp,
+    pub record: Record,
+}
+
+enum Item {
+    Done(Box<Done>),
+    /// Answer when everything before this is on disk.
+    Flush(oneshot::Sender<()>),
+}
+
+/// The way to the recorder.
+#[derive(Debug, Clone)]
+pub(super) struct Recorder(mpsc::Sender<Item>);
+
+/// Room for one record, so that giving it up needs no waiting.
+#[derive(Debug)]
+pub(super) struct Room(OwnedPermit<Item>);
+
+impl Room {
+    pub(super) fn fill(self, done: Done) {
+        self.0.send(Item::Done(Box::new(done)));
+    }
+}
+
+impl Recorder {
+    /// Starts a recorder that ends when the last handle on it is gone.
+    pub(super) fn start(belt: Arc<dyn Belt>, board: Arc<Board>) -> Self {
+        let capacity = board.settings.max_in_flight + board.settings.record_batch;
+        let (sender, items) = mpsc::channel(capacity);
+        tokio::spawn(Task { belt, board }.run(items));
+        Self(sender)
+    }
+
+    /// Waits until there is room for one more record: an attempt whose result could not be
+    /// written down is better not begun. None if the recorder is gone.
+    pub(super) async fn room(&self) -> Option<Room> {
+        self.0.clone().reserve_owned().await.ok().map(Room)
+    }
+
+    /// Waits until everything handed over before is on disk.
+    pub(super) async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.0.send(Item::Flush(done)).await.is_ok() {
+            // An error says that the recorder is gone, and with it what there was to flush.
+            let _ = flushed.await;
+        }
+    }
+}
+
+struct Task {
+    belt: Arc<dyn Belt>,
+    board: Arc<Board>,
+}
+
+/// A batch, in two halves of equal length: the store wants the records side by side.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    about: Vec<(SubscriptionId, Timestamp)>,
+    flushed: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::Done(done) => {
+                self.about.push((done.subscription, done.accepted_at));
+                self.records.push(done.record);
+            }
+            Item::Flush(done) => self.flushed.push(done),
+        }
+    }
+}
+
+impl Task {
+    async fn run(self, mut items: mpsc::Receiver<Item>) {
+        let most = self.board.settings.record_batch;
+        let linger = self.board.settings.record_linger;
+        while let Some(first) = items.recv().await {
+            let mut batch = Batch::default();
+            batch.add(first);
+            if batch.flushed.is_empty() && items.len() < most && !linger.is_zero() {
+                sleep(linger).await;
+            }
+            while batch.records.len() < most {
+                let Ok(item) = items.try_recv() else { break };
+                batch.add(item);
+            }
+            self.write(&mut batch).await;
+            for done in batch.flushed {
+                // Whoever asked may have stopped waiting.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Writes a batch, for as long as it takes.
+    async fn write(&self, batch: &mut Batch) {
+        let mut failures = 0;
+        let mut wait = FIRST_WAIT;
+        while !batch.records.is_empty() {
+            self.let_go(&mut batch.records, &batch.about);
+            match self.belt.record(&batch.records).await {
+                Ok(()) => {
+                    self.settle(&batch.records, &batch.about).await;
+                    batch.records.clear();
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.board.metrics.store_failures.increment(1);
+                    tracing::warn!(%error, failures, records = batch.records.len(), "attempts could not be recorded; trying again");
+                    if failures % SPLIT_AFTER == 0 || !matches!(error, StoreError::Failed(_)) {
+                        self.write_singly(batch).await;
+                    }
+                    if !batch.records.is_empty() {
+                        sleep(wait).await;
+                        wait = (wait * 2).min(LONGEST_WAIT);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what can be written, one by one; the rest stays.
+    async fn write_singly(&self, batch: &mut Batch) {
+        let mut kept = Batch::default();
+        let records = std::mem::take(&mut batch.records);
+        let about = std::mem::take(&mut batch.about);
+        for (record, about) in records.into_iter().zip(about) {
+            match self.belt.record(std::slice::from_ref(&record)).await {
+                Ok(()) => self.settle(&[record], &[about]).await,
+                Err(StoreError::Failed(_)) => {
+                    kept.records.push(record);
+                    kept.about.push(about);
+                }
+                Err(error) => {
+                    // The delivery is not there any more: nothing is left to record.
+                    tracing::error!(%error, subscription = %about.0, "an attempt's delivery is gone; its record is dropped");
+                    self.board.free(about.0);
+                }
+            }
+        }
+        (batch.records, batch.about) = (kept.records, kept.about);
+    }
+
+    /// What was to be held for a subscription that takes events again is due instead: its
+    /// resumption has come and gone, and would not find it.
+    fn let_go(&self, records: &mut [Record], about: &[(SubscriptionId, Timestamp)]) {
+        for (record, &(id, _)) in records.iter_mut().zip(about) {
+            if matches!(record.next, Next::Held(_)) && self.takes_events(id) {
+                record.next = Next::Retry(record.at);
+            }
+        }
+    }
+
+    fn takes_events(&self, id: SubscriptionId) -> bool {
+        self.board
+            .directory
+            .subscription(id)
+            .is_some_and(|found| found.state == SubscriptionState::Active)
+    }
+
+    async fn settle(&self, records: &[Record], about: &[(SubscriptionId, Timestamp)]) {
+        for (record, &(_, accepted_at)) in records.iter().zip(about) {
+            let since = record.at.duration_since(accepted_at).try_into().unwrap_or_default();
+            self.board.metrics.delivery(&record.next, since);
+        }
+        self.board.settled(records.iter().zip(about).map(|(record, &(id, _))| match record.next {
+            Next::Retry(at) => (id, Some(at)),
+            _ => (id, None),
+        }));
+        for (record, &(id, _)) in records.iter().zip(about) {
+            // Resumed while the transaction ran.
+            if matches!(record.next, Next::Held(_)) && self.takes_events(id) {
+                self.board.directory.resume_held(id).await;
+            }
+        }
+    }
+}

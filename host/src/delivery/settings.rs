@@ -1,0 +1,125 @@
+//! What an operator may set about delivering, with its defaults.
+//!
+//! Owns the numbers and the relations between them that must hold. Never reads a file or
+//! an environment variable: that is `config`'s.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::model::{RetryPolicy, Subscription};
+
+/// How deliveries are made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeliverySettings {
+    /// Most attempts under way at once, in all.
+    pub max_in_flight: usize,
+    /// Most attempts under way at once for a subscription that does not say.
+    pub concurrency: u32,
+    /// Most deliveries of one subscription in memory; the others wait in the store.
+    pub lane_places: u32,
+    /// Most deliveries in memory, in all.
+    pub total_places: usize,
+    /// How long a delivery is leased to this server.
+    pub lease: Duration,
+    /// How long an attempt may take, the response's body included.
+    pub attempt_timeout: Duration,
+    /// How long resolving, connecting and the TLS handshake may take of it.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// How many bytes of a response's body are kept; then the connection is closed.
+    pub response_capture: usize,
+    /// The schedule of a subscription that has none of its own.
+    pub retry: RetryPolicy,
+    /// The largest share of a wait that is added to it at random.
+    pub jitter: f64,
+    /// The longest `Retry-After` that is honoured in full.
+    pub retry_after_cap: Duration,
+    /// Networks that requests may go to although they are not public.
+    pub allowed_networks: Vec<IpNet>,
+    /// Whether endpoints may be `http:`.
+    pub allow_http: bool,
+    /// Most records in a transaction.
+    pub record_batch: usize,
+    /// How long the first record of a batch waits for company.
+    pub record_linger: Duration,
+    /// What requests say they come from.
+    pub user_agent: String,
+}
+
+impl Default for DeliverySettings {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 512,
+            concurrency: 32,
+            lane_places: 1_000,
+            total_places: 20_000,
+            lease: Duration::from_secs(5 * 60),
+            attempt_timeout: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(5),
+            // Node and Apache close an idle connection after 5 s; a request sent into the
+            // closing one would be a failed attempt that is nobody's fault.
+            idle_timeout: Duration::from_secs(4),
+            response_capture: 16 * 1024,
+            retry: RetryPolicy::standard(),
+            jitter: 0.2,
+            retry_after_cap: Duration::from_secs(10 * 3600),
+            allowed_networks: Vec::new(),
+            allow_http: true,
+            record_batch: 512,
+            record_linger: Duration::from_millis(2),
+            user_agent: concat!("Hookmill/", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+impl DeliverySettings {
+    /// Most attempts under way at once that a subscription may ask for.
+    pub const MAX_CONCURRENCY: u32 = 1024;
+    /// What a lease must have left beyond an attempt's time: for the plugins before it and
+    /// the record after it.
+    const MARGIN: Duration = Duration::from_secs(15);
+
+    /// What a lease must have left for an attempt to start under it.
+    pub fn spare_lease(&self) -> Duration {
+        self.attempt_timeout + Self::MARGIN
+    }
+
+    /// Most attempts under way at once for `subscription`.
+    pub fn limit(&self, subscription: &Subscription) -> u32 {
+        subscription.concurrency.unwrap_or(self.concurrency).clamp(1, Self::MAX_CONCURRENCY)
+    }
+
+    /// The nearest settings that can work: nothing is zero that must not be, and a lease
+    /// outlasts two attempts.
+    #[must_use]
+    pub fn usable(mut self) -> Self {
+        self.max_in_flight = self.max_in_flight.max(1);
+        self.concurrency = self.concurrency.clamp(1, Self::MAX_CONCURRENCY);
+        self.lane_places = self.lane_places.max(1);
+        self.total_places = self.total_places.max(1);
+        self.record_batch = self.record_batch.max(1);
+        self.lease = self.lease.max(2 * self.spare_lease());
+        self.jitter = self.jitter.clamp(0.0, 1.0);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_outlasts_an_attempt_whatever_is_set() {
+        let settings = DeliverySettings {
+            lease: Duration::ZERO,
+            max_in_flight: 0,
+            attempt_timeout: Duration::from_secs(60),
+            ..DeliverySettings::default()
+        }
+        .usable();
+        assert!(settings.lease > settings.spare_lease());
+        assert_eq!(settings.max_in_flight, 1);
+    }
+}

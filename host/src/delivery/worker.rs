@@ -1,0 +1,298 @@
+//! One attempt: look up, run the pipeline, sign, send, decide.
+//!
+//! Owns the order of these steps and what each one's failure means. Never touches the
+//! store: what it comes to is a record for the recorder.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use url::Url;
+
+use super::{
+    Pipelines,
+    board::Board,
+    http::{Client, Exchange},
+    job::Job,
+    retry, sign,
+};
+use crate::{
+    model::{
+        Attempt, AttemptOutcome, DisabledReason, Message, OnError, Outcome, PipelineId,
+        PipelineRun, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
+    },
+    store::{Next, Record},
+};
+
+const EVENT_ID: HeaderName = HeaderName::from_static("hookmill-event-id");
+const EVENT_TYPE: HeaderName = HeaderName::from_static("hookmill-event-type");
+const ATTEMPT: HeaderName = HeaderName::from_static("hookmill-attempt");
+const ID: HeaderName = HeaderName::from_static(sign::ID);
+const TIMESTAMP: HeaderName = HeaderName::from_static(sign::TIMESTAMP);
+const SIGNATURE: HeaderName = HeaderName::from_static(sign::SIGNATURE);
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Makes attempts.
+pub(super) struct Worker {
+    pub board: Arc<Board>,
+    pub pipelines: Arc<dyn Pipelines>,
+    pub client: Client,
+}
+
+/// What a job came to.
+#[derive(Debug)]
+pub(super) struct Attempted {
+    pub record: Record,
+    /// How many attempts its subscription may have under way, as it is now.
+    pub limit: Option<u32>,
+    /// The endpoint that answered 410 Gone.
+    pub gone: Option<Url>,
+}
+
+/// What the pipeline comes to for this attempt.
+enum Prepared {
+    Payload,
+    Message(Arc<PipelineRun>),
+    Drop(String),
+    Fail(OnError, String),
+}
+
+type NewRun = Option<(PipelineId, Arc<PipelineRun>)>;
+
+impl Worker {
+    /// Makes one attempt, or finds out why there is none to make.
+    pub(super) async fn attempt(&self, job: &Job) -> Attempted {
+        let Some(subscription) = self.board.directory.subscription(job.subscription) else {
+            return self.unattempted(job, None, Next::Cancelled);
+        };
+        let limit = Some(self.board.settings.limit(&subscription));
+        match subscription.state {
+            SubscriptionState::Active => {}
+            SubscriptionState::Paused => {
+                return self.unattempted(
+                    job,
+                    limit,
+                    Next::Held("its subscription is paused".into()),
+                );
+            }
+            SubscriptionState::Disabled => {
+                let why = "its subscription is disabled";
+                return self.unattempted(job, limit, Next::Held(why.into()));
+            }
+        }
+        if let Some(at) = self.first_wait(job, &subscription) {
+            return self.unattempted(job, limit, Next::Retry(at));
+        }
+        let started_at = self.board.clock.now();
+        let start = self.board.clock.instant();
+        let (prepared, run) = self.prepare(job).await;
+        let mut attempted = match prepared {
+            Prepared::Payload => {
+                let body = job.event.event.payload.clone();
+                self.send(job, &subscription, None, body).await
+            }
+            Prepared::Message(run) => match &run.outcome {
+                Outcome::Send(message) => {
+                    self.send(job, &subscription, Some(message), message.body.clone()).await
+                }
+                // `prepare` makes `Message` of nothing but `Send`.
+                Outcome::Drop { .. } | Outcome::Fail { .. } => {
+                    self.unattempted(job, limit, Next::Dead("its pipeline made no message".into()))
+                }
+            },
+            Prepared::Drop(reason) => self.unattempted(job, limit, Next::Filtered(reason)),
+            Prepared::Fail(on_error, reason) => {
+                let took = start.elapsed();
+                self.plugin_failed(job, &subscription, started_at, took, on_error, reason)
+            }
+        };
+        attempted.record.run = run;
+        attempted.limit = limit;
+        attempted
+    }
+
+    /// Disables a subscription whose endpoint is gone, unless it has moved since.
+    pub(super) async fn disable(&self, id: SubscriptionId, endpoint: &Url) {
+        let directory = &self.board.directory;
+        let current = directory.subscription(id).is_some_and(|now| {
+            now.endpoint == *endpoint && now.state != SubscriptionState::Disabled
+        });
+        if current {
+            tracing::warn!(subscription = %id, "the endpoint answered 410 Gone; the subscription is disabled");
+            directory.disable(id, DisabledReason::Gone).await;
+        }
+    }
+
+    fn unattempted(&self, job: &Job, limit: Option<u32>, next: Next) -> Attempted {
+        let at = self.board.clock.now();
+        let record = Record { delivery: job.key, attempt: None, run: None, next, at };
+        Attempted { record, limit, gone: None }
+    }
+
+    /// When the first attempt is due, if the schedule begins with a wait that is not over.
+    fn first_wait(&self, job: &Job, subscription: &Subscription) -> Option<Timestamp> {
+        if job.attempts > 0 {
+            return None;
+        }
+        let policy = subscription.retry.as_ref().unwrap_or(&self.board.settings.retry);
+        let wait = policy.wait_before(1).filter(|wait| !wait.is_zero())?;
+        let at = job.event.event.accepted_at.checked_add(wait).ok()?;
+        (at > self.board.clock.now()).then_some(at)
+    }
+
+    /// Runs the pipeline, unless what it came to is recorded. With it comes the run to
+    /// record, if there is a new one worth recording.
+    async fn prepare(&self, job: &Job) -> (Prepared, NewRun) {
+        let Some(id) = job.pipeline else { return (Prepared::Payload, None) };
+        // A recorded failure is no reason to fail again: a limit may have been raised.
+        let recorded = job.run.as_ref();
+        if let Some(run) = recorded.filter(|run| !matches!(run.outcome, Outcome::Fail { .. })) {
+            return (prepared(run), None);
+        }
+        let pipeline = match self.board.directory.pipeline(id).await {
+            Ok(pipeline) => pipeline,
+            Err(why) => {
+                return (Prepared::Fail(OnError::Retry, format!("unavailable: {why}")), None);
+            }
+        };
+        let run = self.pipelines.run(&job.event, &pipeline).await;
+        let known = recorded.is_some_and(|recorded| recorded.outcome == run.outcome);
+        let new = (run.is_repeatable() && !known).then(|| (id, Arc::clone(&run)));
+        (prepared(&run), new)
+    }
+
+    async fn send(
+        &self,
+        job: &Job,
+        subscription: &Subscription,
+        message: Option<&Message>,
+        body: Bytes,
+    ) -> Attempted {
+        let started_at = self.board.clock.now();
+        let headers = headers(job, subscription, message, &body, started_at);
+        let exchange = self.client.post(&subscription.endpoint, headers, body).await;
+        let now = self.board.clock.now();
+        self.board
+            .metrics
+            .attempt(exchange.outcome, Duration::from_micros(exchange.timings.total_us));
+        let next = self.next(job, subscription, &exchange, now);
+        let gone =
+            (exchange.outcome == AttemptOutcome::Gone).then(|| subscription.endpoint.clone());
+        let attempt = Attempt {
+            number: job.attempts.saturating_add(1),
+            started_at,
+            outcome: exchange.outcome,
+            status: exchange.status,
+            error: exchange.error,
+            response_body: exchange.body,
+            timings: exchange.timings,
+        };
+        let record = Record { delivery: job.key, attempt: Some(attempt), run: None, next, at: now };
+        Attempted { record, limit: None, gone }
+    }
+
+    fn next(
+        &self,
+        job: &Job,
+        subscription: &Subscription,
+        exchange: &Exchange,
+        now: Timestamp,
+    ) -> Next {
+        let settings = &self.board.settings;
+        let ended = retry::Ended {
+            outcome: exchange.outcome,
+            error: exchange.error.as_deref(),
+            retry_after: exchange.retry_after,
+            made: job.attempts.saturating_add(1),
+        };
+        let policy = subscription.retry.as_ref().unwrap_or(&settings.retry);
+        retry::next(policy, settings.into(), ended, retry::dice(), now)
+    }
+
+    fn plugin_failed(
+        &self,
+        job: &Job,
+        subscription: &Subscription,
+        started_at: Timestamp,
+        took: Duration,
+        on_error: OnError,
+        reason: String,
+    ) -> Attempted {
+        let exchange = Exchange {
+            outcome: AttemptOutcome::Plugin,
+            status: None,
+            error: Some(reason),
+            retry_after: None,
+            body: None,
+            timings: Timings { first_byte_us: None, total_us: Timings::micros(took) },
+        };
+        self.board.metrics.attempt(AttemptOutcome::Plugin, took);
+        let at = self.board.clock.now();
+        let next = match on_error {
+            OnError::Dead => Next::Dead(exchange.error.clone().unwrap_or_default()),
+            OnError::Retry | OnError::Pass | OnError::Drop => {
+                self.next(job, subscription, &exchange, at)
+            }
+        };
+        let attempt = Attempt {
+            number: job.attempts.saturating_add(1),
+            started_at,
+            outcome: exchange.outcome,
+            status: None,
+            error: exchange.error,
+            response_body: None,
+            timings: exchange.timings,
+        };
+        let record = Record { delivery: job.key, attempt: Some(attempt), run: None, next, at };
+        Attempted { record, limit: None, gone: None }
+    }
+}
+
+fn prepared(run: &Arc<PipelineRun>) -> Prepared {
+    match &run.outcome {
+        Outcome::Send(_) => Prepared::Message(Arc::clone(run)),
+        Outcome::Drop { reason } => Prepared::Drop(reason.clone()),
+        Outcome::Fail { on_error, reason } => Prepared::Fail(*on_error, reason.clone()),
+    }
+}
+
+/// The request's headers. The server's own come last, so that nothing replaces them.
+fn headers(
+    job: &Job,
+    subscription: &Subscription,
+    message: Option<&Message>,
+    body: &[u8],
+    now: Timestamp,
+) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    super::http::set(
+        &mut headers,
+        subscription.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+    );
+    let added = message.map(|message| message.headers.as_slice()).unwrap_or_default();
+    super::http::set(
+        &mut headers,
+        added.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+    );
+    let content_type =
+        message.and_then(|message| HeaderValue::from_str(&message.content_type).ok());
+    headers.insert(CONTENT_TYPE, content_type.unwrap_or(JSON));
+    let (id, seconds) = (job.id.to_string(), now.as_second());
+    let secrets = subscription.secrets.iter().filter(|secret| secret.is_active(now));
+    let signature = sign::sign(secrets, &id, seconds, body);
+    let event = &job.event.event;
+    for (name, value) in [
+        (ID, id),
+        (SIGNATURE, signature),
+        (EVENT_ID, event.id.to_string()),
+        (EVENT_TYPE, event.event_type.to_string()),
+    ] {
+        // Ids, names and base64 are visible ASCII: nothing is left out here.
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+    headers.insert(TIMESTAMP, HeaderValue::from(seconds));
+    headers.insert(ATTEMPT, HeaderValue::from(job.attempts.saturating_add(1)));
+    headers
+}
