@@ -1,1 +1,7 @@
-fn main() {}
+//! Hands over to [`hookmill::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hookmill::cli::main()
+}

@@ -1,1 +1,190 @@
-//! The command line.
+//! The command line: parses it, runs one command, turns the result into an exit code.
+//!
+//! One file per command. Only `serve` runs the server in this process; all others speak
+//! REST through [`client`]. Data goes to stdout, talk to stderr. Never holds business rules.
+
+mod application;
+mod client;
+mod completions;
+mod delivery;
+mod demo;
+mod event_type;
+mod events;
+mod input;
+mod listen;
+mod output;
+mod plugin;
+mod scratch;
+mod send;
+mod serve;
+mod steps;
+mod subscription;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use client::Client;
+use output::Failure;
+
+/// What `hookmill --help` ends with.
+const AFTER_HELP: &str = "\
+Start here:
+  hookmill demo                          see it work, with nothing installed
+  hookmill serve                         start a server; it prints its admin key once
+  hookmill subscribe URL --to 'order.*'  send events to an endpoint
+  hookmill send order.created --data '{\"id\":7}'
+
+Exit codes: 0 done, 1 it failed or the answer is no, 2 wrong usage, 3 no server answers,
+4 the server refused.";
+
+/// The programmable webhook server: events in, through WebAssembly plugins, out as signed
+/// webhooks.
+#[derive(Debug, Parser)]
+#[command(name = "hookmill", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+struct Global {
+    /// The server to talk to
+    #[arg(
+        long,
+        global = true,
+        env = "HOOKMILL_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL",
+        help_heading = "Server"
+    )]
+    url: String,
+    /// The API key
+    #[arg(
+        long,
+        global = true,
+        env = "HOOKMILL_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        help_heading = "Server"
+    )]
+    key: Option<String>,
+    /// The application to act for; an admin key only [default: default]
+    #[arg(
+        long,
+        global = true,
+        env = "HOOKMILL_APPLICATION",
+        value_name = "NAME",
+        help_heading = "Server"
+    )]
+    application: Option<String>,
+    /// Print data as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Global {
+    fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.url, self.key.as_deref(), self.application.as_deref())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server
+    Serve(serve::Serve),
+    /// Event types and their JSON Schemas
+    #[command(subcommand)]
+    EventType(event_type::Command),
+    /// Send events to an endpoint
+    Subscribe(subscription::Subscribe),
+    /// Look at and change subscriptions
+    #[command(subcommand)]
+    Subscription(subscription::Command),
+    /// List subscriptions
+    Subscriptions(subscription::List),
+    /// Tenants: owners of subscriptions, events and plugins
+    #[command(subcommand)]
+    Application(application::Command),
+    /// Write, build, test, upload and run plugins
+    #[command(subcommand)]
+    Plugin(plugin::Command),
+    /// Publish an event, or many
+    Send(send::Send),
+    /// Look at events
+    #[command(subcommand)]
+    Events(events::Command),
+    /// List deliveries
+    Deliveries(delivery::Deliveries),
+    /// What became of one delivery: its pipeline's steps and its attempts
+    Delivery(delivery::Show),
+    /// Make deliveries due now
+    Retry(delivery::Retry),
+    /// Receive webhooks on this machine, verify and print them
+    Listen(listen::Listen),
+    /// See it work: a server, plugins, real events, verified deliveries
+    Demo(demo::Demo),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // An error means that a provider is installed already, which is all that is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::failed(format!("cannot start: {error}")).report(),
+    };
+    match runtime.block_on(Box::pin(run(cli))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(serve) => serve.run().await,
+        Command::EventType(command) => command.run(&global).await,
+        Command::Subscribe(subscribe) => subscribe.run(&global).await,
+        Command::Subscription(command) => command.run(&global).await,
+        Command::Subscriptions(list) => list.run(&global).await,
+        Command::Application(command) => command.run(&global).await,
+        Command::Plugin(command) => command.run(&global).await,
+        Command::Send(send) => send.run(&global).await,
+        Command::Events(command) => command.run(&global).await,
+        Command::Deliveries(deliveries) => deliveries.run(&global).await,
+        Command::Delivery(show) => show.run(&global).await,
+        Command::Retry(retry) => retry.run(&global).await,
+        Command::Listen(listen) => listen.run().await,
+        Command::Demo(demo) => demo.run(&global).await,
+        Command::Completions(completions) => completions.run(Cli::command()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_help_line() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                assert!(sub.get_about().is_some(), "{} has none", sub.get_name());
+                check(sub);
+            }
+        }
+        check(&Cli::command());
+    }
+}

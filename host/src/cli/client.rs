@@ -1,0 +1,300 @@
+//! Speaks the server's REST API: the only way commands reach it.
+//!
+//! Owns authorization, pages and how a problem becomes a [`Failure`]. Never retries: whoever
+//! called sees what happened.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde_json::Value;
+use url::Url;
+
+use super::output::{Exit, Failure, field};
+
+/// Longest response read: lists of large events fit, a runaway server does not.
+const MAX_RESPONSE: usize = 64 << 20;
+/// Uploading a plugin compiles it, which takes longest of all requests.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// The API's own bound on a page.
+const PAGE: usize = 100;
+
+/// A server, a key and an application.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: Url,
+    key: Option<String>,
+    application: Option<String>,
+}
+
+/// Query parameters; those without a value are left out.
+pub(super) type Query<'a> = [(&'a str, Option<String>)];
+
+impl Client {
+    pub(super) fn new(
+        url: &str,
+        key: Option<&str>,
+        application: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let base: Url = url
+            .parse()
+            .map_err(|error| Failure::usage(format!("{url:?} is not a URL: {error}")))?;
+        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+            return Err(Failure::usage(format!("{url:?} is not an http or https URL"))
+                .hint("set HOOKMILL_URL, for example http://127.0.0.1:8080"));
+        }
+        let http = reqwest::Client::builder()
+            .user_agent(concat!("hookmill-cli/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|error| Failure::failed(format!("cannot make an HTTP client: {error}")))?;
+        Ok(Self { http, base, key: key.map(Into::into), application: application.map(Into::into) })
+    }
+
+    pub(super) async fn get(&self, path: &[&str], query: &Query<'_>) -> Result<Value, Failure> {
+        self.json(self.request(Method::GET, path).query(&given(query))).await
+    }
+
+    /// The body as it is.
+    pub(super) async fn get_bytes(&self, path: &[&str]) -> Result<Bytes, Failure> {
+        self.exchange(self.request(Method::GET, path)).await
+    }
+
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.json(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// POST of a JSON text, exactly as it is.
+    pub(super) async fn post_text(&self, path: &[&str], body: String) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path).body(body);
+        self.json(request.header(header::CONTENT_TYPE, "application/json")).await
+    }
+
+    /// POST without a body.
+    pub(super) async fn act(&self, path: &[&str]) -> Result<Value, Failure> {
+        self.json(self.request(Method::POST, path)).await
+    }
+
+    /// POST of a WebAssembly component or module.
+    pub(super) async fn upload(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        wasm: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path).query(&given(query)).body(wasm);
+        self.json(request.header(header::CONTENT_TYPE, "application/wasm")).await
+    }
+
+    pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.json(self.request(Method::PUT, path).json(body)).await
+    }
+
+    pub(super) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.json(self.request(Method::PATCH, path).json(body)).await
+    }
+
+    pub(super) async fn delete(&self, path: &[&str], query: &Query<'_>) -> Result<(), Failure> {
+        self.exchange(self.request(Method::DELETE, path).query(&given(query))).await.map(drop)
+    }
+
+    /// The first `limit` items of a list, following its pages.
+    pub(super) async fn list(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        limit: usize,
+    ) -> Result<Vec<Value>, Failure> {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let wanted = (limit - items.len()).min(PAGE);
+            let mut query = query.to_vec();
+            query.push(("limit", Some(wanted.to_string())));
+            query.push(("cursor", cursor.take()));
+            let mut page = self.get(path, &query).await?;
+            // A plain array is a list that has no pages.
+            let data = if page.is_array() { &mut page } else { &mut page["data"] };
+            let Value::Array(data) = data.take() else {
+                return Err(Failure::failed("the server's answer is not a list"));
+            };
+            let empty = data.is_empty();
+            items.extend(data);
+            cursor = page["next_cursor"].as_str().map(Into::into);
+            if cursor.is_none() || empty || items.len() >= limit {
+                items.truncate(limit);
+                return Ok(items);
+            }
+        }
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        let mut url = self.base.clone();
+        // `new` has checked that the URL is a base.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("v1").extend(path);
+        }
+        let mut request = self.http.request(method, url);
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(application) = &self.application {
+            request = request.header("hookmill-application", application);
+        }
+        request
+    }
+
+    async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let body = self.exchange(request).await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Failure::failed(format!("the server's answer is not JSON: {error}"))
+                .hint(format!("is {} a Hookmill server?", self.base))
+        })
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<Bytes, Failure> {
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body = read(response).await.map_err(|error| match error {
+            ReadError::Transport(error) => self.unreachable(&error),
+            ReadError::TooLarge => {
+                Failure::failed(format!("the server's answer is over {} MiB", MAX_RESPONSE >> 20))
+            }
+        })?;
+        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        if error.is_builder() {
+            return Failure::usage(format!("the request cannot be made: {cause}"));
+        }
+        let failure =
+            Failure::new(Exit::Unreachable, format!("no server answers at {}: {cause}", self.base));
+        failure.hint("start one with `hookmill serve`, or set HOOKMILL_URL to one that runs")
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> Failure {
+        let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+        let Some(title) = problem["title"].as_str() else {
+            let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
+            let failure = Failure::new(Exit::Refused, format!("the server answered {status}"));
+            return if text.is_empty() { failure } else { failure.line(text) };
+        };
+        let mut failure = Failure::new(Exit::Refused, title).problem(&field(&problem, "type"));
+        if let Some(detail) = problem["detail"].as_str().filter(|&detail| detail != title) {
+            failure = failure.line(detail);
+        }
+        for error in problem["errors"].as_array().into_iter().flatten() {
+            failure = failure.line(format!("{}  {}", field(error, "at"), field(error, "message")));
+        }
+        if let Some(meant) = problem["did_you_mean"].as_str() {
+            return failure.hint(format!("did you mean {meant}?"));
+        }
+        match status {
+            StatusCode::UNAUTHORIZED if self.key.is_none() => {
+                failure.hint("set HOOKMILL_KEY; the server printed its admin key when it first ran")
+            }
+            StatusCode::UNAUTHORIZED => failure.hint("HOOKMILL_KEY is not a key of this server"),
+            _ => failure,
+        }
+    }
+}
+
+fn given<'a>(query: &'a Query<'a>) -> Vec<(&'a str, &'a str)> {
+    query.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect()
+}
+
+enum ReadError {
+    Transport(reqwest::Error),
+    TooLarge,
+}
+
+/// The body, at most [`MAX_RESPONSE`] of it.
+async fn read(mut response: Response) -> Result<Bytes, ReadError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(ReadError::Transport)? {
+        if body.len() + chunk.len() > MAX_RESPONSE {
+            return Err(ReadError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use wiremock::{
+        Mock, MockServer, ResponseTemplate,
+        matchers::{header, method, path, query_param, query_param_is_missing},
+    };
+
+    use super::*;
+
+    fn client(url: &str) -> Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Client::new(url, Some("hmk_x"), Some("shop")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_problem_is_told_with_its_fields_and_suggestion() {
+        let server = MockServer::start().await;
+        let problem = json!({"title": "There is no event type a.c", "detail": "More.", "status": 400,
+            "errors": [{"at": "/type", "message": "unknown"}], "did_you_mean": "a.b"});
+        Mock::given(method("POST"))
+            .respond_with(ResponseTemplate::new(400).set_body_json(problem))
+            .mount(&server)
+            .await;
+        let failure = client(&server.uri()).post(&["events"], &json!({})).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Refused);
+        assert_eq!(
+            failure.text(),
+            "error: There is no event type a.c\n  More.\n  /type  unknown\nhint: did you mean a.b?\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn no_server_is_another_exit_code_than_a_refusal() {
+        let failure = client("http://127.0.0.1:9").get(&["events"], &[]).await.unwrap_err();
+        assert_eq!(failure.exit(), Exit::Unreachable);
+        assert!(failure.text().contains("hint: start one"), "{}", failure.text());
+    }
+
+    #[tokio::test]
+    async fn lists_follow_their_pages_with_key_and_application() {
+        let server = MockServer::start().await;
+        let page = |items: Value, next: Value| {
+            ResponseTemplate::new(200).set_body_json(json!({"data": items, "next_cursor": next}))
+        };
+        Mock::given(path("/v1/event-types/a%2Fb"))
+            .and(header("authorization", "Bearer hmk_x"))
+            .and(header("hookmill-application", "shop"))
+            .and(query_param_is_missing("cursor"))
+            .respond_with(page(json!([1, 2]), json!("c2")))
+            .mount(&server)
+            .await;
+        Mock::given(query_param("cursor", "c2"))
+            .respond_with(page(json!([3, 4]), Value::Null))
+            .mount(&server)
+            .await;
+        let items = client(&server.uri()).list(&["event-types", "a/b"], &[], 3).await.unwrap();
+        assert_eq!(items, [1, 2, 3]);
+    }
+
+    #[test]
+    fn only_http_urls_are_servers() {
+        for bad in ["nonsense", "ftp://x", "mailto:a@b.example"] {
+            let failure = Client::new(bad, None, None).unwrap_err();
+            assert_eq!(failure.exit(), Exit::Usage, "{bad}");
+        }
+    }
+}

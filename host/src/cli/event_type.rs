@@ -1,0 +1,265 @@
+//! `hookmill event-type`: event types, their schemas and what violated them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Global, input,
+    output::{self, Failure, field},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  hookmill event-type create order.created --schema order.schema.json
+  hookmill event-type add-version order.created --schema order.v2.schema.json
+  hookmill event-type update order.created --mode warn
+  hookmill event-type violations order.created";
+
+/// Event types and their JSON Schemas
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(super) enum Command {
+    /// Create an event type, perhaps with its first schema
+    Create(Create),
+    /// List event types
+    List,
+    /// Show an event type and one of its schemas
+    Show(Show),
+    /// Change an event type's mode or description
+    Update(Update),
+    /// Delete an event type that has no events
+    Delete(Name),
+    /// Add a version of the schema
+    AddVersion(AddVersion),
+    /// List events that were accepted although they violate the schema (mode `warn`)
+    Violations(Violations),
+}
+
+/// What a violation of the schema leads to.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    /// The event is refused
+    Enforce,
+    /// The event is accepted, the violation noted
+    Warn,
+    /// Nothing: the schema is documentation
+    Off,
+}
+
+impl Mode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Warn => "warn",
+            Self::Off => "off",
+        }
+    }
+}
+
+/// Names one event type.
+#[derive(Debug, Args)]
+pub(super) struct Name {
+    /// For example order.created
+    name: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// For example order.created
+    name: String,
+    /// A file with its JSON Schema; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
+    /// What a violation leads to [default: enforce]
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// For example order.created
+    name: String,
+    /// Which version of the schema [default: the newest]
+    #[arg(long, value_name = "N")]
+    version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Changes {
+    /// What a violation leads to
+    #[arg(long)]
+    mode: Option<Mode>,
+    /// For people
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Update {
+    /// For example order.created
+    name: String,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddVersion {
+    /// For example order.created
+    name: String,
+    /// A file with the JSON Schema; `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    schema: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Violations {
+    /// For example order.created
+    name: String,
+    /// Most to list
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    limit: usize,
+}
+
+const PATH: &str = "event-types";
+
+impl Command {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        match self {
+            Self::Create(create) => create.run(global).await,
+            Self::List => list(global).await,
+            Self::Show(show) => show.run(global).await,
+            Self::Update(Update { name, changes }) => {
+                let body = fields(changes.mode, changes.description);
+                let changed = global.client()?.patch(&[PATH, &name], &body.into()).await?;
+                print(global, &changed);
+                Ok(())
+            }
+            Self::Delete(Name { name }) => {
+                global.client()?.delete(&[PATH, &name], &[]).await?;
+                output::say(format_args!("deleted {name}"));
+                Ok(())
+            }
+            Self::AddVersion(AddVersion { name, schema }) => {
+                let body = json!({"schema": input::json_file(&schema)?});
+                let added = global.client()?.post(&[PATH, &name, "versions"], &body).await?;
+                if global.json {
+                    output::json(&added);
+                } else {
+                    output::data(format_args!("{name}  version {}", added["version"]));
+                }
+                Ok(())
+            }
+            Self::Violations(violations) => violations.run(global).await,
+        }
+    }
+}
+
+fn fields(mode: Option<Mode>, description: Option<String>) -> Map<String, Value> {
+    let mut fields = Map::new();
+    if let Some(mode) = mode {
+        fields.insert("mode".into(), mode.as_str().into());
+    }
+    if let Some(description) = description {
+        fields.insert("description".into(), description.into());
+    }
+    fields
+}
+
+fn print(global: &Global, event_type: &Value) {
+    if global.json {
+        output::json(event_type);
+        return;
+    }
+    let version = match &event_type["latest_version"] {
+        Value::Number(n) if n.as_u64() != Some(0) => format!("schema version {n}"),
+        _ => "no schema".into(),
+    };
+    output::data(format_args!(
+        "{}  {version}  {}",
+        field(event_type, "name"),
+        field(event_type, "mode")
+    ));
+}
+
+async fn list(global: &Global) -> Result<(), Failure> {
+    let items = global.client()?.list(&[PATH], &[], usize::MAX).await?;
+    if global.json {
+        output::json(&items.into());
+        return Ok(());
+    }
+    let columns = ["name", "latest_version", "mode", "violations", "description"];
+    let rows = items.iter().map(|item| columns.map(|column| field(item, column)));
+    output::table(["NAME", "VERSION", "MODE", "VIOLATIONS", "DESCRIPTION"], rows.collect());
+    Ok(())
+}
+
+impl Create {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut body = fields(self.mode, self.description);
+        body.insert("name".into(), self.name.into());
+        if let Some(schema) = &self.schema {
+            body.insert("schema".into(), input::json_file(schema)?);
+        }
+        print(global, &global.client()?.post(&[PATH], &body.into()).await?);
+        Ok(())
+    }
+}
+
+impl Show {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let client = global.client()?;
+        let mut event_type = client.get(&[PATH, &self.name], &[]).await?;
+        let versions = client.list(&[PATH, &self.name, "versions"], &[], usize::MAX).await?;
+        let wanted = self.version.or(event_type["latest_version"].as_u64()).unwrap_or(0);
+        let found = versions.into_iter().find(|v| v["version"].as_u64() == Some(wanted));
+        if self.version.is_some() && found.is_none() {
+            let title = format!("{} has no schema version {wanted}", self.name);
+            return Err(Failure::failed(title)
+                .hint(format!("its newest is {}", event_type["latest_version"])));
+        }
+        let schema = found.map(|mut version| version["schema"].take());
+        if global.json {
+            event_type["schema"] = schema.unwrap_or_default();
+            output::json(&event_type);
+            return Ok(());
+        }
+        print(global, &event_type);
+        if let Some(schema) = schema {
+            output::json(&schema);
+        }
+        Ok(())
+    }
+}
+
+impl Violations {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let client = global.client()?;
+        let items = client.list(&[PATH, &self.name, "violations"], &[], self.limit).await?;
+        if global.json {
+            output::json(&items.into());
+            return Ok(());
+        }
+        if items.is_empty() {
+            output::say("none");
+        }
+        for item in &items {
+            // An item is an event with its violations.
+            let id = item["event_id"].as_str().or(item["id"].as_str()).unwrap_or_default();
+            output::data(format_args!("{id}  {}", field(item, "accepted_at")));
+            for violation in item["violations"].as_array().into_iter().flatten() {
+                output::data(format_args!(
+                    "  {}  {}",
+                    field(violation, "at"),
+                    field(violation, "message")
+                ));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! `hookmill events`: what was accepted.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use super::{
+    Global, input,
+    output::{self, Failure, field},
+};
+
+/// Look at events
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Examples:\n  hookmill events list --type order.created --since 1h\n  hookmill events show evt_01jd… --payload | jq .total"
+)]
+pub(super) enum Command {
+    /// List events, newest first
+    List(List),
+    /// Show an event and what became of it
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only this event type
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Accepted at or after: a time, or how long ago (1h)
+    #[arg(long, value_name = "TIME", value_parser = input::moment)]
+    since: Option<Timestamp>,
+    /// Accepted before
+    #[arg(long, value_name = "TIME", value_parser = input::moment)]
+    until: Option<Timestamp>,
+    /// Most to list
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The event
+    #[arg(value_name = "evt_…")]
+    id: String,
+    /// Print its payload only, byte for byte
+    #[arg(long)]
+    payload: bool,
+}
+
+impl Command {
+    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        match self {
+            Self::List(list) => list.run(global).await,
+            Self::Show(show) => show.run(global).await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let query = [
+            ("type", self.event_type),
+            ("since", self.since.map(|at| at.to_string())),
+            ("until", self.until.map(|at| at.to_string())),
+        ];
+        let items = global.client()?.list(&["events"], &query, self.limit).await?;
+        if global.json {
+            output::json(&items.into());
+            return Ok(());
+        }
+        let columns = ["id", "type", "accepted_at", "subject", "deliveries"];
+        let rows = items.iter().map(|item| columns.map(|column| field(item, column)));
+        output::table(["ID", "TYPE", "ACCEPTED", "SUBJECT", "DELIVERIES"], rows.collect());
+        Ok(())
+    }
+}
+
+impl Show {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let client = global.client()?;
+        if self.payload {
+            let payload = client.get_bytes(&["events", &self.id, "payload"]).await?;
+            output::data(String::from_utf8_lossy(&payload));
+            return Ok(());
+        }
+        let event = client.get(&["events", &self.id], &[]).await?;
+        if global.json {
+            output::json(&event);
+            return Ok(());
+        }
+        let fields = event.as_object().into_iter().flatten();
+        for (name, value) in fields.filter(|(name, value)| *name != "payload" && !value.is_null()) {
+            output::data(format_args!("{name:<16} {}", output::plain(value)));
+        }
+        let filter = [("event_id", Some(self.id))];
+        let deliveries = client.list(&["deliveries"], &filter, 1000).await?;
+        for delivery in &deliveries {
+            output::data(format_args!(
+                "  {} → {}  {}",
+                field(delivery, "id"),
+                field(delivery, "subscription_id"),
+                field(delivery, "state")
+            ));
+        }
+        Ok(())
+    }
+}

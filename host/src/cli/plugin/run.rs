@@ -1,0 +1,92 @@
+//! `hookmill plugin run`: an uploaded plugin over one event, on the server, delivering nothing.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    cli::{
+        Global, input,
+        output::{self, Failure, field},
+    },
+    model::PluginRef,
+};
+
+/// Run an uploaded plugin over one event, without delivering anything
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hookmill plugin run big-orders --event evt_01jd… --config '{\"at_least\": 100}'\n  hookmill plugin run redact@1.2.0 --type order.created --data @order.json --config @redact.json"
+)]
+pub(in crate::cli) struct Run {
+    /// The plugin: its live version, or the one named
+    #[arg(value_name = "NAME[@VERSION]")]
+    plugin: PluginRef,
+    /// A stored event
+    #[arg(long, value_name = "evt_…", conflicts_with_all = ["event_type", "data"], required_unless_present = "data")]
+    event: Option<String>,
+    /// A payload, or @ and a file with one
+    #[arg(long, value_name = "JSON|@FILE", requires = "event_type")]
+    data: Option<String>,
+    /// The payload's event type
+    #[arg(long = "type", id = "event_type", value_name = "TYPE", requires = "data")]
+    event_type: Option<String>,
+    /// The plugin's configuration
+    #[arg(long, value_name = "JSON|@FILE", default_value = "{}")]
+    config: String,
+    /// Write what would be sent to this file
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+impl Run {
+    pub(in crate::cli) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let mut body = Map::new();
+        if let Some(version) = &self.plugin.version {
+            body.insert("version".into(), version.as_str().into());
+        }
+        body.insert("config".into(), input::json_argument(&self.config)?);
+        match (self.event, self.data) {
+            (Some(id), _) => {
+                body.insert("event_id".into(), id.into());
+            }
+            (None, Some(data)) => {
+                let payload = input::json_argument(&data)?;
+                body.insert("event".into(), json!({"type": self.event_type, "payload": payload}));
+            }
+            (None, None) => return Err(Failure::usage("name an event, or give --type and --data")),
+        }
+        let path = [super::PATH, &self.plugin.name, "run"];
+        let run = global.client()?.post(&path, &body.into()).await?;
+        if let (Some(out), Some(sent)) = (&self.out, run["sent"]["body"].as_str()) {
+            std::fs::write(out, sent).map_err(|error| {
+                Failure::failed(format!("cannot write {}: {error}", out.display()))
+            })?;
+        }
+        if global.json {
+            output::json(&run);
+        } else {
+            print(&run);
+        }
+        let fault = run["steps"].as_array().into_iter().flatten().find(|s| s["verdict"] == "fault");
+        match fault.or((run["verdict"] == "fault").then_some(&run)) {
+            None => Ok(()),
+            Some(step) => {
+                Err(Failure::failed(format!("{}: {}", field(step, "kind"), field(step, "message"))))
+            }
+        }
+    }
+}
+
+fn print(run: &Value) {
+    let steps = run["steps"].as_array().map_or_else(|| std::slice::from_ref(run), Vec::as_slice);
+    for step in steps {
+        output::say(crate::cli::delivery::step_line(step));
+        for log in step["log"].as_array().into_iter().flatten() {
+            output::say(format_args!("  {}: {}", field(log, "level"), field(log, "message")));
+        }
+    }
+    if let Some(body) = run["sent"]["body"].as_str() {
+        output::data(body);
+    }
+}

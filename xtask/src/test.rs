@@ -1,0 +1,80 @@
+//! `cargo xtask test`: everything CI runs, in the order that fails fastest.
+
+use std::{fs, path::PathBuf, time::Instant};
+
+use crate::{
+    plugins,
+    shell::{self, root},
+    tidy,
+};
+
+/// Runs all of it; stops at the first failure.
+pub(crate) fn run() -> Result<(), String> {
+    let began = Instant::now();
+    tidy::run()?;
+    shell::run(shell::cargo().args(["fmt", "--all", "--check"]))?;
+    shell::run(shell::cargo().args([
+        "fmt",
+        "--manifest-path",
+        "plugins/Cargo.toml",
+        "--all",
+        "--check",
+    ]))?;
+    shell::run(shell::cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]))?;
+    plugins::run()?;
+    shell::run(shell::cargo().args(["test", "--quiet", "--workspace"]))?;
+    shell::run(shell::cargo().args([
+        "test",
+        "--quiet",
+        "--manifest-path",
+        "plugins/Cargo.toml",
+        "--workspace",
+    ]))?;
+    let tested = test_plugins()?;
+    println!(
+        "all tests pass: house rules, format, lints, the workspace, {tested} plugins in the \
+         server's engine  ({} s)",
+        began.elapsed().as_secs()
+    );
+    Ok(())
+}
+
+/// Runs every plugin's recorded cases through the component, in the server's own engine.
+fn test_plugins() -> Result<usize, String> {
+    let mut tested = 0;
+    for folder in with_cases()? {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let component = root().join("build/plugins").join(format!("{name}.wasm"));
+        // A plugin that was not built is a failure, never a skipped test.
+        let mut test = shell::cargo();
+        test.args(["run", "--quiet", "--package", "hookmill", "--", "plugin", "test"]);
+        shell::run(test.arg(&folder).arg("--component").arg(component))?;
+        tested += 1;
+    }
+    if tested == 0 {
+        Err("no plugin in plugins/ has cases in tests/*.json".into())
+    } else {
+        Ok(tested)
+    }
+}
+
+/// The plugins with recorded cases.
+fn with_cases() -> Result<Vec<PathBuf>, String> {
+    let folder = root().join("plugins");
+    let entries = fs::read_dir(&folder)
+        .map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let mut folders: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("Cargo.toml").is_file() && path.join("tests").is_dir())
+        .collect();
+    folders.sort();
+    Ok(folders)
+}
