@@ -133,12 +133,14 @@ impl Board {
         });
     }
 
-    /// An attempt was begun and came to nothing.
+    /// An attempt was begun and came to nothing. Its task may be gone, so the timer is rung
+    /// to start what may start instead.
     pub(super) fn lost(&self, id: SubscriptionId, lease_until: Timestamp) {
         self.with(|lanes| {
             lanes.release(id);
             lanes.lapse(id, lease_until);
         });
+        self.changed.notify_one();
     }
 
     /// Records are on disk: their places are free, and some are due again.

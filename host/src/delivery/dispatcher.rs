@@ -230,7 +230,7 @@ impl Core {
                 }
             };
             tokio::select! {
-                () = self.board.changed.notified() => {}
+                () = self.board.changed.notified() => self.start_attempts(),
                 () = sleeping => {}
             }
         }
