@@ -143,6 +143,11 @@ impl Board {
         self.changed.notify_one();
     }
 
+    /// A record could not be written: the delivery comes back when its lease ends.
+    pub(super) fn unrecorded(&self, id: SubscriptionId, lease_until: Timestamp) {
+        self.with(|lanes| lanes.lapse(id, lease_until));
+    }
+
     /// Records are on disk: their places are free, and some are due again.
     pub(super) fn settled(
         &self,

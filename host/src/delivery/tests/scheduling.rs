@@ -133,6 +133,23 @@ async fn a_store_that_fails_for_a_while_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_record_that_the_store_cannot_take_does_not_hold_up_others() {
+    let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
+    let dispatcher = world.start(settings(), 1).await;
+    let subscription = world.subscribe(&endpoint.url);
+    let ill = world.publish(&dispatcher, subscription, None);
+    world.belt.state.lock().unwrap().poison = Some(ill);
+    let mut well = Vec::new();
+    for _ in 0..20 {
+        well.push(world.publish(&dispatcher, subscription, None));
+    }
+    for key in well {
+        assert!(succeeded(&world.belt.done(key).await.at));
+    }
+    assert!(matches!(world.belt.row(ill).at, At::Leased(_)));
+}
+
+#[tokio::test]
 async fn a_claim_that_fails_is_repeated() {
     let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
     world.belt.state.lock().unwrap().claim_failures = 1;
