@@ -4,14 +4,41 @@
 //! When `publish` answers `Ok`, the event survives a crash. Never speaks HTTP, never runs a
 //! plugin.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use metrics::{Counter, Histogram};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    model::{Application, EventTypeName, Timestamp, Violation},
-    store::{Receipt, StoreError},
+    catalog::{Catalog, EventTypeEntry, Match},
+    clock::Clock,
+    delivery::{Dispatcher, Ready},
+    model::{
+        Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
+        SubscriptionState, Timestamp, Violation,
+    },
+    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore},
 };
+
+/// Bounds of ingestion.
+#[derive(Debug, Clone)]
+pub struct IngestSettings {
+    /// Most requests that may wait for their transaction; more are told to come back.
+    pub queue: usize,
+    /// Most requests in one transaction.
+    pub batch: usize,
+    /// How long an idempotency key is kept.
+    pub idempotency_window: Duration,
+}
+
+impl Default for IngestSettings {
+    fn default() -> Self {
+        Self { queue: 4_096, batch: 256, idempotency_window: Duration::from_secs(24 * 3600) }
+    }
+}
 
 /// An event as its producer gives it.
 #[derive(Debug, Clone)]
@@ -90,22 +117,399 @@ pub enum Rejected {
         retry_after: Duration,
     },
     /// The store failed; nothing was accepted.
-    #[error(transparent)]
-    Store(StoreError),
+    #[error("{0}")]
+    Store(String),
+}
+
+/// A request on its way to its transaction.
+struct Waiting {
+    new: NewEvent,
+    answer: oneshot::Sender<Result<Appended, String>>,
 }
 
 /// The door: cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Ingest {}
+#[derive(Clone)]
+pub struct Ingest {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Waiting>,
+}
 
-#[expect(unused_variables, reason = "signatures first")]
+impl std::fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ingest").finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    settings: IngestSettings,
+    store: SharedStore,
+    catalog: Arc<Catalog>,
+    dispatcher: Arc<Dispatcher>,
+    clock: Clock,
+    accepted: Counter,
+    batch_size: Histogram,
+}
+
 impl Ingest {
+    /// The type of the events that `send_test` makes.
+    pub const TEST_EVENT_TYPE: &'static str = "hookmill.test";
+
+    /// Starts the task that makes transactions of requests. It ends when the last clone of
+    /// what is returned is gone.
+    pub fn start(
+        settings: IngestSettings,
+        store: SharedStore,
+        catalog: Arc<Catalog>,
+        dispatcher: Arc<Dispatcher>,
+        clock: Clock,
+    ) -> Self {
+        let (queue, waiting) = mpsc::channel(settings.queue);
+        let shared = Arc::new(Shared {
+            settings,
+            store,
+            catalog,
+            dispatcher,
+            clock,
+            accepted: metrics::counter!("hookmill_events_accepted_total"),
+            batch_size: metrics::histogram!("hookmill_ingest_batch_size"),
+        });
+        tokio::spawn(append_batches(shared.clone(), waiting));
+        Self { shared, queue }
+    }
+
     /// Accepts one event for `application`.
     pub async fn publish(
         &self,
         application: &Application,
         event: Publish,
     ) -> Result<Published, Rejected> {
-        todo!()
+        let accepted = self.check(&event);
+        if let Err(rejected) = &accepted {
+            metrics::counter!("hookmill_events_rejected_total", "reason" => rejected.reason())
+                .increment(1);
+        }
+        let checked = accepted?;
+        let matches = self.shared.catalog.matching(application.id, &checked.event_type);
+        let keys = keys(&event, self.shared.settings.idempotency_window, checked.accepted_at);
+        let event_type = checked.event_type.clone();
+        self.persist(application, checked, event, keys, &matches)
+            .await
+            .map(|(receipt, repeated)| Published { receipt, event_type, repeated })
+    }
+
+    /// Sends an event of type `hookmill.test` to one subscription, past its pipeline: it
+    /// tries the endpoint and its signature check.
+    pub async fn send_test(
+        &self,
+        application: &Application,
+        subscription: SubscriptionId,
+    ) -> Result<Published, Rejected> {
+        let unknown = || Rejected::UnknownEventType {
+            name: Self::TEST_EVENT_TYPE.to_owned(),
+            did_you_mean: None,
+        };
+        let event_type: EventTypeName = Self::TEST_EVENT_TYPE.parse().map_err(|_| unknown())?;
+        let found = self.shared.catalog.matching_only(subscription).ok_or_else(unknown)?;
+        let payload = serde_json::json!({
+            "test": true,
+            "message": "This is a test event. Your endpoint receives what Hookmill sends.",
+            "subscription_id": subscription,
+        });
+        let checked = Checked {
+            event_type: event_type.clone(),
+            schema_version: 0,
+            violations: Vec::new(),
+            accepted_at: self.shared.clock.now(),
+        };
+        let event = Publish {
+            event_type: Self::TEST_EVENT_TYPE.to_owned(),
+            payload: payload.to_string().into(),
+            id: None,
+            idempotency_key: None,
+            subject: None,
+            occurred_at: None,
+            schema_version: None,
+        };
+        let only = [Match { pipeline: None, ..found }];
+        let (receipt, repeated) =
+            self.persist(application, checked, event, Vec::new(), &only).await?;
+        Ok(Published { receipt, event_type, repeated })
+    }
+
+    fn check(&self, event: &Publish) -> Result<Checked, Rejected> {
+        let unknown = || Rejected::UnknownEventType {
+            name: event.event_type.clone(),
+            did_you_mean: self
+                .shared
+                .catalog
+                .closest_event_type(&event.event_type)
+                .map(|name| name.to_string()),
+        };
+        let name: EventTypeName = event.event_type.parse().map_err(|_| unknown())?;
+        let entry = self.shared.catalog.event_type(&name).ok_or_else(unknown)?;
+        let newest = entry.validators.len() as u32;
+        let version = event.schema_version.unwrap_or(newest);
+        if version > newest || (version == 0 && newest > 0) {
+            return Err(Rejected::UnknownSchemaVersion { event_type: name, version, newest });
+        }
+        // Parsed even when there is no schema: what is stored is JSON of bounded depth.
+        let payload: Value = serde_json::from_slice(&event.payload)
+            .map_err(|error| Rejected::Malformed(error.to_string()))?;
+        let violations = violations(&entry, version, &payload);
+        if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
+            return Err(Rejected::Violates { event_type: name, version, violations });
+        }
+        let accepted_at = self.shared.clock.now();
+        Ok(Checked { event_type: name, schema_version: version, violations, accepted_at })
+    }
+
+    async fn persist(
+        &self,
+        application: &Application,
+        checked: Checked,
+        event: Publish,
+        idempotency: Vec<Idempotency>,
+        matches: &[Match],
+    ) -> Result<(Receipt, bool), Rejected> {
+        let shared = &self.shared;
+        let place = self.queue.try_reserve().map_err(|_| {
+            metrics::counter!("hookmill_events_rejected_total", "reason" => "overloaded")
+                .increment(1);
+            Rejected::Overloaded { retry_after: Duration::from_secs(1) }
+        })?;
+        // From here to `send` nothing awaits: places taken in the dispatcher cannot leak when
+        // the caller goes away.
+        let now = checked.accepted_at;
+        let deliveries = matches
+            .iter()
+            .map(|found| NewDelivery {
+                id: DeliveryId::new(now),
+                subscription: found.subscription,
+                pipeline: found.pipeline,
+                held: found.held,
+                leased: !found.held && shared.dispatcher.reserve(found.subscription),
+            })
+            .collect();
+        let receipt = Receipt {
+            id: EventId::new(now),
+            schema_version: checked.schema_version,
+            deliveries: matches.len() as u32,
+        };
+        let key = idempotency.first().map(|first| first.key.clone()).unwrap_or_default();
+        let new = NewEvent {
+            event: Arc::new(Event {
+                id: receipt.id,
+                application: application.id,
+                application_name: application.name.as_str().into(),
+                event_type: checked.event_type,
+                schema_version: checked.schema_version,
+                subject: event.subject,
+                occurred_at: event.occurred_at.unwrap_or(now),
+                accepted_at: now,
+                payload: event.payload,
+            }),
+            producer_id: event.id,
+            violations: checked.violations,
+            idempotency,
+            deliveries,
+        };
+        let (answer, answered) = oneshot::channel();
+        place.send(Waiting { new, answer });
+        match answered.await {
+            Ok(Ok(Appended::New(_))) => Ok((receipt, false)),
+            Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
+            Ok(Ok(Appended::Conflict)) => {
+                let key = key.split_once(':').map(|(_, key)| key.to_owned()).unwrap_or(key);
+                Err(Rejected::Conflict { key })
+            }
+            Ok(Err(error)) => Err(Rejected::Store(error)),
+            Err(_) => Err(Rejected::Store("the server is stopping".to_owned())),
+        }
+    }
+}
+
+impl Rejected {
+    /// A word for metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownEventType { .. } => "unknown_event_type",
+            Self::UnknownSchemaVersion { .. } => "unknown_schema_version",
+            Self::Malformed(_) => "malformed",
+            Self::Violates { .. } => "schema_violation",
+            Self::Conflict { .. } => "conflict",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
+/// An event found acceptable.
+struct Checked {
+    event_type: EventTypeName,
+    schema_version: u32,
+    violations: Vec<Violation>,
+    accepted_at: Timestamp,
+}
+
+fn violations(entry: &EventTypeEntry, version: u32, payload: &Value) -> Vec<Violation> {
+    if entry.event_type.mode == SchemaMode::Off {
+        return Vec::new();
+    }
+    let Some(index) = version.checked_sub(1) else { return Vec::new() };
+    match entry.validators.get(index as usize) {
+        Some(validator) if !validator.accepts(payload) => validator.violations(payload),
+        _ => Vec::new(),
+    }
+}
+
+/// The producer's id and the request's key, in spaces of their own.
+fn keys(event: &Publish, window: Duration, now: Timestamp) -> Vec<Idempotency> {
+    let given = [("id", &event.id), ("key", &event.idempotency_key)];
+    let mut given =
+        given.into_iter().filter_map(|(kind, key)| Some((kind, key.as_ref()?))).peekable();
+    if given.peek().is_none() {
+        return Vec::new();
+    }
+    let fingerprint = fingerprint(event);
+    let expires_at = now.checked_add(window).unwrap_or(Timestamp::MAX);
+    given
+        .map(|(kind, key)| Idempotency { key: format!("{kind}:{key}"), fingerprint, expires_at })
+        .collect()
+}
+
+/// What must be the same for a request to be a repetition.
+fn fingerprint(event: &Publish) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let occurred_at = event.occurred_at.map(|at| at.to_string()).unwrap_or_default();
+    let version = event.schema_version.map(|v| v.to_string()).unwrap_or_default();
+    let parts = [
+        event.event_type.as_bytes(),
+        event.subject.as_deref().unwrap_or_default().as_bytes(),
+        event.id.as_deref().unwrap_or_default().as_bytes(),
+        occurred_at.as_bytes(),
+        version.as_bytes(),
+        &event.payload,
+    ];
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// While one transaction is on its way to the disk, the requests for the next gather.
+async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut batch = Vec::with_capacity(shared.settings.batch);
+    while waiting.recv_many(&mut batch, shared.settings.batch).await > 0 {
+        shared.batch_size.record(batch.len() as f64);
+        let (news, answers): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|Waiting { new, answer }| (new, answer)).unzip();
+        match shared.store.append(&news, shared.dispatcher.lease()).await {
+            Ok(appended) => {
+                for ((new, appended), answer) in news.into_iter().zip(appended).zip(answers) {
+                    shared.hand_over(&new, &appended);
+                    // Whoever asked may be gone; what they asked for is done.
+                    let _gone = answer.send(Ok(appended));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, events = news.len(), "events could not be stored");
+                for (new, answer) in news.iter().zip(answers) {
+                    shared.give_back(new);
+                    let _gone = answer.send(Err(error.to_string()));
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn hand_over(&self, new: &NewEvent, appended: &Appended) {
+        let Appended::New(keys) = appended else { return self.give_back(new) };
+        self.accepted.increment(1);
+        let deliveries = || new.deliveries.iter().zip(keys);
+        let ready: Vec<Ready> = deliveries()
+            .filter(|(delivery, _)| delivery.leased)
+            .map(|(delivery, &key)| Ready {
+                key,
+                id: delivery.id,
+                subscription: delivery.subscription,
+                pipeline: delivery.pipeline,
+            })
+            .collect();
+        if !ready.is_empty() {
+            self.dispatcher.accept(new.event.clone(), ready);
+        }
+        for delivery in new.deliveries.iter().filter(|d| !d.leased) {
+            if delivery.held {
+                self.resume_if_active(delivery.subscription);
+            } else {
+                self.dispatcher.wake(delivery.subscription, new.event.accepted_at);
+            }
+        }
+    }
+
+    fn give_back(&self, new: &NewEvent) {
+        for delivery in new.deliveries.iter().filter(|d| d.leased) {
+            self.dispatcher.unreserve(delivery.subscription);
+        }
+    }
+
+    /// A subscription resumed between the match and the commit would never see a delivery
+    /// that was stored as held.
+    fn resume_if_active(&self, id: SubscriptionId) {
+        let active = self
+            .catalog
+            .subscription(id)
+            .is_some_and(|subscription| subscription.state == SubscriptionState::Active);
+        if active {
+            let catalog = self.catalog.clone();
+            tokio::spawn(async move {
+                if let Err(error) = catalog.resume_held(id).await {
+                    tracing::error!(subscription = %id, %error, "held deliveries could not be resumed");
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(payload: &'static str) -> Publish {
+        Publish {
+            event_type: "order.created".into(),
+            payload: Bytes::from_static(payload.as_bytes()),
+            id: Some("7".into()),
+            idempotency_key: None,
+            subject: None,
+            occurred_at: None,
+            schema_version: None,
+        }
+    }
+
+    #[test]
+    fn a_print_tells_requests_apart_by_every_part() {
+        let same = fingerprint(&publish("{}"));
+        assert_eq!(same, fingerprint(&publish("{}")));
+        assert_ne!(same, fingerprint(&publish("{ }")));
+        assert_ne!(same, fingerprint(&Publish { subject: Some("x".into()), ..publish("{}") }));
+        assert_ne!(same, fingerprint(&Publish { schema_version: Some(1), ..publish("{}") }));
+        let shifted = Publish {
+            event_type: "order.create".into(),
+            subject: Some("d".into()),
+            ..publish("{}")
+        };
+        assert_ne!(same, fingerprint(&shifted), "parts do not run into each other");
+    }
+
+    #[test]
+    fn ids_and_keys_have_spaces_of_their_own() {
+        let both = Publish { idempotency_key: Some("7".into()), ..publish("{}") };
+        let keys = keys(&both, Duration::from_secs(60), Timestamp::UNIX_EPOCH);
+        let texts: Vec<_> = keys.iter().map(|k| k.key.as_str()).collect();
+        assert_eq!(texts, ["id:7", "key:7"]);
+        assert_eq!(keys[0].expires_at, Timestamp::from_second(60).unwrap());
     }
 }

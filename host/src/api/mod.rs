@@ -1,1 +1,270 @@
-//! REST API v1.
+//! REST API v1: JSON over HTTP, problems for refusals, OpenAPI made from the code.
+//!
+//! Owns routes, the shapes of requests and answers, authorisation. Never decides what an
+//! event matches, never runs SQL, never sends to endpoints: it asks the catalog, the
+//! ingest, the store and the dispatcher.
+
+mod applications;
+pub mod auth;
+mod deliveries;
+mod docs;
+mod event_types;
+mod events;
+mod explain;
+mod extract;
+mod health;
+mod message;
+mod page;
+mod plugin_run;
+mod plugins;
+pub mod problem;
+mod publish;
+mod refusal;
+mod subscription_io;
+mod subscriptions;
+
+use std::{
+    any::Any,
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
+
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+use url::Url;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use self::problem::{Code, Problem};
+use crate::{
+    catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest, plugin::Runtime,
+    store::SharedStore,
+};
+
+pub use auth::{Auth, generate_key, hash_key};
+pub use docs::openapi;
+
+/// What requests may weigh.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiLimits {
+    /// Bytes of a JSON body, and of one event in a batch.
+    pub max_body: usize,
+    /// Bytes of a plugin upload.
+    pub max_upload: usize,
+    /// Events in a batch.
+    pub max_batch: usize,
+    /// Bytes of a batch.
+    pub max_batch_body: usize,
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self {
+            max_body: 1024 * 1024,
+            max_upload: 64 * 1024 * 1024,
+            max_batch: 500,
+            max_batch_body: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// What a subscription may ask deliveries to do. Checked when one is saved, so a mistake is
+/// told to the person who makes it; the delivery checks again, at connect time.
+pub trait EndpointPolicy: Send + Sync {
+    /// The endpoint, if requests may go there; else why not.
+    fn check_url(&self, url: &str) -> Result<Url, String>;
+    /// Whether a request may carry this header; else why not.
+    fn check_header(&self, name: &str, value: &str) -> Result<(), String>;
+}
+
+/// Renders the metrics in Prometheus' text format.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Everything the API asks.
+pub struct Api {
+    /// What happened.
+    pub store: SharedStore,
+    /// What changes seldom.
+    pub catalog: Arc<Catalog>,
+    /// Where events go in.
+    pub ingest: Ingest,
+    /// What runs plugins.
+    pub runtime: Arc<Runtime>,
+    /// What delivers.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Who is let in.
+    pub auth: Auth,
+    /// What time it is.
+    pub clock: Clock,
+    /// What requests may weigh.
+    pub limits: ApiLimits,
+    /// What subscriptions may ask for.
+    pub endpoint_policy: Arc<dyn EndpointPolicy>,
+    /// What `/metrics` shows.
+    pub metrics: RenderMetrics,
+    /// Whether the server takes requests: false while it starts and once it stops.
+    pub ready: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// The server's HTTP interface.
+pub fn router(api: Arc<Api>) -> Router {
+    let (routes, _) = routes().split_for_parts();
+    // Layers wrap the routes that are there when they are added, so they come last.
+    routes
+        .merge(docs::pages())
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(api)
+}
+
+/// Every route with its documentation: the one list both are made from.
+fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(publish::publish_event))
+        .routes(routes!(publish::publish_batch))
+        .routes(routes!(events::list_events))
+        .routes(routes!(events::get_event))
+        .routes(routes!(events::get_event_payload))
+        .routes(routes!(deliveries::list_deliveries))
+        .routes(routes!(deliveries::get_delivery))
+        .routes(routes!(deliveries::retry_delivery))
+        .routes(routes!(subscriptions::create_subscription, subscriptions::list_subscriptions))
+        .routes(routes!(
+            subscriptions::get_subscription,
+            subscriptions::change_subscription,
+            subscriptions::delete_subscription
+        ))
+        .routes(routes!(subscriptions::pause_subscription))
+        .routes(routes!(subscriptions::resume_subscription))
+        .routes(routes!(subscriptions::enable_subscription))
+        .routes(routes!(subscriptions::disable_subscription))
+        .routes(routes!(subscriptions::test_subscription))
+        .routes(routes!(subscriptions::rotate_secret))
+        .routes(routes!(event_types::create_event_type, event_types::list_event_types))
+        .routes(routes!(
+            event_types::get_event_type,
+            event_types::change_event_type,
+            event_types::delete_event_type
+        ))
+        .routes(routes!(event_types::add_schema_version, event_types::list_schema_versions))
+        .routes(routes!(event_types::get_schema_version))
+        .routes(routes!(event_types::list_violations))
+        .routes(routes!(plugins::upload_plugin, plugins::list_plugins))
+        .routes(routes!(plugins::get_plugin, plugins::delete_plugin))
+        .routes(routes!(plugins::list_plugin_versions))
+        .routes(routes!(plugins::get_plugin_version, plugins::delete_plugin_version))
+        .routes(routes!(plugins::set_live_version))
+        .routes(routes!(plugin_run::run_plugin))
+        .routes(routes!(applications::create_application, applications::list_applications))
+        .routes(routes!(applications::get_application, applications::delete_application))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(docs::index))
+        .routes(routes!(docs::openapi_json))
+        .routes(routes!(docs::explain_problem))
+}
+
+async fn unknown_route(request: Request) -> Problem {
+    Problem::new(Code::UnknownRoute, format!("There is no path {}", request.uri().path()))
+        .detail("/docs lists those there are.")
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    Problem::new(
+        Code::MethodNotAllowed,
+        format!("{} does not take {}", request.uri().path(), request.method()),
+    )
+    .detail("The header Allow lists the methods it takes.")
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let cause = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words");
+    Problem::internal("handling a request: it panicked", &cause).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::{StatusCode, header},
+        routing::get,
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// The outermost parts of the router, around routes that need no server.
+    fn shell() -> Router {
+        async fn panics() -> &'static str {
+            panic!("with a secret")
+        }
+        Router::new()
+            .route("/ok", get(|| async { "ok" }).post(|| async { "ok" }))
+            .route("/panics", get(panics))
+            .merge(docs::pages())
+            .fallback(unknown_route)
+            .method_not_allowed_fallback(method_not_allowed)
+            .layer(CatchPanicLayer::custom(panicked))
+    }
+
+    async fn send(method: &str, path: &str) -> (StatusCode, header::HeaderMap, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let response = shell().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 24).await.unwrap();
+        (parts.status, parts.headers, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    #[tokio::test]
+    async fn an_unknown_path_is_a_problem() {
+        let (status, headers, body) = send("GET", "/v2").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(headers[header::CONTENT_TYPE], problem::MEDIA_TYPE);
+        assert!(body.contains("problems/unknown-route"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_a_problem_that_names_the_right_ones() {
+        let (status, headers, body) = send("PUT", "/ok").await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        let allow = headers[header::ALLOW].to_str().unwrap();
+        assert!(allow.contains("GET") && allow.contains("POST"), "{allow}");
+        assert!(body.contains("problems/method-not-allowed"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_opaque_problem() {
+        let (status, _, body) = send("GET", "/panics").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.contains("problems/internal") && !body.contains("secret"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn the_documentation_pages_come_from_the_binary_alone() {
+        let (status, _, page) = send("GET", "/docs/").await;
+        assert_eq!(status, StatusCode::OK);
+        let (_, _, script) = send("GET", "/docs/swagger-initializer.js").await;
+        for text in [page, script.clone()] {
+            assert!(!text.contains("http://") && !text.contains("https://"), "{text}");
+        }
+        assert!(script.contains("/openapi.json"), "{script}");
+        assert!(script.contains("\"validatorUrl\": \"none\""), "{script}");
+        let (status, _, _) = send("GET", "/docs/swagger-ui-bundle.js").await;
+        assert_eq!(status, StatusCode::OK);
+    }
+}

@@ -4,26 +4,34 @@
 //! Every change goes through here: to the store first, then to memory, one at a time.
 //! Reads never wait for the database. Never delivers, never speaks HTTP.
 
-use std::sync::Arc;
+mod directory;
+mod event_types;
+mod plugins;
+mod state;
+mod subscriptions;
 
-use bytes::Bytes;
-use serde_json::Value;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use tokio::sync::Mutex;
 
 use crate::{
     clock::Clock,
     model::{
-        Application, ApplicationId, EventType, EventTypeName, PipelineId, PluginRef, PluginVersion,
-        SchemaMode, SchemaVersion, Subscription, SubscriptionId, Violation,
+        Application, ApplicationId, EventType, PipelineId, SubscriptionId, Timestamp, Violation,
     },
     plugin::Runtime,
     schema::{SchemaError, Validator},
     store::{SharedStore, StoreError},
 };
+use state::State;
 
 /// An event type, ready to validate.
 #[derive(Debug)]
 pub struct EventTypeEntry {
-    /// The event type.
+    /// The event type. Its count of violations is as old as the server's start.
     pub event_type: EventType,
     /// Its schemas, compiled; version n at index n - 1.
     pub validators: Vec<Arc<Validator>>,
@@ -38,6 +46,15 @@ pub struct Match {
     pub pipeline: Option<PipelineId>,
     /// Whether it is paused.
     pub held: bool,
+}
+
+/// What the catalog tells whoever delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The store has something due for a subscription.
+    Due(SubscriptionId, Timestamp),
+    /// A subscription was deleted.
+    Deleted(SubscriptionId),
 }
 
 /// Why a change was refused.
@@ -76,7 +93,7 @@ pub enum CatalogError {
         violations: Vec<Violation>,
     },
     /// Promoting the version would break saved configs of these subscriptions.
-    #[error("the config of {} would not satisfy the version's schema", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("the config of {} would not satisfy the version's schema", list(.0))]
     BreaksConfigs(Vec<SubscriptionId>),
     /// A component could not be loaded.
     #[error("{0}")]
@@ -86,144 +103,144 @@ pub enum CatalogError {
     Store(StoreError),
 }
 
-/// See the module.
-#[derive(Debug)]
-pub struct Catalog {}
+fn list(ids: &[SubscriptionId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Tells apart what a caller can act on.
+fn refused(error: StoreError) -> CatalogError {
+    match error {
+        StoreError::Exists => CatalogError::Exists,
+        StoreError::NotFound => CatalogError::NotFound,
+        StoreError::InUse(count) => CatalogError::InUse(format!("{count} others")),
+        StoreError::Failed(_) => CatalogError::Store(error),
+    }
+}
 
 /// A catalog's answer.
 pub type Result<T, E = CatalogError> = std::result::Result<T, E>;
 
-#[expect(unused_variables, clippy::needless_pass_by_value, reason = "signatures first")]
+type Listener = Box<dyn Fn(Change) + Send + Sync>;
+
+/// See the module.
+pub struct Catalog {
+    store: SharedStore,
+    runtime: Arc<Runtime>,
+    clock: Clock,
+    state: RwLock<State>,
+    /// Held through a change, so that store and memory see changes in the same order.
+    changing: Mutex<()>,
+    listener: OnceLock<Listener>,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").finish_non_exhaustive()
+    }
+}
+
 impl Catalog {
-    /// Reads everything from the store and loads the plugins that are live or pinned.
+    /// Reads everything from the store, makes the application `default` if there is none, and
+    /// loads the plugins that subscriptions use.
     pub async fn load(
         store: SharedStore,
         runtime: Arc<Runtime>,
         clock: Clock,
     ) -> Result<Arc<Self>> {
-        todo!()
+        let catalog = Self {
+            store,
+            runtime,
+            clock,
+            state: RwLock::default(),
+            changing: Mutex::default(),
+            listener: OnceLock::new(),
+        };
+        catalog.load_applications().await?;
+        catalog.load_event_types().await?;
+        catalog.load_plugins().await?;
+        catalog.load_subscriptions().await?;
+        Ok(Arc::new(catalog))
     }
 
+    /// Who is told of changes that concern deliveries. Once; a second listener is ignored.
+    pub fn listen(&self, listener: impl Fn(Change) + Send + Sync + 'static) {
+        if self.listener.set(Box::new(listener)).is_err() {
+            tracing::error!("the catalog has a listener already");
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        if let Some(listener) = self.listener.get() {
+            listener(change);
+        }
+    }
+
+    /// A panic while the lock was held left the state as it was between two assignments,
+    /// each of them whole: it can be read on.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load_applications(&self) -> Result<()> {
+        let mut applications = self.store.applications().await.map_err(refused)?;
+        if !applications.iter().any(|a| a.name == Application::DEFAULT) {
+            let now = self.clock.now();
+            let default = Application {
+                id: ApplicationId::new(now),
+                name: Application::DEFAULT.to_owned(),
+                created_at: now,
+            };
+            self.store.create_application(&default).await.map_err(refused)?;
+            applications.push(default);
+        }
+        self.write().applications = applications.into_iter().map(|a| (a.id, Arc::new(a))).collect();
+        Ok(())
+    }
+
+    /// An application by id.
     pub fn application(&self, id: ApplicationId) -> Option<Arc<Application>> {
-        todo!()
+        self.read().applications.get(&id).cloned()
     }
+
+    /// An application by name.
     pub fn application_named(&self, name: &str) -> Option<Arc<Application>> {
-        todo!()
+        self.read().applications.values().find(|a| a.name == name).cloned()
     }
+
+    /// All applications, newest first.
     pub fn applications(&self) -> Vec<Arc<Application>> {
-        todo!()
+        self.read().applications.values().rev().cloned().collect()
     }
+
+    /// Adds an application. The caller has checked its name.
     pub async fn create_application(&self, name: &str) -> Result<Arc<Application>> {
-        todo!()
+        let _changing = self.changing.lock().await;
+        let now = self.clock.now();
+        let application =
+            Application { id: ApplicationId::new(now), name: name.to_owned(), created_at: now };
+        self.store.create_application(&application).await.map_err(refused)?;
+        let application = Arc::new(application);
+        self.write().applications.insert(application.id, application.clone());
+        Ok(application)
     }
+
+    /// Removes an application that owns nothing; `default` stays.
     pub async fn delete_application(&self, id: ApplicationId) -> Result<()> {
-        todo!()
-    }
-
-    pub fn event_type(&self, name: &EventTypeName) -> Option<Arc<EventTypeEntry>> {
-        todo!()
-    }
-    /// The known event type that `name` most likely was meant to be.
-    pub fn closest_event_type(&self, name: &str) -> Option<EventTypeName> {
-        todo!()
-    }
-    /// By name; `violations` counts as stored.
-    pub async fn event_types(&self) -> Result<Vec<EventType>> {
-        todo!()
-    }
-    pub async fn create_event_type(
-        &self,
-        name: EventTypeName,
-        description: Option<String>,
-        mode: SchemaMode,
-        schema: Option<Value>,
-    ) -> Result<EventType> {
-        todo!()
-    }
-    pub async fn change_event_type(
-        &self,
-        name: &EventTypeName,
-        description: Option<String>,
-        mode: SchemaMode,
-    ) -> Result<EventType> {
-        todo!()
-    }
-    pub async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {
-        todo!()
-    }
-    pub async fn add_schema(&self, name: &EventTypeName, schema: Value) -> Result<SchemaVersion> {
-        todo!()
-    }
-    pub async fn schemas(&self, name: &EventTypeName) -> Result<Vec<SchemaVersion>> {
-        todo!()
-    }
-
-    /// Every version of every plugin the application sees, its own before shared ones of the same name.
-    pub fn plugins(&self, application: ApplicationId) -> Vec<Arc<PluginVersion>> {
-        todo!()
-    }
-    /// The version a reference means to an application: pinned, or live.
-    pub fn plugin(
-        &self,
-        application: ApplicationId,
-        plugin: &PluginRef,
-    ) -> Option<Arc<PluginVersion>> {
-        todo!()
-    }
-    /// Adds a version; `live` in it says whether `live` moves to it (it always does for a first
-    /// version). The same bytes again change nothing; other bytes under the same version: `Exists`.
-    pub async fn add_plugin(
-        &self,
-        version: PluginVersion,
-        component: Bytes,
-    ) -> Result<Arc<PluginVersion>> {
-        todo!()
-    }
-    pub async fn set_live(
-        &self,
-        owner: Option<ApplicationId>,
-        name: &str,
-        version: &str,
-    ) -> Result<Arc<PluginVersion>> {
-        todo!()
-    }
-    /// One version, or all with none; refused while a subscription uses it.
-    pub async fn delete_plugin(
-        &self,
-        owner: Option<ApplicationId>,
-        name: &str,
-        version: Option<&str>,
-    ) -> Result<()> {
-        todo!()
-    }
-
-    /// The subscriptions an event of this type goes to.
-    pub fn matching(&self, application: ApplicationId, event_type: &EventTypeName) -> Vec<Match> {
-        todo!()
-    }
-    pub fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
-        todo!()
-    }
-    /// An application's, newest first.
-    pub fn subscriptions(&self, application: ApplicationId) -> Vec<Arc<Subscription>> {
-        todo!()
-    }
-    pub async fn create_subscription(
-        &self,
-        subscription: Subscription,
-    ) -> Result<Arc<Subscription>> {
-        todo!()
-    }
-    /// Applies `change` to the subscription as it is now, checks the pipeline and saves it.
-    /// `updated_at` is set here; a changed state holds or resumes deliveries.
-    pub async fn change_subscription(
-        &self,
-        id: SubscriptionId,
-        change: Box<dyn FnOnce(&mut Subscription) + Send>,
-    ) -> Result<Arc<Subscription>> {
-        todo!()
-    }
-    pub async fn delete_subscription(&self, id: SubscriptionId) -> Result<()> {
-        todo!()
+        let _changing = self.changing.lock().await;
+        if self.application(id).is_some_and(|a| a.name == Application::DEFAULT) {
+            return Err(CatalogError::InUse("everyone who names no application".to_owned()));
+        }
+        self.store.delete_application(id).await.map_err(|error| match error {
+            StoreError::InUse(_) => {
+                CatalogError::InUse("its subscriptions, plugins or events".to_owned())
+            }
+            other => refused(other),
+        })?;
+        self.write().applications.remove(&id);
+        Ok(())
     }
 }

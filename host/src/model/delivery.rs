@@ -240,6 +240,13 @@ pub struct PipelineRun {
 }
 
 impl PipelineRun {
+    /// Whether what is sent can be other than the event's payload.
+    pub fn changes_body(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|step| matches!(step.verdict, StepVerdict::Deliver | StepVerdict::Edit { .. }))
+    }
+
     /// Whether running it again would come to the same. Not so when the wall clock ended
     /// a step or a component could not be loaded: such a run is never remembered.
     pub fn is_repeatable(&self) -> bool {

@@ -3,21 +3,79 @@
 //! Owns the engine, the compiled-code cache, inspection of uploads, limits and the sharing
 //! of results. Never touches the network, the database or a clock beyond measuring a run.
 
-use std::sync::Arc;
+mod cache;
+mod compile;
+mod document;
+mod engine;
+mod host;
+mod inspect;
+mod load;
+mod measure;
+mod message;
+mod pipeline;
+mod run;
+mod runtime;
+mod settings;
+mod stats;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+pub use compile::{COMPILE_ARGUMENT, child_main as compile_child_main};
+pub use runtime::Runtime;
+pub use settings::{Class, CompileLimits, Compiler, Limits, PluginSettings};
+pub use stats::Stats;
 
 use crate::model::{Event, Manifest, Pipeline, PipelineRun, PluginKind, Sha256};
-
-/// Everything that runs plugins.
-#[derive(Debug)]
-pub struct Runtime {}
 
 /// An event in flight, with what its plugin runs share: its parsed payload and their results.
 #[derive(Debug)]
 pub struct LiveEvent {
     /// The event.
     pub event: Arc<Event>,
+    /// The event as the first step of every pipeline sees it.
+    seen: Arc<host::Seen>,
+    /// What the steps run so far came to.
+    root: pipeline::Node,
+    /// What whole pipelines came to. Few: a list is quicker than a map.
+    runs: Mutex<Vec<(Arc<Pipeline>, RunCell)>>,
+}
+
+/// A pipeline's result, once it is there; while it is made, others wait for it.
+type RunCell = Arc<OnceCell<Arc<PipelineRun>>>;
+
+impl LiveEvent {
+    /// Wraps an event for its plugin runs.
+    pub fn new(event: Arc<Event>) -> Arc<Self> {
+        let document = document::Document::new(event.payload.clone());
+        Arc::new(Self {
+            seen: Arc::new(host::Seen { event: Arc::clone(&event), document }),
+            event,
+            root: pipeline::Node::root(),
+            runs: Mutex::default(),
+        })
+    }
+
+    /// Where the result of a pipeline is or will be.
+    fn run_cell(&self, pipeline: &Arc<Pipeline>) -> RunCell {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        // The id alone is not enough: pipelines that are only tried out have none of their own.
+        let same = |known: &Arc<Pipeline>| {
+            Arc::ptr_eq(known, pipeline) || (known.id == pipeline.id && known == pipeline)
+        };
+        if let Some((_, cell)) = runs.iter().find(|(known, _)| same(known)) {
+            return Arc::clone(cell);
+        }
+        let cell = RunCell::default();
+        runs.push((Arc::clone(pipeline), Arc::clone(&cell)));
+        cell
+    }
 }
 
 /// An upload that may become a plugin version.
@@ -39,43 +97,11 @@ pub struct Inspected {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Rejection {
-    /// A stable word, the last part of the problem's type: `not-wasm`, `too-large`,
-    /// `forbidden-import`, `unknown-world`, `too-complex`, `bad-manifest`, `uncompilable`, …
+    /// A stable word, the last part of the problem's type: `not-wasm`, `precompiled`,
+    /// `too-large`, `too-complex`, `forbidden-import`, `unknown-interface`, `unknown-world`,
+    /// `uncompilable`, `bad-manifest`; and, not the upload's fault, `compiler-unavailable`,
+    /// `corrupt`.
     pub code: &'static str,
     /// What was found, what was expected, what to do.
     pub detail: String,
-}
-
-#[expect(unused_variables, reason = "signatures first")]
-impl LiveEvent {
-    /// Wraps an event for its plugin runs.
-    pub fn new(event: Arc<Event>) -> Arc<Self> {
-        todo!()
-    }
-}
-
-#[expect(unused_variables, reason = "signatures first")]
-impl Runtime {
-    /// Looks at an upload: checks it, compiles it in a child process, asks it to describe
-    /// itself. What passes is loaded and in the cache.
-    pub async fn inspect(&self, upload: Bytes) -> Result<Inspected, Rejection> {
-        todo!()
-    }
-    /// Whether `run` can run it.
-    pub fn is_loaded(&self, sha256: &Sha256) -> bool {
-        todo!()
-    }
-    /// Makes an uploaded component runnable, from the cache if it is there.
-    pub async fn load(&self, sha256: Sha256, component: Bytes) -> Result<(), Rejection> {
-        todo!()
-    }
-    /// Makes it runnable if the cache has it; answers whether it does.
-    pub async fn load_cached(&self, sha256: Sha256) -> bool {
-        todo!()
-    }
-    /// Runs a pipeline over an event; a step's component that is not loaded is a fault,
-    /// `unavailable`. Results are shared with earlier runs over the same `LiveEvent`.
-    pub async fn run(&self, event: &Arc<LiveEvent>, pipeline: &Arc<Pipeline>) -> Arc<PipelineRun> {
-        todo!()
-    }
 }

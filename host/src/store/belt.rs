@@ -53,8 +53,8 @@ pub struct NewEvent {
     pub producer_id: Option<String>,
     /// What its schema has against it.
     pub violations: Vec<Violation>,
-    /// How a repetition is recognised.
-    pub idempotency: Option<Idempotency>,
+    /// How a repetition is recognised: by the producer's id, by the request's key, by both.
+    pub idempotency: Vec<Idempotency>,
     /// One for each subscription that matched.
     pub deliveries: Vec<NewDelivery>,
 }

@@ -129,7 +129,9 @@ pub trait Resources: Send + Sync {
     /// Only an application without subscriptions or events can go.
     async fn delete_application(&self, id: ApplicationId) -> Result<()>;
 
-    async fn create_event_type(&self, event_type: &EventType) -> Result<()>;
+    /// With its first schema, if it has one.
+    async fn create_event_type(&self, event_type: &EventType, schema: Option<&Value>)
+    -> Result<()>;
     async fn event_types(&self) -> Result<Vec<EventType>>;
     async fn event_type(&self, name: &EventTypeName) -> Result<EventType>;
     async fn change_event_type(
@@ -138,7 +140,7 @@ pub trait Resources: Send + Sync {
         description: Option<&str>,
         mode: SchemaMode,
     ) -> Result<()>;
-    /// Refused while events of the type are stored.
+    /// Its schemas go with it, its events stay.
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()>;
     /// Adds the next version; answers its number.
     async fn add_schema(&self, name: &EventTypeName, schema: &Value, now: Timestamp)
@@ -179,6 +181,9 @@ pub trait Resources: Send + Sync {
 
     async fn create_key(&self, key: &StoredKey) -> Result<()>;
     async fn keys(&self) -> Result<Vec<StoredKey>>;
+
+    /// The installation's own secret: `fresh` if it has none yet.
+    async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]>;
 }
 
 /// What people and programs ask about what happened.
@@ -200,14 +205,18 @@ pub trait History: Send + Sync {
         before: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Page<Delivery>>;
-    async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>>;
+    async fn attempts(&self, application: ApplicationId, id: DeliveryId) -> Result<Vec<Attempt>>;
     /// What the pipeline made of the delivery's event; none if it has not run or there is none.
-    async fn run(&self, id: DeliveryId) -> Result<Option<PipelineRun>>;
+    async fn run(&self, application: ApplicationId, id: DeliveryId) -> Result<Option<PipelineRun>>;
     /// How many deliveries of an event are in each state.
-    async fn summary(&self, event: EventId) -> Result<Vec<(DeliveryState, u64)>>;
-    /// Makes a delivery in a final or held state due at `now`; `None` if it is already
-    /// under way or waiting (then it only becomes due now).
-    async fn retry(&self, id: DeliveryId, now: Timestamp) -> Result<()>;
+    async fn summary(
+        &self,
+        application: ApplicationId,
+        event: EventId,
+    ) -> Result<Vec<(DeliveryState, u64)>>;
+    /// Makes a delivery due at `now`, whatever its state; one that is leased stays as it is.
+    async fn retry(&self, application: ApplicationId, id: DeliveryId, now: Timestamp)
+    -> Result<()>;
 }
 
 /// All of it, and what keeps it in order.
@@ -215,9 +224,6 @@ pub trait History: Send + Sync {
 pub trait Store: Belt + Resources + History {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
-    /// Housekeeping that must not run in the way of commits: checkpoints, expired
-    /// idempotency keys. Called now and then while there is traffic.
-    async fn maintain(&self, now: Timestamp) -> Result<()>;
     /// Flushes and closes.
     async fn close(&self);
 }

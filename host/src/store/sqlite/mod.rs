@@ -1,1 +1,226 @@
-//! SQLite.
+//! The store on SQLite: one file, one writer, many readers.
+//!
+//! Durability: WAL with `synchronous=FULL`, so a committed transaction survives a crash of
+//! process and machine. Automatic checkpoints are off, because one inside a commit makes its
+//! producer wait; `checkpoint` does them on a connection of its own.
+
+mod append;
+mod bulk;
+mod checkpoint;
+mod claim;
+mod codec;
+mod history;
+mod record;
+mod resources;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use sqlx::{
+    ConnectOptions, Connection, SqlSafeStr, SqliteConnection, SqlitePool,
+    migrate::{Migration, MigrationType, Migrator},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError};
+use crate::model::{SubscriptionId, Timestamp};
+use checkpoint::Checkpointer;
+
+/// Connections for reading. More would only wait for the same two or four cores.
+const READERS: u32 = 4;
+
+/// A database file that this process has to itself.
+pub struct SqliteStore {
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+    checkpointer: Checkpointer,
+    /// Row numbers are given here rather than by the database, so that an event's deliveries
+    /// can name its row within the same bulk statement.
+    next_event: AtomicI64,
+    next_delivery: AtomicI64,
+    /// Locked while the store is open. SQLite would let a second server in.
+    _lock: File,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore").finish_non_exhaustive()
+    }
+}
+
+/// Any failure of sqlx is the database's; what callers can act on is told apart at the call.
+pub(super) fn failed(error: sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::RowNotFound => StoreError::NotFound,
+        other => StoreError::Failed(other.to_string()),
+    }
+}
+
+/// `Exists` where a unique key was the obstacle.
+pub(super) fn taken(error: sqlx::Error) -> StoreError {
+    match &error {
+        sqlx::Error::Database(database) if database.is_unique_violation() => StoreError::Exists,
+        _ => failed(error),
+    }
+}
+
+impl SqliteStore {
+    /// Opens the file at `path`, creating and migrating it as needed.
+    pub async fn open(path: &Path) -> Result<Self> {
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .page_size(8192)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            .pragma("wal_autocheckpoint", "0")
+            .pragma("cache_size", "-32000")
+            .pragma("temp_store", "memory")
+            .statement_cache_capacity(200)
+            .disable_statement_logging();
+        let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        migrate(&mut writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .idle_timeout(Duration::from_secs(60))
+            .connect_lazy_with(options.clone().pragma("query_only", "on"));
+        let (events, deliveries): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT coalesce(max(row), 0) FROM events),
+                    (SELECT coalesce(max(row), 0) FROM deliveries)",
+        )
+        .fetch_one(&mut writer)
+        .await
+        .map_err(failed)?;
+        let checkpointer = Checkpointer::start(path, &options).await?;
+        Ok(Self {
+            writer: Mutex::new(writer),
+            readers,
+            checkpointer,
+            next_event: AtomicI64::new(events + 1),
+            next_delivery: AtomicI64::new(deliveries + 1),
+            _lock: lock,
+        })
+    }
+
+    async fn write(&self) -> Write<'_> {
+        Write { connection: self.writer.lock().await, store: self }
+    }
+
+    fn take_rows(counter: &AtomicI64, count: usize) -> i64 {
+        counter.fetch_add(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed)
+    }
+}
+
+/// The writer's connection, for as long as one transaction takes.
+struct Write<'a> {
+    connection: MutexGuard<'a, SqliteConnection>,
+    store: &'a SqliteStore,
+}
+
+impl Write<'_> {
+    /// Starts a transaction that will not find the database locked half-way. One that is
+    /// neither committed nor rolled back (its future was dropped) is rolled back here.
+    async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
+        self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    }
+
+    /// Lets the checkpointer know that the log has grown.
+    fn done(self) {
+        self.store.checkpointer.notice();
+    }
+}
+
+/// What brings a database up to date, oldest first. What is here once was released and is
+/// never edited, only added to.
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "start", include_str!("../../../migrations/0001_start.sql"))];
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
+    let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect())
+        .run(connection)
+        .await
+        .map_err(|error| StoreError::Failed(error.to_string()))
+}
+
+fn lock(path: &Path) -> Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-lock");
+    let name = PathBuf::from(name);
+    let open = File::options().create(true).truncate(false).write(true).open(&name);
+    let file = open
+        .map_err(|error| StoreError::Failed(format!("cannot open {}: {error}", name.display())))?;
+    file.try_lock().map_err(|error| {
+        StoreError::Failed(match error {
+            std::fs::TryLockError::WouldBlock => {
+                format!("another server has {} open", path.display())
+            }
+            std::fs::TryLockError::Error(error) => {
+                format!("cannot lock {}: {error}", name.display())
+            }
+        })
+    })?;
+    Ok(file)
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map_err(failed)?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        let mut writer = self.writer.lock().await;
+        self.checkpointer.stop().await;
+        // The last checkpoint leaves one file behind. A failure costs only that.
+        let truncated = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *writer).await;
+        if let Err(error) = truncated {
+            tracing::warn!(%error, "the log could not be folded into the database file");
+        }
+    }
+}
+
+#[async_trait]
+impl Belt for SqliteStore {
+    async fn append(&self, batch: &[NewEvent], lease: Lease) -> Result<Vec<Appended>> {
+        self.append_batch(batch, lease).await
+    }
+
+    async fn claim(
+        &self,
+        wanted: &[(SubscriptionId, u32)],
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claims> {
+        self.claim_due(wanted, lease, now).await
+    }
+
+    async fn record(&self, batch: &[Record]) -> Result<()> {
+        self.record_batch(batch).await
+    }
+
+    async fn due(&self, owner: i64) -> Result<Vec<(SubscriptionId, Timestamp)>> {
+        self.first_due(owner).await
+    }
+
+    async fn release(&self, owner: i64) -> Result<()> {
+        self.release_all(owner).await
+    }
+}

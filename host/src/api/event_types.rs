@@ -1,0 +1,351 @@
+//! `/v1/event-types`: names of events, and the schemas of their payloads.
+
+use std::{cmp::Reverse, sync::Arc};
+
+use axum::{extract::State, http::StatusCode, response::Json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    applications::{Created, created},
+    auth::{Acting, Admin},
+    docs::{Missing, Taken, Unusable, Used},
+    events::{EventSummary, page_of_events},
+    extract::{JsonBody, PathParts, QueryParams, check_text, nullable},
+    page::{PageOut, PageQuery, Paging},
+    problem::{Code, FieldError, Problem},
+    refusal::{self, Subject},
+};
+use crate::{
+    model::{EventType, EventTypeName, SchemaMode, SchemaVersion},
+    store::EventFilter,
+};
+
+const MAX_DESCRIPTION: usize = 2000;
+
+/// An event type to create.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "order.created",
+    "description": "A customer placed an order.",
+    "mode": "enforce",
+    "schema": {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}}
+}))]
+pub struct EventTypeIn {
+    /// 1 to 8 segments of letters, digits, `_` and `-`, joined by dots; at most 128 bytes.
+    name: String,
+    /// For people.
+    description: Option<String>,
+    /// What a violation of its schema leads to.
+    #[serde(default)]
+    mode: SchemaMode,
+    /// Version 1 of its schema: a JSON Schema of draft 4, 6, 7, 2019-09 or 2020-12.
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
+}
+
+/// Changes to an event type; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"mode": "warn"}))]
+pub struct EventTypePatch {
+    /// For people; null removes it.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    /// What a violation of its schema leads to.
+    mode: Option<SchemaMode>,
+}
+
+/// A schema to add.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"schema": {"type": "object", "required": ["id", "total"]}}))]
+pub struct SchemaIn {
+    /// A JSON Schema of draft 4, 6, 7, 2019-09 or 2020-12.
+    #[schema(value_type = Object)]
+    schema: Value,
+}
+
+/// An event type with its newest schema.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventTypeOut {
+    #[serde(flatten)]
+    event_type: EventType,
+    /// The newest schema, if it has one.
+    #[schema(value_type = Option<Object>)]
+    schema: Option<Value>,
+}
+
+/// The name in a path, if a thing of that name can be.
+fn named(api: &Api, text: &str) -> Result<(EventTypeName, Subject), Problem> {
+    let subject = Subject::new("event type", text);
+    match text.parse() {
+        Ok(name) => Ok((name, subject)),
+        Err(_) => Err(missing(api, &subject, text)),
+    }
+}
+
+fn missing(api: &Api, subject: &Subject, name: &str) -> Problem {
+    subject
+        .not_found()
+        .did_you_mean(api.catalog.closest_event_type(name).map(|name| name.to_string()))
+}
+
+fn check_description(description: Option<&str>) -> Result<(), Problem> {
+    let error =
+        description.and_then(|text| check_text("/description", text, MAX_DESCRIPTION).err());
+    match error {
+        None => Ok(()),
+        Some(error) => {
+            Err(Problem::new(Code::InvalidField, "The description cannot be used").errors([error]))
+        }
+    }
+}
+
+/// Create an event type
+#[utoipa::path(
+    post,
+    path = "/v1/event-types",
+    tag = "Event types",
+    request_body = EventTypeIn,
+    responses((status = 201, body = EventType), Taken, Unusable)
+)]
+pub async fn create_event_type(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    JsonBody(given): JsonBody<EventTypeIn>,
+) -> Result<Created<EventType>, Problem> {
+    check_description(given.description.as_deref())?;
+    let subject = Subject::new("event type", &given.name);
+    let name: EventTypeName = given.name.parse().map_err(|why: &str| {
+        Problem::new(Code::InvalidName, "The name cannot be an event type's")
+            .errors([FieldError::new("/name", why)])
+    })?;
+    let event_type = api
+        .catalog
+        .create_event_type(name, given.description, given.mode, given.schema)
+        .await
+        .map_err(|error| refusal::catalog(error, &subject))?;
+    Ok(created(format!("/v1/event-types/{}", event_type.name), event_type))
+}
+
+/// List event types
+///
+/// By name.
+#[utoipa::path(
+    get,
+    path = "/v1/event-types",
+    tag = "Event types",
+    params(PageQuery),
+    responses((status = 200, body = PageOut<EventType>))
+)]
+pub async fn list_event_types(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<PageOut<EventType>>, Problem> {
+    let paging = Paging::<EventTypeName>::new("type", query.limit, query.cursor.as_deref())?;
+    let mut all = api
+        .catalog
+        .event_types()
+        .await
+        .map_err(|error| refusal::catalog(error, &Subject::new("event types", "")))?;
+    // The cursor's order must be this list's, whatever order the catalog keeps.
+    all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(Json(paging.slice(all, |item| item.name.clone(), |name, after| name > after)))
+}
+
+/// Get an event type
+///
+/// With its newest schema.
+#[utoipa::path(
+    get,
+    path = "/v1/event-types/{name}",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`")),
+    responses((status = 200, body = EventTypeOut), Missing)
+)]
+pub async fn get_event_type(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+) -> Result<Json<EventTypeOut>, Problem> {
+    let (name, subject) = named(&api, &name)?;
+    if api.catalog.event_type(&name).is_none() {
+        return Err(missing(&api, &subject, name.as_str()));
+    }
+    // The catalog's own copy does not count violations; the store does.
+    let event_type =
+        api.store.event_type(&name).await.map_err(|error| refusal::store(error, &subject))?;
+    let schema = schemas(&api, &name, &subject).await?.into_iter().next().map(|s| s.schema);
+    Ok(Json(EventTypeOut { event_type, schema }))
+}
+
+/// Change an event type
+#[utoipa::path(
+    patch,
+    path = "/v1/event-types/{name}",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`")),
+    request_body = EventTypePatch,
+    responses((status = 200, body = EventType), Missing)
+)]
+pub async fn change_event_type(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    JsonBody(patch): JsonBody<EventTypePatch>,
+) -> Result<Json<EventType>, Problem> {
+    let (name, subject) = named(&api, &name)?;
+    let Some(entry) = api.catalog.event_type(&name) else {
+        return Err(missing(&api, &subject, name.as_str()));
+    };
+    let description = match patch.description {
+        Some(given) => {
+            check_description(given.as_deref())?;
+            given
+        }
+        None => entry.event_type.description.clone(),
+    };
+    let mode = patch.mode.unwrap_or(entry.event_type.mode);
+    api.catalog
+        .change_event_type(&name, description, mode)
+        .await
+        .map(Json)
+        .map_err(|error| refusal::catalog(error, &subject))
+}
+
+/// Delete an event type
+///
+/// Refused while events of the type are stored.
+#[utoipa::path(
+    delete,
+    path = "/v1/event-types/{name}",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`")),
+    responses((status = 204, description = "It is gone"), Missing, Used)
+)]
+pub async fn delete_event_type(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+) -> Result<StatusCode, Problem> {
+    let (name, subject) = named(&api, &name)?;
+    api.catalog
+        .delete_event_type(&name)
+        .await
+        .map_err(|error| refusal::catalog(error, &subject))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Add a schema version
+///
+/// Events that name no version are checked against the newest.
+#[utoipa::path(
+    post,
+    path = "/v1/event-types/{name}/versions",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`")),
+    request_body = SchemaIn,
+    responses((status = 201, body = SchemaVersion), Missing, Unusable)
+)]
+pub async fn add_schema_version(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    JsonBody(given): JsonBody<SchemaIn>,
+) -> Result<Created<SchemaVersion>, Problem> {
+    let (name, subject) = named(&api, &name)?;
+    let version = api
+        .catalog
+        .add_schema(&name, given.schema)
+        .await
+        .map_err(|error| refusal::catalog(error, &subject))?;
+    Ok(created(format!("/v1/event-types/{name}/versions/{}", version.version), version))
+}
+
+/// An event type's schemas, newest first.
+async fn schemas(
+    api: &Api,
+    name: &EventTypeName,
+    subject: &Subject,
+) -> Result<Vec<SchemaVersion>, Problem> {
+    let mut all =
+        api.catalog.schemas(name).await.map_err(|error| refusal::catalog(error, subject))?;
+    all.sort_unstable_by_key(|schema| Reverse(schema.version));
+    Ok(all)
+}
+
+/// List schema versions
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/event-types/{name}/versions",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`"), PageQuery),
+    responses((status = 200, body = PageOut<SchemaVersion>), Missing)
+)]
+pub async fn list_schema_versions(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<PageOut<SchemaVersion>>, Problem> {
+    let paging = Paging::<u32>::new("schema", query.limit, query.cursor.as_deref())?;
+    let (name, subject) = named(&api, &name)?;
+    let all = schemas(&api, &name, &subject).await?;
+    Ok(Json(paging.slice(all, |schema| schema.version, |version, after| version < after)))
+}
+
+/// Get a schema version
+#[utoipa::path(
+    get,
+    path = "/v1/event-types/{name}/versions/{version}",
+    tag = "Event types",
+    params(
+        ("name" = String, Path, description = "For example `order.created`"),
+        ("version" = u32, Path, description = "From 1")
+    ),
+    responses((status = 200, body = SchemaVersion), Missing)
+)]
+pub async fn get_schema_version(
+    _: Admin,
+    State(api): State<Arc<Api>>,
+    PathParts((name, version)): PathParts<(String, u32)>,
+) -> Result<Json<SchemaVersion>, Problem> {
+    let (name, subject) = named(&api, &name)?;
+    let all = schemas(&api, &name, &subject).await?;
+    all.into_iter().find(|schema| schema.version == version).map(Json).ok_or_else(|| {
+        Subject::new("schema version", format_args!("{version} of {name}")).not_found()
+    })
+}
+
+/// List violating events
+///
+/// Events of the acting application that were accepted although they violate the schema
+/// (mode `warn`), newest first, each with its violations.
+#[utoipa::path(
+    get,
+    path = "/v1/event-types/{name}/violations",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`"), PageQuery),
+    responses((status = 200, body = PageOut<EventSummary>), Missing)
+)]
+pub async fn list_violations(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<PageOut<EventSummary>>, Problem> {
+    let (name, subject) = named(&api, &name)?;
+    if api.catalog.event_type(&name).is_none() {
+        return Err(missing(&api, &subject, name.as_str()));
+    }
+    let filter = EventFilter { event_type: Some(name), violating: true, ..EventFilter::default() };
+    page_of_events(&api, &acting, &filter, query.limit, query.cursor.as_deref()).await.map(Json)
+}

@@ -1,0 +1,210 @@
+//! `/v1/events`: what was accepted, and what became of it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{IntoResponse, Json, Response},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    auth::Acting,
+    docs::Missing,
+    extract::{PathId, QueryParams},
+    message::raw_json,
+    page::{PageOut, Paging},
+    problem::Problem,
+    refusal::{self, Subject},
+};
+use crate::{
+    model::{EventId, EventTypeName, StoredEvent, Timestamp, Violation},
+    store::EventFilter,
+};
+
+/// Which events to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventQuery {
+    /// Of this type.
+    #[serde(rename = "type")]
+    #[param(value_type = Option<String>, example = "order.created")]
+    event_type: Option<EventTypeName>,
+    /// Accepted at or after.
+    #[param(value_type = Option<String>, format = DateTime)]
+    since: Option<Timestamp>,
+    /// Accepted before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
+    /// Only those accepted although they violate their schema.
+    #[serde(default)]
+    violating: bool,
+    /// Most items in the answer: 1 to 200, 50 if not given.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// An accepted event, without its payload.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventSummary {
+    /// The event's id.
+    id: EventId,
+    /// Its type.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "order.created")]
+    event_type: EventTypeName,
+    /// The schema version it was accepted under; 0 if the type had none.
+    schema_version: u32,
+    /// The producer's own id for it.
+    producer_id: Option<String>,
+    /// What it is about.
+    subject: Option<String>,
+    /// When it happened.
+    #[schema(value_type = String, format = DateTime)]
+    occurred_at: Timestamp,
+    /// When it was accepted.
+    #[schema(value_type = String, format = DateTime)]
+    accepted_at: Timestamp,
+    /// Bytes of its payload.
+    payload_bytes: usize,
+    /// How many subscriptions it went to.
+    deliveries: u32,
+    /// Where it violates its schema, if it was accepted nonetheless.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<Violation>,
+}
+
+impl From<StoredEvent> for EventSummary {
+    fn from(stored: StoredEvent) -> Self {
+        let event = stored.event;
+        Self {
+            id: event.id,
+            event_type: event.event_type,
+            schema_version: event.schema_version,
+            producer_id: stored.producer_id,
+            subject: event.subject,
+            occurred_at: event.occurred_at,
+            accepted_at: event.accepted_at,
+            payload_bytes: event.payload.len(),
+            deliveries: stored.deliveries,
+            violations: stored.violations,
+        }
+    }
+}
+
+/// An accepted event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventOut {
+    #[serde(flatten)]
+    summary: EventSummary,
+    /// How many of its deliveries are in each state.
+    #[schema(example = json!({"succeeded": 2, "pending": 1}))]
+    delivery_states: BTreeMap<&'static str, u64>,
+    /// What happened.
+    #[schema(value_type = serde_json::Value)]
+    payload: Option<Box<RawValue>>,
+}
+
+/// A page of events.
+pub async fn page_of_events(
+    api: &Api,
+    acting: &Acting,
+    filter: &EventFilter,
+    limit: Option<u32>,
+    cursor: Option<&str>,
+) -> Result<PageOut<EventSummary>, Problem> {
+    let paging = Paging::<EventId>::new("evt", limit, cursor)?;
+    let page = api
+        .store
+        .events(acting.application.id, filter, paging.after, paging.limit)
+        .await
+        .map_err(|error| refusal::store(error, &Subject::new("event", "list")))?;
+    let events = page.items.into_iter().map(EventSummary::from).collect();
+    Ok(paging.page(events, page.more, |event| event.id))
+}
+
+/// List events
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/events",
+    tag = "Events",
+    params(EventQuery),
+    responses((status = 200, body = PageOut<EventSummary>))
+)]
+pub async fn list_events(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    QueryParams(query): QueryParams<EventQuery>,
+) -> Result<Json<PageOut<EventSummary>>, Problem> {
+    let filter = EventFilter {
+        event_type: query.event_type,
+        violating: query.violating,
+        since: query.since,
+        until: query.until,
+    };
+    page_of_events(&api, &acting, &filter, query.limit, query.cursor.as_deref()).await.map(Json)
+}
+
+async fn find(api: &Api, acting: &Acting, id: EventId) -> Result<StoredEvent, Problem> {
+    api.store
+        .event(acting.application.id, id)
+        .await
+        .map_err(|error| refusal::store(error, &Subject::new("event", id)))
+}
+
+/// Get an event
+///
+/// With its payload, and how many of its deliveries are in each state.
+#[utoipa::path(
+    get,
+    path = "/v1/events/{id}",
+    tag = "Events",
+    params(("id" = EventId, Path, description = "The event")),
+    responses((status = 200, body = EventOut), Missing)
+)]
+pub async fn get_event(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathId(id): PathId<EventId>,
+) -> Result<Json<EventOut>, Problem> {
+    let stored = find(&api, &acting, id).await?;
+    let states = api
+        .store
+        .summary(acting.application.id, id)
+        .await
+        .map_err(|error| refusal::store(error, &Subject::new("event", id)))?;
+    let payload = str::from_utf8(&stored.event.payload).ok().and_then(raw_json);
+    Ok(Json(EventOut {
+        payload,
+        delivery_states: states.into_iter().map(|(state, n)| (state.as_str(), n)).collect(),
+        summary: stored.into(),
+    }))
+}
+
+/// Get an event's payload
+///
+/// Byte for byte what its producer sent.
+#[utoipa::path(
+    get,
+    path = "/v1/events/{id}/payload",
+    tag = "Events",
+    params(("id" = EventId, Path, description = "The event")),
+    responses((status = 200, body = serde_json::Value, content_type = "application/json"), Missing)
+)]
+pub async fn get_event_payload(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathId(id): PathId<EventId>,
+) -> Result<Response, Problem> {
+    let stored = find(&api, &acting, id).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], stored.event.payload).into_response())
+}

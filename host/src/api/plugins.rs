@@ -1,0 +1,485 @@
+//! `/v1/plugins`: uploading components, and which version is live.
+//!
+//! A name means the acting application's own plugin, or else the platform's shared one. To
+//! change a shared one, `?shared=true` must say so.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Json, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    applications::created,
+    auth::Acting,
+    docs::{Breaks, Missing, Taken, Unacceptable, Used},
+    explain::closest,
+    extract::{JsonBody, PathParts, QueryParams, bytes_of},
+    page::{PageOut, PageQuery, Paging},
+    problem::Problem,
+    refusal::{self, Subject},
+};
+use crate::model::{ApplicationId, PluginVersion};
+
+/// A plugin: its live version (its newest, if none is live) and the names of all.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PluginOut {
+    #[serde(flatten)]
+    current: PluginVersion,
+    /// Its versions, newest first.
+    #[schema(example = json!(["1.2.0", "1.1.0"]))]
+    versions: Vec<String>,
+}
+
+/// How to take an upload.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UploadQuery {
+    /// Whether every application may use it. If not, only the acting one may.
+    #[serde(default)]
+    shared: bool,
+    /// Whether `live` moves to it. A first version is live in any case.
+    #[serde(default = "yes")]
+    #[param(default = true)]
+    live: bool,
+}
+
+/// Whose plugin is meant.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OwnerQuery {
+    /// Means the shared plugin of this name.
+    #[serde(default)]
+    pub shared: bool,
+}
+
+/// Which page, and whose plugin is meant.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct VersionsQuery {
+    /// Means the shared plugin of this name, though the application has its own.
+    #[serde(default)]
+    shared: bool,
+    /// Most items in the answer: 1 to 200, 50 if not given.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+type Versions = Vec<Arc<PluginVersion>>;
+
+fn plugin_subject(name: &str) -> Subject {
+    Subject::new("plugin", name)
+}
+
+fn version_subject(name: &str, version: &str) -> Subject {
+    Subject::new("plugin version", format_args!("{name}@{version}"))
+}
+
+/// The versions a name means, newest first, and their owner. Its own plugin hides a shared
+/// one of the same name, unless `shared` asks for that.
+fn select(
+    all: &[Arc<PluginVersion>],
+    name: &str,
+    shared: bool,
+) -> Option<(Option<ApplicationId>, Versions)> {
+    let named = || all.iter().filter(|version| version.name == name);
+    let owner = if shared { None } else { named().find_map(|version| version.application) };
+    let mut versions: Versions =
+        named().filter(|version| version.application == owner).cloned().collect();
+    newest_first(&mut versions);
+    if versions.is_empty() { None } else { Some((owner, versions)) }
+}
+
+fn newest_first(versions: &mut Versions) {
+    versions.sort_by(|a, b| (b.created_at, &b.version).cmp(&(a.created_at, &a.version)));
+}
+
+fn find(api: &Api, acting: &Acting, name: &str, shared: bool) -> Result<Versions, Problem> {
+    let all = api.catalog.plugins(acting.application.id);
+    match select(&all, name, shared) {
+        Some((_, versions)) => Ok(versions),
+        None => Err(missing(&all, name)),
+    }
+}
+
+fn missing(all: &[Arc<PluginVersion>], name: &str) -> Problem {
+    let known = all.iter().map(|version| version.name.as_str());
+    plugin_subject(name).not_found().did_you_mean(closest(name, known))
+}
+
+/// The owner of a plugin that is to be changed: shared ones only if the request says so.
+fn owner_to_change(
+    api: &Api,
+    acting: &Acting,
+    name: &str,
+    shared: bool,
+) -> Result<Option<ApplicationId>, Problem> {
+    let all = api.catalog.plugins(acting.application.id);
+    match select(&all, name, shared) {
+        None => Err(missing(&all, name)),
+        Some((None, _)) if !shared => Err(plugin_subject(name).not_found().detail(format!(
+            "The application has no plugin {name} of its own; to change the shared one, add \
+             ?shared=true."
+        ))),
+        Some((owner, _)) => Ok(owner),
+    }
+}
+
+/// A plugin out of its versions, newest first; none if there are none.
+fn shown(versions: &[Arc<PluginVersion>]) -> Option<PluginOut> {
+    let current = versions.iter().find(|version| version.live).or(versions.first())?;
+    Some(PluginOut {
+        current: PluginVersion::clone(current),
+        versions: versions.iter().map(|version| version.version.clone()).collect(),
+    })
+}
+
+/// Upload a plugin
+///
+/// The body is a WebAssembly component, or a core module that carries the world it was
+/// built for. Its name and version are those of its manifest. Uploading the same bytes again
+/// changes nothing and answers 200; a version never changes its bytes.
+#[utoipa::path(
+    post,
+    path = "/v1/plugins",
+    tag = "Plugins",
+    params(UploadQuery),
+    request_body(content = Vec<u8>, content_type = "application/wasm"),
+    responses(
+        (status = 201, body = PluginVersion, description = "It is new"),
+        (status = 200, body = PluginVersion, description = "It was there"),
+        Taken, Unacceptable
+    )
+)]
+pub async fn upload_plugin(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    QueryParams(query): QueryParams<UploadQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let types = ["application/wasm", "application/octet-stream"];
+    let upload = bytes_of(request, &types, api.limits.max_upload).await?;
+    let inspected = api.runtime.inspect(upload).await.map_err(refusal::plugin)?;
+    let version = PluginVersion {
+        application: if query.shared { None } else { Some(acting.application.id) },
+        name: inspected.manifest.name.clone(),
+        version: inspected.manifest.version.clone(),
+        sha256: inspected.sha256,
+        kind: inspected.kind,
+        size: inspected.component.len() as u64,
+        interface: inspected.interface,
+        manifest: inspected.manifest,
+        live: query.live,
+        created_at: api.clock.now(),
+    };
+    let same = |known: &Arc<PluginVersion>| {
+        known.application == version.application
+            && known.name == version.name
+            && known.version == version.version
+    };
+    let is_new = !api.catalog.plugins(acting.application.id).iter().any(same);
+    let subject = version_subject(&version.name, &version.version);
+    let saved =
+        api.catalog.add_plugin(version, inspected.component).await.map_err(
+            |error| match error {
+                crate::catalog::CatalogError::Exists => subject.exists().detail(
+                    "It has other bytes, and a version never changes. Raise the version and upload \
+                 again.",
+                ),
+                other => refusal::catalog(other, &subject),
+            },
+        )?;
+    let saved = Arc::unwrap_or_clone(saved);
+    if is_new {
+        let location = format!("/v1/plugins/{}/versions/{}", saved.name, saved.version);
+        Ok(created(location, saved).into_response())
+    } else {
+        Ok(Json(saved).into_response())
+    }
+}
+
+/// List plugins
+///
+/// The application's own and the shared ones, by name.
+#[utoipa::path(
+    get,
+    path = "/v1/plugins",
+    tag = "Plugins",
+    params(PageQuery),
+    responses((status = 200, body = PageOut<PluginOut>))
+)]
+pub async fn list_plugins(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    QueryParams(query): QueryParams<PageQuery>,
+) -> Result<Json<PageOut<PluginOut>>, Problem> {
+    let paging = Paging::<String>::new("plg", query.limit, query.cursor.as_deref())?;
+    let mut plugins: BTreeMap<(String, bool), Versions> = BTreeMap::new();
+    for version in api.catalog.plugins(acting.application.id) {
+        let shared = version.application.is_none();
+        plugins.entry((version.name.clone(), shared)).or_default().push(version);
+    }
+    // The key sorts an application's own before the shared one of the same name.
+    let position =
+        |((name, shared), _): &((String, bool), Versions)| format!("{name}/{}", u8::from(*shared));
+    let page = paging.slice(plugins, position, |place, after| place > after);
+    let data = page
+        .data
+        .into_iter()
+        .filter_map(|(_, mut versions)| {
+            newest_first(&mut versions);
+            shown(&versions)
+        })
+        .collect();
+    Ok(Json(PageOut { data, next_cursor: page.next_cursor }))
+}
+
+/// Get a plugin
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{name}",
+    tag = "Plugins",
+    params(("name" = String, Path, description = "Its name"), OwnerQuery),
+    responses((status = 200, body = PluginOut), Missing)
+)]
+pub async fn get_plugin(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    QueryParams(query): QueryParams<OwnerQuery>,
+) -> Result<Json<PluginOut>, Problem> {
+    let versions = find(&api, &acting, &name, query.shared)?;
+    shown(&versions).map(Json).ok_or_else(|| plugin_subject(&name).not_found())
+}
+
+/// List a plugin's versions
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{name}/versions",
+    tag = "Plugins",
+    params(("name" = String, Path, description = "Its name"), VersionsQuery),
+    responses((status = 200, body = PageOut<PluginVersion>), Missing)
+)]
+pub async fn list_plugin_versions(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    QueryParams(query): QueryParams<VersionsQuery>,
+) -> Result<Json<PageOut<PluginVersion>>, Problem> {
+    let paging = Paging::<String>::new("plgv", query.limit, query.cursor.as_deref())?;
+    let versions = find(&api, &acting, &name, query.shared)?;
+    // Padded, so that the text sorts as the time does.
+    let position = |version: &PluginVersion| {
+        format!("{:020}/{}", version.created_at.as_millisecond(), version.version)
+    };
+    let versions = versions.into_iter().map(Arc::unwrap_or_clone);
+    Ok(Json(paging.slice(versions, position, |place, after| place < after)))
+}
+
+/// Get a plugin version
+#[utoipa::path(
+    get,
+    path = "/v1/plugins/{name}/versions/{version}",
+    tag = "Plugins",
+    params(
+        ("name" = String, Path, description = "The plugin"),
+        ("version" = String, Path, description = "For example `1.2.0`"),
+        OwnerQuery
+    ),
+    responses((status = 200, body = PluginVersion), Missing)
+)]
+pub async fn get_plugin_version(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathParts((name, version)): PathParts<(String, String)>,
+    QueryParams(query): QueryParams<OwnerQuery>,
+) -> Result<Json<PluginVersion>, Problem> {
+    version_of(&api, &acting, &name, Some(&version), query.shared)
+        .map(|found| Json(Arc::unwrap_or_clone(found)))
+}
+
+/// A plugin's version: the one named, or the live one.
+pub fn version_of(
+    api: &Api,
+    acting: &Acting,
+    name: &str,
+    version: Option<&str>,
+    shared: bool,
+) -> Result<Arc<PluginVersion>, Problem> {
+    let versions = find(api, acting, name, shared)?;
+    let found = versions.iter().find(|known| match version {
+        Some(version) => known.version == version,
+        None => known.live,
+    });
+    found.cloned().ok_or_else(|| {
+        let known = versions.iter().map(|known| known.version.as_str());
+        match version {
+            Some(version) => {
+                version_subject(name, version).not_found().did_you_mean(closest(version, known))
+            }
+            None => version_subject(name, "live").not_found().detail("No version is live."),
+        }
+    })
+}
+
+/// Which version goes live.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"version": "1.2.0"}))]
+pub struct LiveIn {
+    /// The version.
+    version: String,
+}
+
+/// Set the live version
+///
+/// Steps that name no version run it for events accepted from now on. Refused if the config
+/// of such a step would not satisfy its schema.
+#[utoipa::path(
+    put,
+    path = "/v1/plugins/{name}/live",
+    tag = "Plugins",
+    params(("name" = String, Path, description = "The plugin"), OwnerQuery),
+    request_body = LiveIn,
+    responses((status = 200, body = PluginVersion), Missing, Breaks)
+)]
+pub async fn set_live_version(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    QueryParams(query): QueryParams<OwnerQuery>,
+    JsonBody(given): JsonBody<LiveIn>,
+) -> Result<Json<PluginVersion>, Problem> {
+    let owner = owner_to_change(&api, &acting, &name, query.shared)?;
+    version_of(&api, &acting, &name, Some(&given.version), query.shared)?;
+    let subject = version_subject(&name, &given.version);
+    api.catalog
+        .set_live(owner, &name, &given.version)
+        .await
+        .map(|saved| Json(Arc::unwrap_or_clone(saved)))
+        .map_err(|error| refusal::catalog(error, &subject))
+}
+
+/// Delete a plugin
+///
+/// With all its versions. Refused while a subscription uses it.
+#[utoipa::path(
+    delete,
+    path = "/v1/plugins/{name}",
+    tag = "Plugins",
+    params(("name" = String, Path, description = "The plugin"), OwnerQuery),
+    responses((status = 204, description = "It is gone"), Missing, Used)
+)]
+pub async fn delete_plugin(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    QueryParams(query): QueryParams<OwnerQuery>,
+) -> Result<StatusCode, Problem> {
+    let owner = owner_to_change(&api, &acting, &name, query.shared)?;
+    api.catalog
+        .delete_plugin(owner, &name, None)
+        .await
+        .map_err(|error| refusal::catalog(error, &plugin_subject(&name)))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Delete a plugin version
+///
+/// Refused while a subscription uses it.
+#[utoipa::path(
+    delete,
+    path = "/v1/plugins/{name}/versions/{version}",
+    tag = "Plugins",
+    params(
+        ("name" = String, Path, description = "The plugin"),
+        ("version" = String, Path, description = "For example `1.2.0`"),
+        OwnerQuery
+    ),
+    responses((status = 204, description = "It is gone"), Missing, Used)
+)]
+pub async fn delete_plugin_version(
+    acting: Acting,
+    State(api): State<Arc<Api>>,
+    PathParts((name, version)): PathParts<(String, String)>,
+    QueryParams(query): QueryParams<OwnerQuery>,
+) -> Result<StatusCode, Problem> {
+    let owner = owner_to_change(&api, &acting, &name, query.shared)?;
+    api.catalog
+        .delete_plugin(owner, &name, Some(&version))
+        .await
+        .map_err(|error| refusal::catalog(error, &version_subject(&name, &version)))?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{Manifest, PluginKind, Sha256, Timestamp};
+
+    fn version(
+        owner: Option<ApplicationId>,
+        version: &str,
+        at: i64,
+        live: bool,
+    ) -> Arc<PluginVersion> {
+        Arc::new(PluginVersion {
+            application: owner,
+            name: "redact".into(),
+            version: version.into(),
+            sha256: Sha256::of(version.as_bytes()),
+            kind: PluginKind::Filter,
+            size: 1,
+            interface: "0.1.0".into(),
+            manifest: Manifest {
+                name: "redact".into(),
+                version: version.into(),
+                summary: String::new(),
+                config_schema: json!({}),
+                event_types: Vec::new(),
+            },
+            live,
+            created_at: Timestamp::from_second(at).unwrap(),
+        })
+    }
+
+    #[test]
+    fn an_own_plugin_hides_the_shared_one_of_its_name() {
+        let own = Some(ApplicationId::new(Timestamp::UNIX_EPOCH));
+        let all = [version(None, "2.0.0", 9, true), version(own, "1.0.0", 1, true)];
+        let (owner, versions) = select(&all, "redact", false).unwrap();
+        assert_eq!((owner, versions[0].version.as_str()), (own, "1.0.0"));
+        let (owner, versions) = select(&all, "redact", true).unwrap();
+        assert_eq!((owner, versions[0].version.as_str()), (None, "2.0.0"));
+        assert!(select(&all, "reduct", false).is_none());
+        assert!(select(&all[1..], "redact", true).is_none());
+    }
+
+    #[test]
+    fn a_plugin_shows_its_versions_newest_first_and_the_live_one() {
+        let all = [version(None, "1.0.0", 1, true), version(None, "1.1.0", 2, false)];
+        let (_, versions) = select(&all, "redact", false).unwrap();
+        let out = serde_json::to_value(shown(&versions).unwrap()).unwrap();
+        assert_eq!(out["versions"], json!(["1.1.0", "1.0.0"]));
+        assert_eq!((&out["version"], &out["live"]), (&json!("1.0.0"), &json!(true)));
+        assert_eq!(out["application"], json!(null));
+    }
+}

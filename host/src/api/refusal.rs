@@ -1,0 +1,241 @@
+//! How the other modules' errors become problems: one function for each kind of error,
+//! every case written out, so a new case does not compile until it has its answer.
+
+use std::{fmt, time::Duration};
+
+use axum::http::{HeaderValue, header};
+use serde_json::Value;
+
+use super::problem::{Code, FieldError, Problem};
+use crate::{
+    catalog::CatalogError, ingest::Rejected, plugin::Rejection, schema::SchemaError,
+    store::StoreError,
+};
+
+/// What a request is about, to say in a problem: `event type order.created`.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    kind: &'static str,
+    name: String,
+}
+
+impl Subject {
+    /// A thing of some kind and its name or id.
+    pub fn new(kind: &'static str, name: impl fmt::Display) -> Self {
+        Self { kind, name: name.to_string() }
+    }
+
+    /// It does not exist.
+    pub fn not_found(&self) -> Problem {
+        Problem::new(Code::NotFound, format!("There is no {self}"))
+    }
+
+    /// Its name is taken.
+    pub fn exists(&self) -> Problem {
+        Problem::new(Code::AlreadyExists, format!("There already is {self}"))
+    }
+
+    /// Its deletion is refused.
+    pub fn in_use(&self, by: impl fmt::Display) -> Problem {
+        Problem::new(Code::InUse, format!("The {self} is in use by {by}"))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+/// A store's error about `subject`.
+pub fn store(error: StoreError, subject: &Subject) -> Problem {
+    match error {
+        StoreError::NotFound => subject.not_found(),
+        StoreError::Exists => subject.exists(),
+        StoreError::InUse(count) => subject.in_use(count),
+        StoreError::Failed(cause) => Problem::internal(subject.kind, &cause),
+    }
+}
+
+/// A catalog's refusal about `subject`.
+pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
+    match error {
+        CatalogError::Exists => subject.exists(),
+        CatalogError::NotFound => subject.not_found(),
+        CatalogError::InUse(by) => subject.in_use(by),
+        CatalogError::Schema(error) => schema(&error, "/schema"),
+        CatalogError::UnknownPlugin { step, name, did_you_mean } => {
+            let title = format!("There is no plugin {name}");
+            Problem::new(Code::UnknownPlugin, title.clone())
+                .did_you_mean(did_you_mean)
+                .errors([FieldError::new(format!("/pipeline/{step}/plugin"), title)])
+        }
+        CatalogError::BadConfig { step, plugin, violations } => {
+            let at = format!("/pipeline/{step}/config");
+            Problem::new(
+                Code::InvalidConfig,
+                format!("The config of step {step} does not satisfy the schema of {plugin}"),
+            )
+            .errors(violations.into_iter().map(|v| FieldError::violation(&at, v)))
+        }
+        CatalogError::BreaksConfigs(subscriptions) => {
+            let list: Vec<Value> = subscriptions.iter().map(|id| id.to_string().into()).collect();
+            Problem::new(
+                Code::BreaksConfigs,
+                format!("{subject} would not accept the configs of {} subscriptions", list.len()),
+            )
+            .detail("Change their configs first, or pin them to the version they use now.")
+            .member("subscriptions", list)
+        }
+        CatalogError::Unloadable(cause) => {
+            tracing::error!(%cause, %subject, "a stored plugin cannot be loaded");
+            Problem::new(Code::PluginUnavailable, "A plugin could not be loaded")
+                .detail("The server's log says why.")
+        }
+        CatalogError::Store(error) => store(error, subject),
+    }
+}
+
+/// A JSON Schema, given at `at` of the body, that cannot be used.
+pub fn schema(error: &SchemaError, at: &str) -> Problem {
+    Problem::new(Code::UnusableSchema, "The schema cannot be used")
+        .errors([FieldError::new(format!("{at}{}", error.at), error.message.clone())])
+}
+
+/// An event that was not accepted.
+pub fn publish(error: Rejected) -> Problem {
+    match error {
+        Rejected::UnknownEventType { name, did_you_mean } => {
+            Problem::new(Code::UnknownEventType, format!("There is no event type {name}"))
+                .did_you_mean(did_you_mean)
+        }
+        Rejected::UnknownSchemaVersion { event_type, version, newest } => Problem::new(
+            Code::UnknownSchemaVersion,
+            format!("The event type {event_type} has no schema version {version}"),
+        )
+        .detail(match newest {
+            0 => "It has no schema; leave `schema_version` out.".to_owned(),
+            newest => format!("Its newest version is {newest}."),
+        })
+        .errors([FieldError::new("/schema_version", "there is no such version")]),
+        Rejected::Malformed(why) => {
+            Problem::new(Code::MalformedPayload, "The payload is not acceptable JSON")
+                .errors([FieldError::new("/payload", why)])
+        }
+        Rejected::Violates { event_type, version, violations } => Problem::new(
+            Code::SchemaViolation,
+            format!("The payload does not match the schema of {event_type}, version {version}"),
+        )
+        .errors(violations.into_iter().map(|v| FieldError::violation("", v))),
+        Rejected::Conflict { key } => Problem::new(
+            Code::IdempotencyConflict,
+            format!("The key {key} was used for another event"),
+        )
+        .detail("Repeat a request with the very same event, or give a new event a new key."),
+        Rejected::Overloaded { retry_after } => {
+            Problem::new(Code::Overloaded, "Too many events are waiting to be stored")
+                .detail("Nothing was accepted. Try again after the time in Retry-After.")
+                .header(header::RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)))
+        }
+        // Not the event's id: a store that fails to append has accepted nothing to name.
+        Rejected::Store(error) => Problem::internal("storing an event", &error),
+    }
+}
+
+/// `Retry-After` counts whole seconds, and zero would ask to be hammered.
+fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
+}
+
+/// An upload that cannot become a plugin.
+pub fn plugin(rejection: Rejection) -> Problem {
+    let (code, title) = match rejection.code {
+        "not-wasm" => (Code::NotWasm, "The upload is not WebAssembly"),
+        "too-large" => (Code::TooLarge, "The plugin is too large"),
+        "too-complex" => (Code::TooComplex, "The plugin is too complex"),
+        "forbidden-import" => (Code::ForbiddenImport, "The plugin imports what it may not"),
+        "unknown-world" => (Code::UnknownWorld, "The plugin exports no world this server runs"),
+        "bad-manifest" => (Code::BadManifest, "The plugin's manifest cannot be used"),
+        "uncompilable" => (Code::Uncompilable, "The plugin cannot be compiled"),
+        other => {
+            return Problem::new(Code::PluginRejected, "The upload cannot become a plugin")
+                .detail(rejection.detail)
+                .member("reason", other);
+        }
+    };
+    Problem::new(code, title).detail(rejection.detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{http::StatusCode, response::IntoResponse};
+
+    use super::*;
+    use crate::model::Violation;
+
+    fn violation(at: &str) -> Violation {
+        Violation { at: at.into(), schema: "/properties".into(), message: "wrong".into() }
+    }
+
+    #[test]
+    fn a_schema_violation_points_into_the_payload() {
+        let problem = publish(Rejected::Violates {
+            event_type: "order.created".parse().unwrap(),
+            version: 1,
+            violations: vec![violation("/total")],
+        });
+        assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(problem.body().errors[0].at, "/total");
+        assert_eq!(
+            problem.body().title,
+            "The payload does not match the schema of order.created, version 1"
+        );
+    }
+
+    #[test]
+    fn a_bad_config_points_into_the_request() {
+        let problem = catalog(
+            CatalogError::BadConfig {
+                step: 2,
+                plugin: "big-orders@0.1.0".into(),
+                violations: vec![violation("/at_least")],
+            },
+            &Subject::new("subscription", "new"),
+        );
+        assert_eq!(problem.body().errors[0].at, "/pipeline/2/config/at_least");
+        assert_eq!(problem.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    }
+
+    #[test]
+    fn overload_says_when_to_come_back_in_whole_seconds() {
+        for (wait, shown) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2")] {
+            let retry_after = Duration::from_millis(wait);
+            let response = publish(Rejected::Overloaded { retry_after }).into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], shown);
+        }
+    }
+
+    #[test]
+    fn a_failed_database_is_not_described_to_the_client() {
+        let failed = || StoreError::Failed("no such table: secrets".into());
+        let subject = Subject::new("event", "evt_1");
+        for problem in [
+            store(failed(), &subject),
+            catalog(CatalogError::Store(failed()), &subject),
+            publish(Rejected::Store("the disk is full".to_owned())),
+        ] {
+            assert_eq!(problem.code(), Code::Internal);
+            assert!(!serde_json::to_string(problem.body()).unwrap().contains("table"));
+        }
+    }
+
+    #[test]
+    fn a_rejection_this_module_has_not_met_still_names_itself() {
+        let problem = plugin(Rejection { code: "brand-new", detail: "why".into() });
+        assert_eq!(problem.code(), Code::PluginRejected);
+        assert_eq!(problem.body().more["reason"], "brand-new");
+        let known = plugin(Rejection { code: "not-wasm", detail: "why".into() });
+        assert_eq!(known.body().kind, "https://hookmill.dev/problems/not-wasm");
+    }
+}

@@ -1,0 +1,60 @@
+//! What the catalog is to delivery.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::Catalog;
+use crate::{
+    delivery::Directory,
+    model::{
+        DisabledReason, Pipeline, PipelineId, Subscription, SubscriptionId, SubscriptionState,
+    },
+};
+
+/// Pipelines kept in memory that no subscription uses any more; past this they are forgotten
+/// and read again if an old delivery asks.
+const OLD_PIPELINES: usize = 10_000;
+
+#[async_trait]
+impl Directory for Catalog {
+    fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>> {
+        Self::subscription(self, id)
+    }
+
+    async fn pipeline(&self, id: PipelineId) -> Result<Arc<Pipeline>, String> {
+        let known = self.read().pipelines.get(&id).cloned();
+        let pipeline = match known {
+            Some(pipeline) => pipeline,
+            None => {
+                let read = self.store.pipeline(id).await.map_err(|error| error.to_string())?;
+                let pipeline = Arc::new(read);
+                let mut state = self.write();
+                if state.pipelines.len() > state.subscriptions.len() + OLD_PIPELINES {
+                    state.forget_pipelines();
+                }
+                state.put_pipeline(pipeline.clone());
+                pipeline
+            }
+        };
+        for step in &pipeline.steps {
+            self.ensure_loaded(step.sha256).await.map_err(|error| {
+                format!("{}@{} cannot be loaded: {error}", step.name, step.version)
+            })?;
+        }
+        Ok(pipeline)
+    }
+
+    async fn disable(&self, id: SubscriptionId, reason: DisabledReason) {
+        let change = Box::new(|subscription: &mut Subscription| {
+            subscription.state = SubscriptionState::Disabled;
+        });
+        match self.change_subscription(id, change).await {
+            Ok(_) => tracing::warn!(subscription = %id, ?reason, "disabled a subscription"),
+            // The next attempt gets the same answer and tries again.
+            Err(error) => {
+                tracing::error!(subscription = %id, %error, "cannot disable a subscription")
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Event types and their schemas.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Catalog, CatalogError, EventTypeEntry, Result, refused, state::closest};
+use crate::{
+    model::{EventType, EventTypeName, SchemaMode, SchemaVersion},
+    schema::Validator,
+};
+
+impl Catalog {
+    pub(super) async fn load_event_types(&self) -> Result<()> {
+        for event_type in self.store.event_types().await.map_err(refused)? {
+            let schemas = self.store.schemas(&event_type.name).await.map_err(refused)?;
+            let validators = schemas
+                .iter()
+                .map(|version| Validator::compile(&version.schema).map(Arc::new))
+                .collect::<std::result::Result<_, _>>()
+                .map_err(CatalogError::Schema)?;
+            self.put_event_type(event_type, validators);
+        }
+        Ok(())
+    }
+
+    fn put_event_type(&self, event_type: EventType, validators: Vec<Arc<Validator>>) {
+        let name = event_type.name.clone();
+        let entry = Arc::new(EventTypeEntry { event_type, validators });
+        self.write().event_types.insert(name, entry);
+    }
+
+    /// An event type by name.
+    pub fn event_type(&self, name: &EventTypeName) -> Option<Arc<EventTypeEntry>> {
+        self.read().event_types.get(name).cloned()
+    }
+
+    /// The known event type that `name` most likely was meant to be.
+    pub fn closest_event_type(&self, name: &str) -> Option<EventTypeName> {
+        let state = self.read();
+        let known = state.event_types.keys().map(EventTypeName::as_str);
+        closest(name, known).and_then(|name| name.parse().ok())
+    }
+
+    /// All of them by name, with violations counted up to now.
+    pub async fn event_types(&self) -> Result<Vec<EventType>> {
+        self.store.event_types().await.map_err(refused)
+    }
+
+    /// Adds an event type, with its first schema if there is one.
+    pub async fn create_event_type(
+        &self,
+        name: EventTypeName,
+        description: Option<String>,
+        mode: SchemaMode,
+        schema: Option<Value>,
+    ) -> Result<EventType> {
+        let validator = schema.as_ref().map(compile).transpose()?;
+        let _changing = self.changing.lock().await;
+        let event_type = EventType {
+            name,
+            description,
+            mode,
+            latest_version: u32::from(schema.is_some()),
+            violations: 0,
+            created_at: self.clock.now(),
+        };
+        self.store.create_event_type(&event_type, schema.as_ref()).await.map_err(refused)?;
+        self.put_event_type(event_type.clone(), validator.into_iter().collect());
+        Ok(event_type)
+    }
+
+    /// Changes what can be changed.
+    pub async fn change_event_type(
+        &self,
+        name: &EventTypeName,
+        description: Option<String>,
+        mode: SchemaMode,
+    ) -> Result<EventType> {
+        let _changing = self.changing.lock().await;
+        let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+        self.store.change_event_type(name, description.as_deref(), mode).await.map_err(refused)?;
+        let event_type = self.store.event_type(name).await.map_err(refused)?;
+        self.put_event_type(event_type.clone(), entry.validators.clone());
+        Ok(event_type)
+    }
+
+    /// Removes an event type and its schemas; its events stay.
+    pub async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.store.delete_event_type(name).await.map_err(refused)?;
+        self.write().event_types.remove(name);
+        Ok(())
+    }
+
+    /// Adds the next version of an event type's schema.
+    pub async fn add_schema(&self, name: &EventTypeName, schema: Value) -> Result<SchemaVersion> {
+        let validator = compile(&schema)?;
+        let _changing = self.changing.lock().await;
+        let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+        let now = self.clock.now();
+        let version = self.store.add_schema(name, &schema, now).await.map_err(refused)?;
+        let mut validators = entry.validators.clone();
+        validators.push(validator);
+        let event_type = EventType { latest_version: version, ..entry.event_type.clone() };
+        self.put_event_type(event_type, validators);
+        Ok(SchemaVersion { version, schema, created_at: now })
+    }
+
+    /// All versions of an event type's schema, oldest first.
+    pub async fn schemas(&self, name: &EventTypeName) -> Result<Vec<SchemaVersion>> {
+        if self.event_type(name).is_none() {
+            return Err(CatalogError::NotFound);
+        }
+        self.store.schemas(name).await.map_err(refused)
+    }
+}
+
+fn compile(schema: &Value) -> Result<Arc<Validator>> {
+    Validator::compile(schema).map(Arc::new).map_err(CatalogError::Schema)
+}

@@ -1,0 +1,278 @@
+//! Every setting: its default, unit, bound and environment name. The one place, with the
+//! command line, that reads the environment.
+//!
+//! Sources, later ones winning: defaults, a TOML file, `HOOKMILL_*` variables, flags.
+
+use std::{net::SocketAddr, path::PathBuf, sync::LazyLock, time::Duration};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The settings of `hookmill serve`. In the environment each is `HOOKMILL_` and its name in
+/// capitals, for example `HOOKMILL_MAX_BODY_BYTES`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The database file; made if it is not there. Beside it: `-wal`, `-shm`, `-lock`.
+    pub database: PathBuf,
+    /// The folder for compiled plugins; `<database>-plugins` if none is given. It can be
+    /// deleted at any time the server is down: what is missing is compiled again.
+    pub plugin_cache: Option<PathBuf>,
+    /// The admin key. Without one, one is made at the first start and shown once.
+    pub admin_key: Option<String>,
+    /// Networks that deliveries may go to although they are private, loopback or otherwise
+    /// not public, for example `127.0.0.0/8`.
+    pub allow_networks: Vec<IpNet>,
+    /// Largest request body in bytes, 1 KiB to 64 MiB.
+    pub max_body_bytes: usize,
+    /// Largest plugin upload in bytes, at most 64 MiB.
+    pub max_upload_bytes: usize,
+    /// Most events in one batch request, 1 to 10,000.
+    pub max_batch_events: usize,
+    /// Largest batch request in bytes, 1 KiB to 64 MiB.
+    pub max_batch_bytes: usize,
+    /// Most requests waiting for their transaction; more are answered 503.
+    pub ingest_queue: usize,
+    /// How long an idempotency key is kept, in seconds; 24 hours.
+    pub idempotency_seconds: u64,
+    /// Seconds an attempt may take as a whole, the response's body included.
+    pub attempt_timeout_seconds: f64,
+    /// Seconds connecting may take.
+    pub connect_timeout_seconds: f64,
+    /// Most attempts under way at once, over all subscriptions.
+    pub max_in_flight: usize,
+    /// Most attempts under way at once for one subscription that says nothing else.
+    pub subscription_concurrency: u32,
+    /// Threads that run plugins; as many as the machine has cores if none is given.
+    pub plugin_threads: Option<usize>,
+    /// How long to wait for attempts under way when stopping, in seconds.
+    pub shutdown_seconds: u64,
+    /// `text` or `json`.
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            database: PathBuf::from("hookmill.db"),
+            plugin_cache: None,
+            admin_key: None,
+            allow_networks: Vec::new(),
+            max_body_bytes: 1 << 20,
+            max_upload_bytes: 64 << 20,
+            max_batch_events: 500,
+            max_batch_bytes: 8 << 20,
+            ingest_queue: 4_096,
+            idempotency_seconds: 24 * 3600,
+            attempt_timeout_seconds: 15.0,
+            connect_timeout_seconds: 5.0,
+            max_in_flight: 512,
+            subscription_concurrency: 32,
+            plugin_threads: None,
+            shutdown_seconds: 20,
+            log_format: LogFormat::default(),
+        }
+    }
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A source cannot be read, names what is no setting, or gives a value of a wrong type.
+    #[error("{0}")]
+    Unusable(String),
+    /// A setting is out of bounds.
+    #[error("{setting} is {given}; {expected}")]
+    OutOfBounds {
+        /// The setting.
+        setting: &'static str,
+        /// As given.
+        given: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+}
+
+impl Config {
+    /// From a TOML file, if one is named, and the environment; `flags` are applied last.
+    pub fn load(
+        file: Option<&std::path::Path>,
+        flags: impl FnOnce(&mut Self),
+    ) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        // Only what is a setting: HOOKMILL_URL and HOOKMILL_KEY belong to the client commands.
+        let mut config: Self = figment
+            .merge(Env::prefixed("HOOKMILL_").only(&Self::names()))
+            .extract()
+            .map_err(|error| ConfigError::Unusable(error.to_string()))?;
+        flags(&mut config);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The settings' names, as in a file.
+    fn names() -> Vec<&'static str> {
+        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
+            defaults.as_object().into_iter().flat_map(|all| all.keys().cloned()).collect()
+        });
+        NAMES.iter().map(String::as_str).collect()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 10] = [
+            (
+                "max_body_bytes",
+                self.max_body_bytes as f64,
+                1024.0,
+                67_108_864.0,
+                "1 KiB to 64 MiB are allowed",
+            ),
+            (
+                "max_upload_bytes",
+                self.max_upload_bytes as f64,
+                1024.0,
+                67_108_864.0,
+                "1 KiB to 64 MiB are allowed",
+            ),
+            (
+                "max_batch_bytes",
+                self.max_batch_bytes as f64,
+                1024.0,
+                67_108_864.0,
+                "1 KiB to 64 MiB are allowed",
+            ),
+            (
+                "max_batch_events",
+                self.max_batch_events as f64,
+                1.0,
+                10_000.0,
+                "1 to 10000 are allowed",
+            ),
+            (
+                "ingest_queue",
+                self.ingest_queue as f64,
+                1.0,
+                1_000_000.0,
+                "1 to 1000000 are allowed",
+            ),
+            (
+                "attempt_timeout_seconds",
+                self.attempt_timeout_seconds,
+                0.1,
+                300.0,
+                "0.1 to 300 are allowed",
+            ),
+            (
+                "connect_timeout_seconds",
+                self.connect_timeout_seconds,
+                0.1,
+                300.0,
+                "0.1 to 300 are allowed",
+            ),
+            ("max_in_flight", self.max_in_flight as f64, 1.0, 65_536.0, "1 to 65536 are allowed"),
+            (
+                "subscription_concurrency",
+                f64::from(self.subscription_concurrency),
+                1.0,
+                1_024.0,
+                "1 to 1024 are allowed",
+            ),
+            (
+                "plugin_threads",
+                self.plugin_threads.unwrap_or(1) as f64,
+                1.0,
+                256.0,
+                "1 to 256 are allowed",
+            ),
+        ];
+        for (setting, given, least, most, expected) in bounds {
+            if !(least..=most).contains(&given) {
+                return Err(ConfigError::OutOfBounds {
+                    setting,
+                    given: given.to_string(),
+                    expected,
+                });
+            }
+        }
+        if self.admin_key.as_ref().is_some_and(|key| key.len() < 24) {
+            return Err(ConfigError::OutOfBounds {
+                setting: "admin_key",
+                given: "too short".to_owned(),
+                expected: "at least 24 characters are needed: it is all that stands before your server",
+            });
+        }
+        Ok(())
+    }
+
+    /// The folder for compiled plugins.
+    pub fn plugin_cache(&self) -> PathBuf {
+        self.plugin_cache.clone().unwrap_or_else(|| {
+            let mut name = self.database.as_os_str().to_owned();
+            name.push("-plugins");
+            name.into()
+        })
+    }
+
+    /// How long an attempt may take.
+    pub fn attempt_timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.attempt_timeout_seconds)
+    }
+
+    /// How long connecting may take.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.connect_timeout_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn load(toml: &str) -> Result<Config, ConfigError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(toml.as_bytes()).unwrap();
+        Config::load(Some(file.path()), |_| {})
+    }
+
+    #[test]
+    fn a_file_changes_defaults_and_flags_change_the_file() {
+        let config = load("max_batch_events = 7\nallow_networks = [\"127.0.0.0/8\"]").unwrap();
+        assert_eq!(config.max_batch_events, 7);
+        assert_eq!(config.max_in_flight, Config::default().max_in_flight);
+        let flagged = Config::load(None, |config| config.max_in_flight = 3).unwrap();
+        assert_eq!(flagged.max_in_flight, 3);
+    }
+
+    #[test]
+    fn what_is_no_setting_or_out_of_bounds_is_refused_by_name() {
+        assert!(load("max_bodi = 1").unwrap_err().to_string().contains("max_bodi"));
+        let error = load("max_in_flight = 0").unwrap_err().to_string();
+        assert_eq!(error, "max_in_flight is 0; 1 to 65536 are allowed");
+        assert!(load("admin_key = \"short\"").unwrap_err().to_string().contains("at least 24"));
+        assert!(load("listen = \"nowhere\"").is_err());
+    }
+}

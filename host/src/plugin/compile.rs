@@ -1,0 +1,245 @@
+//! Compiles components, in a child process with limits, one at a time.
+//!
+//! The child is this very program: it reads a header line and a component from its input and
+//! writes machine code. Owns both ends of that conversation. Never looks at what a component
+//! is; [`super::inspect`] has done so.
+
+use std::{
+    io::{self, Read, Write},
+    path::Path,
+    process::{ExitCode, Stdio},
+    time::Duration,
+};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use wasmtime::Engine;
+
+use super::{
+    Rejection, engine,
+    load::TrustedCode,
+    settings::{CompileLimits, Compiler},
+};
+
+/// The argument the program is called with to compile.
+pub const COMPILE_ARGUMENT: &str = "compile-component";
+
+const PROTOCOL: &str = "hookmill-compile-1";
+/// The component was refused; what is on standard error says why.
+const REFUSED: u8 = 3;
+const MAX_CODE: u64 = 1 << 30;
+const MAX_MESSAGE: u64 = 4 << 10;
+
+fn uncompilable(detail: impl Into<String>) -> Rejection {
+    Rejection { code: "uncompilable", detail: detail.into() }
+}
+
+fn too_complex(limits: &CompileLimits) -> Rejection {
+    Rejection {
+        code: "too-complex",
+        detail: format!(
+            "the component did not compile within {} s, {} s of processor time and {} MiB; \
+             make it smaller, or build it with optimisation for size",
+            limits.wall.as_secs(),
+            limits.cpu.as_secs(),
+            limits.address_space >> 20
+        ),
+    }
+}
+
+/// Compiles `component`.
+pub(super) async fn compile(
+    compiler: &Compiler,
+    limits: CompileLimits,
+    component: &[u8],
+) -> Result<TrustedCode, Rejection> {
+    let code = match compiler {
+        Compiler::Child(program) => in_child(program, limits, component).await?,
+        Compiler::InProcess => {
+            let component = component.to_vec();
+            tokio::task::spawn_blocking(move || precompile(&component))
+                .await
+                .map_err(|_| uncompilable("the compiler failed on this component"))?
+                .map_err(uncompilable)?
+        }
+    };
+    Ok(TrustedCode::vouch(code))
+}
+
+fn precompile(component: &[u8]) -> Result<Vec<u8>, String> {
+    let engine = engine::compiling().map_err(|e| format!("{e:#}"))?;
+    engine.precompile_component(component).map_err(|e| format!("{e:#}"))
+}
+
+async fn in_child(
+    program: &Path,
+    limits: CompileLimits,
+    component: &[u8],
+) -> Result<Vec<u8>, Rejection> {
+    // Not the upload's fault, so not to be told in the words of a refusal of it.
+    let unavailable = |e: io::Error| Rejection {
+        code: "compiler-unavailable",
+        detail: format!("the compiler process {} could not be used: {e}", program.display()),
+    };
+    let mut child = tokio::process::Command::new(program)
+        .arg(COMPILE_ARGUMENT)
+        // Nothing of this process's secrets is the child's business.
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(unavailable)?;
+    let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(unavailable(io::Error::other("it has no pipes")));
+    };
+    let header = format!("{PROTOCOL} {} {}\n", limits.cpu.as_secs().max(1), limits.address_space);
+    let feed = async {
+        // A child that ends early says why by other means.
+        let _ = stdin.write_all(header.as_bytes()).await;
+        let _ = stdin.write_all(component).await;
+        drop(stdin);
+    };
+    let (mut code, mut message) = (Vec::new(), Vec::new());
+    let conversation = async {
+        let (mut stdout, mut stderr) = (stdout.take(MAX_CODE), stderr.take(MAX_MESSAGE));
+        let (_, code, message) =
+            tokio::join!(feed, stdout.read_to_end(&mut code), stderr.read_to_end(&mut message));
+        code.and(message)?;
+        // What exceeds the bounds is left unread: the child must not wait for a reader.
+        drop((stdout, stderr));
+        child.wait().await
+    };
+    let status = match tokio::time::timeout(limits.wall, conversation).await {
+        Ok(status) => status.map_err(unavailable)?,
+        Err(_) => return Err(too_complex(&limits)),
+    };
+    match status.code() {
+        Some(0) => Ok(code),
+        Some(code) if code == i32::from(REFUSED) => {
+            let message = String::from_utf8_lossy(&message);
+            Err(uncompilable(format!("the component does not compile: {}", message.trim())))
+        }
+        // Out of processor time or memory: a signal, or an abort's.
+        None => Err(too_complex(&limits)),
+        Some(code) => Err(unavailable(io::Error::other(format!(
+            "it ended with {code}: {}",
+            String::from_utf8_lossy(&message).trim()
+        )))),
+    }
+}
+
+/// The child's `main`: limits itself, compiles its standard input, writes the code to its
+/// standard output.
+pub fn child_main() -> ExitCode {
+    match serve(&mut io::stdin().lock(), &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Refused(why)) => {
+            // Nobody is left to tell if that fails.
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::from(REFUSED)
+        }
+        Err(Failure::Broken(why)) => {
+            let _ = writeln!(io::stderr(), "{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+enum Failure {
+    Refused(String),
+    Broken(String),
+}
+
+fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), Failure> {
+    let broken = |what: &str| Failure::Broken(format!("compile-component: {what}"));
+    let mut all = Vec::new();
+    input.read_to_end(&mut all).map_err(|e| broken(&e.to_string()))?;
+    let end = all.iter().take(128).position(|&b| b == b'\n');
+    let end = end.ok_or_else(|| broken("this command is for the server's own use"))?;
+    let (cpu, address_space) = str::from_utf8(&all[..end])
+        .ok()
+        .and_then(|line| line.strip_prefix(PROTOCOL)?.trim().split_once(' '))
+        .and_then(|(cpu, space)| Some((cpu.parse().ok()?, space.parse().ok()?)))
+        .ok_or_else(|| broken("this command is for the server's own use"))?;
+    limit(Duration::from_secs(cpu), address_space).map_err(|e| broken(&e.to_string()))?;
+    // A panic of the compiler is this component's fault, not the program's.
+    let code = std::panic::catch_unwind(|| precompile(&all[end + 1..]))
+        .map_err(|_| Failure::Refused("the compiler failed on it".into()))?
+        .map_err(Failure::Refused)?;
+    output.write_all(&code).and_then(|()| output.flush()).map_err(|e| broken(&e.to_string()))
+}
+
+#[cfg(unix)]
+fn limit(cpu: Duration, address_space: u64) -> io::Result<()> {
+    use rlimit::Resource;
+    Resource::CPU.set(cpu.as_secs(), cpu.as_secs() + 1)?;
+    Resource::CORE.set(0, 0)?;
+    // Some systems know no address space limit; the wall clock and processor time remain.
+    if Resource::AS.set(address_space, address_space).is_err() && cfg!(target_os = "linux") {
+        return Err(io::Error::other("the address space cannot be limited"));
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn limit(_: Duration, _: u64) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether `bytes` are compiled code of some kind, which is never taken from anyone.
+pub(super) fn is_precompiled(bytes: &[u8]) -> bool {
+    Engine::detect_precompiled(bytes).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: CompileLimits = CompileLimits {
+        wall: Duration::from_millis(300),
+        cpu: Duration::from_secs(10),
+        address_space: 4 << 30,
+    };
+
+    /// A program that stands in for the compiler: a script, whatever its arguments.
+    #[cfg(unix)]
+    async fn with_script(script: &str) -> Result<TrustedCode, Rejection> {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("compiler");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        compile(&Compiler::Child(path), LIMITS, b"component").await
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_the_child_does_decides() {
+        let limits = LIMITS;
+        let fed = format!("{PROTOCOL} 10 {}\ncomponent", limits.address_space);
+        assert_eq!(with_script("/bin/cat").await.ok().unwrap().bytes(), fed.as_bytes());
+        for (script, code) in [
+            ("exec /bin/sleep 60", "too-complex"),
+            ("kill -9 $$", "too-complex"),
+            ("echo 'bad section' >&2; exit 3", "uncompilable"),
+            ("exit 1", "compiler-unavailable"),
+        ] {
+            let rejection = with_script(script).await.err().unwrap();
+            assert_eq!(rejection.code, code, "{script}: {rejection}");
+        }
+        let nowhere = Compiler::Child("/nowhere/hookmill".into());
+        let rejection = compile(&nowhere, limits, b"").await.err().unwrap();
+        assert_eq!(rejection.code, "compiler-unavailable");
+    }
+
+    #[test]
+    fn the_child_takes_only_its_parent_s_words() {
+        for input in ["", "hello\n", "hookmill-compile-1 x y\n", "hookmill-compile-1 1\n"] {
+            let served = serve(&mut input.as_bytes(), &mut Vec::new());
+            assert!(matches!(served, Err(Failure::Broken(_))), "{input}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The host's own copy of a payload: the raw text and, once somebody asks, an index of its
+//! values.
+//!
+//! Answers with slices of the text, exactly as the producer wrote them. Owns reading;
+//! [`edit`] owns changing. Never builds a tree of values.
+
+mod edit;
+mod pointer;
+mod scan;
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+pub(super) use edit::{EditError, Editor};
+
+use scan::{Malformed, Node};
+
+/// A JSON text and its index.
+#[derive(Debug)]
+pub(super) struct Document {
+    text: Bytes,
+    index: OnceLock<Result<Vec<Node>, Malformed>>,
+}
+
+impl Document {
+    /// Takes a text; looks at it when first asked.
+    pub(super) const fn new(text: Bytes) -> Self {
+        Self { text, index: OnceLock::new() }
+    }
+
+    pub(super) const fn bytes(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// The whole text; empty if it is not UTF-8, which an accepted payload always is.
+    pub(super) fn text(&self) -> &str {
+        str::from_utf8(&self.text).unwrap_or_default()
+    }
+
+    /// Whether it is JSON, and not too deep.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.index().map(drop).map_err(|malformed| malformed.to_string())
+    }
+
+    fn index(&self) -> Result<&[Node], Malformed> {
+        let index = self.index.get_or_init(|| match str::from_utf8(&self.text) {
+            Ok(text) => scan::scan(text),
+            Err(error) => Err(Malformed::Syntax(error.valid_up_to())),
+        });
+        index.as_deref().map_err(|&malformed| malformed)
+    }
+
+    /// The text of the value at a pointer. None if there is nothing, the pointer is
+    /// malformed, or the document is not JSON.
+    pub(super) fn get(&self, pointer: &str) -> Option<&str> {
+        let nodes = self.index().ok()?;
+        let mut at = 0;
+        for token in pointer::tokens(pointer)? {
+            at = child(nodes, &self.text, at, &token)?;
+        }
+        let node = nodes.get(at)?;
+        str::from_utf8(self.text.get(node.start as usize..node.end as usize)?).ok()
+    }
+}
+
+/// The children of a node, in order.
+fn children(nodes: &[Node], parent: usize) -> impl Iterator<Item = usize> {
+    let end = nodes[parent].next as usize;
+    let mut at = parent + 1;
+    std::iter::from_fn(move || {
+        (at < end).then(|| {
+            let child = at;
+            at = nodes[child].next as usize;
+            child
+        })
+    })
+}
+
+/// The child a token names; of members with the same key the last.
+fn child(nodes: &[Node], text: &[u8], parent: usize, token: &str) -> Option<usize> {
+    match text.get(nodes[parent].start as usize)? {
+        b'{' => children(nodes, parent).filter(|&c| key_is(&nodes[c], text, token)).last(),
+        b'[' => {
+            let index = pointer::index(token)?;
+            children(nodes, parent).nth(index)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a member's key, unescaped, is `token`.
+fn key_is(node: &Node, text: &[u8], token: &str) -> bool {
+    if !node.has_key() {
+        return false;
+    }
+    let quoted = &text[node.key as usize..node.key_end as usize];
+    let inner = &quoted[1..quoted.len() - 1];
+    if inner == token.as_bytes() {
+        // The same bytes mean the same key, unless they hold an escape.
+        return !inner.contains(&b'\\');
+    }
+    // An escape is never shorter than what it stands for.
+    inner.len() > token.len()
+        && inner.contains(&b'\\')
+        && serde_json::from_slice::<String>(quoted).is_ok_and(|key| key == token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(text: &str, pointer: &str) -> Option<String> {
+        Document::new(Bytes::copy_from_slice(text.as_bytes())).get(pointer).map(Into::into)
+    }
+
+    #[test]
+    fn values_come_exactly_as_written() {
+        let text = r#" { "a" : 1.50e+0 , "b" : [ 1 ,  {"c": "\u00e9"} ] } "#;
+        assert_eq!(get(text, "").as_deref(), Some(text.trim()));
+        assert_eq!(get(text, "/a").as_deref(), Some("1.50e+0"));
+        assert_eq!(get(text, "/b/1").as_deref(), Some(r#"{"c": "\u00e9"}"#));
+        assert_eq!(get(text, "/b/1/c").as_deref(), Some(r#""\u00e9""#));
+        for nothing in ["/c", "/b/2", "/b/01", "/b/-", "/a/b", "a", "/b/1/c/d"] {
+            assert_eq!(get(text, nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn keys_compare_unescaped_and_the_last_duplicate_wins() {
+        let text = r#"{"a\/b":1,"\u0061":2,"a":3,"m~n":4,"a\u002Fb":5,"\\":6,"\\u0061":7}"#;
+        assert_eq!(get(text, "/a~1b").as_deref(), Some("5"));
+        assert_eq!(get(text, "/a").as_deref(), Some("3"));
+        assert_eq!(get(text, "/m~0n").as_deref(), Some("4"));
+        assert_eq!(get(text, "/\\").as_deref(), Some("6"));
+        assert_eq!(get(text, "/\\u0061").as_deref(), Some("7"));
+        assert_eq!(get(r#"{"a":1,"\u0061":2}"#, "/a").as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn what_is_not_json_holds_nothing() {
+        let document = Document::new(Bytes::from_static(b"{\"a\":1"));
+        assert!(document.check().is_err());
+        assert_eq!(document.get("/a"), None);
+        assert_eq!(Document::new(Bytes::from_static(b"\xff")).text(), "");
+    }
+}

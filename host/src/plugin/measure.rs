@@ -1,0 +1,181 @@
+//! Measures a component without compiling it: what it would need, and which class of plugin
+//! that makes it.
+//!
+//! Reads the binary's structure only, in one pass, nested parts included. Never validates;
+//! the compiler does.
+
+use wasmparser::{ComponentExternalKind, Instance, Parser, Payload};
+
+use super::{
+    Rejection,
+    settings::{Class, Limits, PluginSettings},
+};
+
+/// Deepest nesting of components.
+const MAX_NESTING: usize = 16;
+const PAGE: u64 = 1 << 16;
+
+/// What a component would need, and what it says it takes and gives.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    bytes: u64,
+    functions: u64,
+    largest_function: u64,
+    instances: u64,
+    memories: u64,
+    memory_bytes: u64,
+    tables: u64,
+    table_elements: u64,
+    /// Names of its imports; of a core module, the modules it imports from.
+    pub(super) imports: Vec<String>,
+    /// Names of the functions it exports.
+    pub(super) exports: Vec<String>,
+}
+
+/// A limit, and what goes beyond it.
+struct Excess {
+    what: &'static str,
+    found: u64,
+    limit: u64,
+}
+
+impl Needs {
+    /// Reads `wasm`, a component or a core module.
+    pub(super) fn of(wasm: &[u8]) -> Result<Self, Rejection> {
+        let damaged = |error: wasmparser::BinaryReaderError| Rejection {
+            code: "not-wasm",
+            detail: format!("this is WebAssembly, but damaged: {error}"),
+        };
+        let mut needs = Self { bytes: wasm.len() as u64, ..Self::default() };
+        let mut depth = 0_usize;
+        for payload in Parser::new(0).parse_all(wasm) {
+            needs.add(&payload.map_err(damaged)?, &mut depth).map_err(damaged)?;
+            if depth > MAX_NESTING {
+                let detail = format!("components are nested more deeply than {MAX_NESTING}");
+                return Err(Rejection { code: "too-complex", detail });
+            }
+        }
+        needs.imports.sort();
+        needs.imports.dedup();
+        Ok(needs)
+    }
+
+    fn add(&mut self, payload: &Payload<'_>, depth: &mut usize) -> wasmparser::Result<()> {
+        match payload {
+            Payload::Version { .. } => *depth += 1,
+            Payload::End(_) => *depth -= 1,
+            Payload::CodeSectionStart { count, .. } => self.functions += u64::from(*count),
+            Payload::CodeSectionEntry(body) => {
+                let range = body.range();
+                self.largest_function = self.largest_function.max((range.end - range.start) as u64);
+            }
+            Payload::MemorySection(memories) => {
+                for memory in memories.clone() {
+                    self.memories += 1;
+                    self.memory_bytes += memory?.initial.saturating_mul(PAGE);
+                }
+            }
+            Payload::TableSection(tables) => {
+                for table in tables.clone() {
+                    self.tables += 1;
+                    self.table_elements += table?.ty.initial;
+                }
+            }
+            Payload::InstanceSection(instances) => {
+                for instance in instances.clone() {
+                    if let Instance::Instantiate { .. } = instance? {
+                        self.instances += 1;
+                    }
+                }
+            }
+            Payload::ImportSection(imports) if *depth == 1 => {
+                for import in imports.clone().into_imports() {
+                    self.imports.push(import?.module.into());
+                }
+            }
+            Payload::ComponentImportSection(imports) if *depth == 1 => {
+                for import in imports.clone() {
+                    self.imports.push(import?.name.full_name().into_owned());
+                }
+            }
+            Payload::ComponentExportSection(exports) if *depth == 1 => {
+                for export in exports.clone() {
+                    let export = export?;
+                    if export.kind == ComponentExternalKind::Func {
+                        self.exports.push(export.name.name.into());
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The first limit it is beyond.
+    fn excess(&self, limits: &Limits) -> Option<Excess> {
+        [
+            ("bytes", self.bytes, limits.component_bytes as u64),
+            ("functions", self.functions, limits.functions.into()),
+            ("bytes in one function", self.largest_function, limits.function_bytes as u64),
+            ("core instances", self.instances, limits.instances.into()),
+            ("memories", self.memories, 1),
+            ("bytes of memory at the start", self.memory_bytes, limits.memory_bytes as u64),
+            ("tables", self.tables, limits.tables.into()),
+            ("table elements", self.table_elements, limits.table_elements as u64),
+        ]
+        .into_iter()
+        .find(|&(_, found, limit)| found > limit)
+        .map(|(what, found, limit)| Excess { what, found, limit })
+    }
+
+    /// The smallest class it fits in.
+    pub(super) fn class(&self, settings: &PluginSettings) -> Result<Class, Rejection> {
+        for class in [Class::Lean, Class::Engine] {
+            if self.excess(settings.limits(class)).is_none() {
+                return Ok(class);
+            }
+        }
+        match self.excess(&settings.engine) {
+            None => Ok(Class::Engine),
+            Some(Excess { what, found, limit }) => Err(Rejection {
+                code: if what == "bytes" { "too-large" } else { "too-complex" },
+                detail: format!("the component has {found} {what}; the limit is {limit}"),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(wat: &str) -> Result<Class, &'static str> {
+        let settings = PluginSettings::new("", [0; 32], super::super::Compiler::InProcess);
+        let needs = Needs::of(&wat::parse_str(wat).unwrap()).unwrap();
+        needs.class(&settings).map_err(|rejection| rejection.code)
+    }
+
+    #[test]
+    fn needs_decide_the_class() {
+        assert_eq!(class("(component)"), Ok(Class::Lean));
+        assert_eq!(class("(component (core module (memory 256)))"), Ok(Class::Lean));
+        assert_eq!(class("(component (core module (memory 257)))"), Ok(Class::Engine));
+        assert_eq!(class("(component (core module (memory 1025)))"), Err("too-complex"));
+        assert_eq!(class("(component (core module (table 50000 funcref)))"), Ok(Class::Engine));
+        let two = "(core module (memory 1))".repeat(2);
+        assert_eq!(class(&format!("(component {two})")), Err("too-complex"));
+    }
+
+    #[test]
+    fn giant_function_count() {
+        let functions = "(func)".repeat(200_001);
+        assert_eq!(class(&format!("(component (core module {functions}))")), Err("too-complex"));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = format!("{}{}", "(component ".repeat(40), ")".repeat(40));
+        let rejection = Needs::of(&wat::parse_str(nested).unwrap()).unwrap_err();
+        assert_eq!(rejection.code, "too-complex");
+    }
+}

@@ -1,0 +1,92 @@
+//! What the runtime counts, for metrics.
+//!
+//! Plain counters that only go up. Never decides anything.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::model::FailureKind;
+
+const KINDS: [FailureKind; 11] = [
+    FailureKind::InvalidEvent,
+    FailureKind::InvalidConfig,
+    FailureKind::Failed,
+    FailureKind::Trap,
+    FailureKind::OutOfFuel,
+    FailureKind::Timeout,
+    FailureKind::OutOfMemory,
+    FailureKind::StackOverflow,
+    FailureKind::OutputTooLarge,
+    FailureKind::BadOutput,
+    FailureKind::Unavailable,
+];
+
+/// What was counted since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Runs of single steps.
+    pub runs: u64,
+    /// Times a result was there already, of a step or of a whole pipeline.
+    pub shared: u64,
+    /// Fuel used by all runs.
+    pub fuel: u64,
+    /// Time all runs took, in microseconds.
+    pub run_us: u64,
+    /// Components compiled.
+    pub compiled: u64,
+    /// Components that were in the cache.
+    pub cache_hits: u64,
+    /// Plugins loaded now.
+    pub loaded: u64,
+    /// Failures, by name.
+    pub faults: Vec<(FailureKind, u64)>,
+}
+
+#[derive(Default)]
+pub(super) struct Counters {
+    runs: AtomicU64,
+    shared: AtomicU64,
+    fuel: AtomicU64,
+    run_us: AtomicU64,
+    compiled: AtomicU64,
+    cache_hits: AtomicU64,
+    faults: [AtomicU64; KINDS.len()],
+}
+
+impl Counters {
+    pub(super) fn ran(&self, fuel: u64, duration_us: u64) {
+        self.runs.fetch_add(1, Relaxed);
+        self.fuel.fetch_add(fuel, Relaxed);
+        self.run_us.fetch_add(duration_us, Relaxed);
+    }
+
+    pub(super) fn shared(&self) {
+        self.shared.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn compiled(&self) {
+        self.compiled.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn cache_hit(&self) {
+        self.cache_hits.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn fault(&self, kind: FailureKind) {
+        if let Some(at) = KINDS.iter().position(|&known| known == kind) {
+            self.faults[at].fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn read(&self, loaded: usize) -> Stats {
+        Stats {
+            runs: self.runs.load(Relaxed),
+            shared: self.shared.load(Relaxed),
+            fuel: self.fuel.load(Relaxed),
+            run_us: self.run_us.load(Relaxed),
+            compiled: self.compiled.load(Relaxed),
+            cache_hits: self.cache_hits.load(Relaxed),
+            loaded: loaded as u64,
+            faults: KINDS.iter().zip(&self.faults).map(|(&k, n)| (k, n.load(Relaxed))).collect(),
+        }
+    }
+}

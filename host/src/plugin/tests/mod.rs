@@ -1,0 +1,1 @@
+//! Components that mean harm, and the outcomes that have names.

@@ -1,0 +1,286 @@
+//! Puts the parts together, runs them until told to stop, and takes them apart in order.
+
+use std::{
+    future::Future,
+    io::Write,
+    net::SocketAddr,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use url::Url;
+
+use crate::{
+    api::{self, Api, ApiLimits, Auth, EndpointPolicy},
+    catalog::{Catalog, Change},
+    clock::Clock,
+    config::Config,
+    delivery::{DeliverySettings, Dispatcher, Guard, check_endpoint, check_header},
+    ingest::{Ingest, IngestSettings},
+    model::KeyId,
+    plugin::{Compiler, PluginSettings, Runtime},
+    store::{SharedStore, StoredKey, sqlite::SqliteStore},
+    telemetry,
+};
+
+/// Why the server did not start, or did not stop in order.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ServeError(String);
+
+fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> ServeError + '_ {
+    move |error| ServeError(format!("{what}: {error}"))
+}
+
+/// Runs a server until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), ServeError> {
+    telemetry::log(config.log_format);
+    let rendered = telemetry::metrics().map_err(|e| failed("metrics cannot be set up")(&e))?;
+    let clock = Clock::system();
+    let is_new = !config.database.exists();
+    let store = open(&config.database).await?;
+    let key = admin_key(&store, &config, clock).await?;
+    let runtime = start_runtime(&store, &config).await?;
+    let catalog = Catalog::load(store.clone(), runtime.clone(), clock)
+        .await
+        .map_err(|e| failed("the database cannot be read")(&e))?;
+    let settings = delivery_settings(&config);
+    let policy = Endpoints { guard: Guard::new(settings.allowed_networks.clone()), allow_http: settings.allow_http };
+    let dispatcher = Dispatcher::start(
+        settings,
+        store.clone(),
+        catalog.clone(),
+        runtime.clone(),
+        clock,
+        i64::from_le_bytes(random()?),
+    )
+    .await
+    .map_err(|e| failed("delivery cannot start")(&e))?;
+    let told = dispatcher.clone();
+    catalog.listen(move |change| match change {
+        Change::Due(subscription, at) => told.wake(subscription, at),
+        Change::Deleted(subscription) => told.forget(subscription),
+    });
+    let ingest = Ingest::start(
+        IngestSettings {
+            queue: config.ingest_queue,
+            idempotency_window: Duration::from_secs(config.idempotency_seconds),
+            ..IngestSettings::default()
+        },
+        store.clone(),
+        catalog.clone(),
+        dispatcher.clone(),
+        clock,
+    );
+
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|e| failed(&format!("cannot listen on {}", config.listen))(&e))?;
+    let address = listener.local_addr().map_err(|e| failed("the listener has no address")(&e))?;
+    let ready = Arc::new(AtomicBool::new(true));
+    let api = Arc::new(Api {
+        store: store.clone(),
+        catalog: catalog.clone(),
+        ingest,
+        runtime: runtime.clone(),
+        dispatcher: dispatcher.clone(),
+        auth: key.auth,
+        clock,
+        limits: ApiLimits {
+            max_body: config.max_body_bytes,
+            max_upload: config.max_upload_bytes,
+            max_batch: config.max_batch_events,
+            max_batch_body: config.max_batch_bytes,
+        },
+        endpoint_policy: Arc::new(policy),
+        metrics: Arc::new(move || render(&rendered, &runtime)),
+        ready: ready.clone(),
+    });
+    announce(&config, address, is_new, &catalog, key.made.as_deref());
+
+    let stop = async move {
+        told_to_stop().await;
+        ready.store(false, Ordering::Relaxed);
+    };
+    serve(listener, api, stop, Duration::from_secs(config.shutdown_seconds)).await?;
+    dispatcher.shutdown().await;
+    store.close().await;
+    Ok(())
+}
+
+async fn open(path: &Path) -> Result<SharedStore, ServeError> {
+    let store = SqliteStore::open(path)
+        .await
+        .map_err(|e| failed(&format!("cannot open the database {}", path.display()))(&e))?;
+    Ok(Arc::new(store))
+}
+
+async fn start_runtime(store: &SharedStore, config: &Config) -> Result<Arc<Runtime>, ServeError> {
+    let key = store
+        .installation_key(random()?)
+        .await
+        .map_err(|e| failed("the database cannot be read")(&e))?;
+    let program = std::env::current_exe().map_err(|e| failed("this program has no path")(&e))?;
+    let mut settings = PluginSettings::new(config.plugin_cache(), key, Compiler::Child(program));
+    if let Some(threads) = config.plugin_threads {
+        settings.threads = threads;
+    }
+    Runtime::start(settings).map_err(ServeError)
+}
+
+fn delivery_settings(config: &Config) -> DeliverySettings {
+    DeliverySettings {
+        max_in_flight: config.max_in_flight,
+        concurrency: config.subscription_concurrency,
+        attempt_timeout: config.attempt_timeout(),
+        connect_timeout: config.connect_timeout(),
+        allowed_networks: config.allow_networks.clone(),
+        ..DeliverySettings::default()
+    }
+}
+
+/// Endpoints as the delivery engine will see them.
+struct Endpoints {
+    guard: Guard,
+    allow_http: bool,
+}
+
+impl EndpointPolicy for Endpoints {
+    fn check_url(&self, text: &str) -> Result<Url, String> {
+        let url = Url::parse(text).map_err(|error| {
+            format!("is not a URL ({error}); write one such as https://shop.example/hooks")
+        })?;
+        check_endpoint(&url, &self.guard, self.allow_http).map_err(|problem| problem.to_string())?;
+        Ok(url)
+    }
+
+    fn check_header(&self, name: &str, value: &str) -> Result<(), String> {
+        check_header(name, value).map_err(|problem| problem.to_string())
+    }
+}
+
+struct Key {
+    auth: Auth,
+    /// The key, if it was made just now.
+    made: Option<String>,
+}
+
+/// The configured key, or the stored one, or a new one.
+async fn admin_key(store: &SharedStore, config: &Config, clock: Clock) -> Result<Key, ServeError> {
+    let unreadable = failed("the database cannot be read");
+    if let Some(key) = &config.admin_key {
+        return Ok(Key { auth: Auth::new(vec![api::hash_key(key)]), made: None });
+    }
+    let known = store.keys().await.map_err(|e| unreadable(&e))?;
+    if !known.is_empty() {
+        return Ok(Key { auth: Auth::new(known.iter().map(|key| key.hash).collect()), made: None });
+    }
+    let key = api::generate_key()
+        .map_err(|e| failed("the system gives no random bytes")(&e))?;
+    let now = clock.now();
+    let hash = api::hash_key(&key);
+    let stored = StoredKey { id: KeyId::new(now), hash, created_at: now };
+    store.create_key(&stored).await.map_err(|e| unreadable(&e))?;
+    Ok(Key { auth: Auth::new(vec![hash]), made: Some(key) })
+}
+
+fn random<const N: usize>() -> Result<[u8; N], ServeError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|e| failed("the system gives no random bytes")(&e))?;
+    Ok(bytes)
+}
+
+/// The lines a person sees at the start. Their form is relied on by scripts: `listening on`
+/// is followed by the URL.
+fn announce(config: &Config, address: SocketAddr, is_new: bool, catalog: &Catalog, key: Option<&str>) {
+    let mut out = std::io::stdout().lock();
+    let database = config.database.display();
+    let new = if is_new { " (new)" } else { "" };
+    let plugins = catalog.plugin_count();
+    let version = env!("CARGO_PKG_VERSION");
+    // Nobody may be reading: a server that is heard by nobody still serves.
+    let _unheard = writeln!(
+        out,
+        "hookmill {version}  database {database}{new}  plugins {plugins}  listening on http://{address}"
+    );
+    if let Some(key) = key {
+        let _unheard = writeln!(out, "admin key (shown once): {key}   docs http://{address}/docs");
+    }
+    let _unheard = out.flush();
+}
+
+async fn serve(
+    listener: TcpListener,
+    api: Arc<Api>,
+    stop: impl Future<Output = ()> + Send + 'static,
+    patience: Duration,
+) -> Result<(), ServeError> {
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
+        }
+    });
+    let (asked, is_asked) = tokio::sync::oneshot::channel::<()>();
+    let serving = axum::serve(listener, api::router(api)).with_graceful_shutdown(async move {
+        stop.await;
+        let _ended = asked.send(());
+    });
+    let serving = serving.into_future();
+    let deadline = async move {
+        // Never asked is never due.
+        if is_asked.await.is_ok() {
+            tokio::time::sleep(patience).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        served = serving => served.map_err(|e| failed("the server failed")(&e)),
+        () = deadline => {
+            tracing::warn!("connections were still open when the time to stop was up");
+            Ok(())
+        }
+    }
+}
+
+async fn told_to_stop() {
+    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals cannot be caught; stop the server with SIGKILL");
+            return std::future::pending().await;
+        }
+    };
+    tokio::select! {
+        _ = signals.0.recv() => {}
+        _ = signals.1.recv() => {}
+    }
+    tracing::info!("stopping: finishing what is under way");
+}
+
+/// Prometheus' text: what was recorded, and what the plugin runtime counts by itself.
+fn render(recorded: &PrometheusHandle, runtime: &Runtime) -> String {
+    let stats = runtime.stats();
+    metrics::counter!("hookmill_plugin_runs_total").absolute(stats.runs);
+    metrics::counter!("hookmill_plugin_shared_total").absolute(stats.shared);
+    metrics::counter!("hookmill_plugin_fuel_total").absolute(stats.fuel);
+    metrics::counter!("hookmill_plugin_run_microseconds_total").absolute(stats.run_us);
+    metrics::counter!("hookmill_plugin_compiled_total").absolute(stats.compiled);
+    metrics::counter!("hookmill_plugin_cache_hits_total").absolute(stats.cache_hits);
+    metrics::gauge!("hookmill_plugins_loaded").set(stats.loaded as f64);
+    for (kind, count) in stats.faults {
+        metrics::counter!("hookmill_plugin_faults_total", "kind" => kind.as_str()).absolute(count);
+    }
+    recorded.run_upkeep();
+    recorded.render()
+}

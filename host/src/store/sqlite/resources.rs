@@ -1,0 +1,460 @@
+//! Applications, event types, plugins, pipelines and keys. Subscriptions are long enough for
+//! a file of their own.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
+
+use super::{
+    Result, SqliteStore, StoreError,
+    codec::{
+        bytes16, col, col_time, col_u32, col_u64, damaged, event_type, from_json, from_word, json,
+        millis, word,
+    },
+    failed, subscriptions, taken,
+};
+use crate::{
+    model::{
+        Application, ApplicationId, EventType, EventTypeName, KeyId, Pipeline, PipelineId,
+        PluginVersion, ResolvedStep, SchemaMode, SchemaVersion, Sha256, Subscription,
+        SubscriptionId, Timestamp,
+    },
+    store::{Resources, StoredKey},
+};
+
+const EVENT_TYPE: &str = "SELECT name, description, mode, violations, created_at,
+    (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name) FROM event_types";
+
+fn event_type_from(row: &SqliteRow) -> Result<EventType> {
+    Ok(EventType {
+        name: event_type(col(row, 0)?)?,
+        description: col(row, 1)?,
+        mode: from_word(col(row, 2)?)?,
+        violations: col_u64(row, 3)?,
+        created_at: col_time(row, 4)?,
+        latest_version: col_u32(row, 5)?,
+    })
+}
+
+fn plugin_from(row: &SqliteRow) -> Result<PluginVersion> {
+    let owner: &[u8] = col(row, 0)?;
+    Ok(PluginVersion {
+        application: if owner.is_empty() {
+            None
+        } else {
+            Some(ApplicationId::from_bytes(bytes16(owner)?))
+        },
+        name: col(row, 1)?,
+        version: col(row, 2)?,
+        sha256: Sha256(col::<&[u8]>(row, 3)?.try_into().map_err(|_| damaged("a digest"))?),
+        kind: from_word(col(row, 4)?)?,
+        size: col_u64(row, 5)?,
+        interface: col(row, 6)?,
+        manifest: from_json(col(row, 7)?)?,
+        live: col(row, 8)?,
+        created_at: col_time(row, 9)?,
+    })
+}
+
+/// A plugin's owner as its column: empty for shared ones.
+fn owner_bytes(owner: Option<ApplicationId>) -> Vec<u8> {
+    owner.map_or_else(Vec::new, |id| id.as_bytes().to_vec())
+}
+
+#[async_trait]
+impl Resources for SqliteStore {
+    async fn create_application(&self, application: &Application) -> Result<()> {
+        let mut write = self.write().await;
+        sqlx::query("INSERT INTO applications (id, name, created_at) VALUES (?, ?, ?)")
+            .bind(application.id.as_bytes().as_slice())
+            .bind(application.name.as_str())
+            .bind(millis(application.created_at))
+            .execute(&mut *write.connection)
+            .await
+            .map_err(taken)?;
+        write.done();
+        Ok(())
+    }
+
+    async fn applications(&self) -> Result<Vec<Application>> {
+        let rows = sqlx::query("SELECT id, name, created_at FROM applications ORDER BY id DESC")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                Ok(Application {
+                    id: ApplicationId::from_bytes(bytes16(col(row, 0)?)?),
+                    name: col(row, 1)?,
+                    created_at: col_time(row, 2)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn delete_application(&self, id: ApplicationId) -> Result<()> {
+        let mut write = self.write().await;
+        let mut transaction = write.begin().await?;
+        let used: i64 = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM subscriptions WHERE application_id = ?1)
+                  + (SELECT count(*) FROM plugins WHERE owner = ?1)
+                  + EXISTS (SELECT 1 FROM events WHERE application_id = ?1)",
+        )
+        .bind(id.as_bytes().as_slice())
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        if used > 0 {
+            return Err(StoreError::InUse(u64::try_from(used).unwrap_or_default()));
+        }
+        let gone = sqlx::query("DELETE FROM applications WHERE id = ?")
+            .bind(id.as_bytes().as_slice())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        write.done();
+        found(gone.rows_affected())
+    }
+
+    async fn create_event_type(
+        &self,
+        event_type: &EventType,
+        schema: Option<&Value>,
+    ) -> Result<()> {
+        let mut write = self.write().await;
+        let mut transaction = write.begin().await?;
+        sqlx::query(
+            "INSERT INTO event_types (name, description, mode, created_at) VALUES (?, ?, ?, ?)",
+        )
+        .bind(event_type.name.as_str())
+        .bind(event_type.description.as_deref())
+        .bind(word(&event_type.mode)?)
+        .bind(millis(event_type.created_at))
+        .execute(&mut *transaction)
+        .await
+        .map_err(taken)?;
+        if let Some(schema) = schema {
+            add_schema(&mut transaction, &event_type.name, schema, event_type.created_at).await?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        write.done();
+        Ok(())
+    }
+
+    async fn event_types(&self) -> Result<Vec<EventType>> {
+        let sql = format!("{EVENT_TYPE} ORDER BY name");
+        let rows =
+            sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.readers).await.map_err(failed)?;
+        rows.iter().map(event_type_from).collect()
+    }
+
+    async fn event_type(&self, name: &EventTypeName) -> Result<EventType> {
+        let sql = format!("{EVENT_TYPE} WHERE name = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(name.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed)?;
+        event_type_from(&row)
+    }
+
+    async fn change_event_type(
+        &self,
+        name: &EventTypeName,
+        description: Option<&str>,
+        mode: SchemaMode,
+    ) -> Result<()> {
+        let mut write = self.write().await;
+        let changed =
+            sqlx::query("UPDATE event_types SET description = ?, mode = ? WHERE name = ?")
+                .bind(description)
+                .bind(word(&mode)?)
+                .bind(name.as_str())
+                .execute(&mut *write.connection)
+                .await
+                .map_err(failed)?;
+        write.done();
+        found(changed.rows_affected())
+    }
+
+    async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {
+        let mut write = self.write().await;
+        let gone = sqlx::query("DELETE FROM event_types WHERE name = ?")
+            .bind(name.as_str())
+            .execute(&mut *write.connection)
+            .await
+            .map_err(failed)?;
+        write.done();
+        found(gone.rows_affected())
+    }
+
+    async fn add_schema(
+        &self,
+        name: &EventTypeName,
+        schema: &Value,
+        now: Timestamp,
+    ) -> Result<u32> {
+        let mut write = self.write().await;
+        let version = add_schema(&mut write.connection, name, schema, now).await?;
+        write.done();
+        Ok(version)
+    }
+
+    async fn schemas(&self, name: &EventTypeName) -> Result<Vec<SchemaVersion>> {
+        let rows = sqlx::query(
+            "SELECT version, schema, created_at FROM schemas WHERE event_type = ? ORDER BY version",
+        )
+        .bind(name.as_str())
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                Ok(SchemaVersion {
+                    version: col_u32(row, 0)?,
+                    schema: from_json(col(row, 1)?)?,
+                    created_at: col_time(row, 2)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn add_plugin(&self, version: &PluginVersion, component: &Bytes) -> Result<()> {
+        let owner = owner_bytes(version.application);
+        let mut write = self.write().await;
+        let mut transaction = write.begin().await?;
+        let known: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT sha256 FROM plugins WHERE owner = ? AND name = ? AND version = ?",
+        )
+        .bind(owner.as_slice())
+        .bind(version.name.as_str())
+        .bind(version.version.as_str())
+        .fetch_optional(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        match known {
+            Some(sha256) if sha256 == version.sha256.0 => return Ok(()),
+            Some(_) => return Err(StoreError::Exists),
+            None => {}
+        }
+        sqlx::query("INSERT OR IGNORE INTO components (sha256, bytes) VALUES (?, ?)")
+            .bind(version.sha256.0.as_slice())
+            .bind(component.as_ref())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        if version.live {
+            sqlx::query("UPDATE plugins SET live = 0 WHERE owner = ? AND name = ?")
+                .bind(owner.as_slice())
+                .bind(version.name.as_str())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+        }
+        sqlx::query(
+            "INSERT INTO plugins (owner, name, version, sha256, kind, size, interface, manifest, live, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(owner)
+        .bind(version.name.as_str())
+        .bind(version.version.as_str())
+        .bind(version.sha256.0.as_slice())
+        .bind(word(&version.kind)?)
+        .bind(version.size as i64)
+        .bind(version.interface.as_str())
+        .bind(json(&version.manifest)?)
+        .bind(version.live)
+        .bind(millis(version.created_at))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        write.done();
+        Ok(())
+    }
+
+    async fn plugins(&self) -> Result<Vec<PluginVersion>> {
+        let rows = sqlx::query(
+            "SELECT owner, name, version, sha256, kind, size, interface, manifest, live, created_at
+             FROM plugins ORDER BY name, created_at DESC",
+        )
+        .fetch_all(&self.readers)
+        .await
+        .map_err(failed)?;
+        rows.iter().map(plugin_from).collect()
+    }
+
+    async fn component(&self, sha256: &Sha256) -> Result<Bytes> {
+        let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM components WHERE sha256 = ?")
+            .bind(sha256.0.as_slice())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed)?;
+        Ok(bytes.into())
+    }
+
+    async fn set_live(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+        version: &str,
+    ) -> Result<()> {
+        let mut write = self.write().await;
+        let changed = sqlx::query(
+            "UPDATE plugins SET live = (version = ?3) WHERE owner = ?1 AND name = ?2
+             AND EXISTS (SELECT 1 FROM plugins WHERE owner = ?1 AND name = ?2 AND version = ?3)",
+        )
+        .bind(owner_bytes(owner))
+        .bind(name)
+        .bind(version)
+        .execute(&mut *write.connection)
+        .await
+        .map_err(failed)?;
+        write.done();
+        found(changed.rows_affected())
+    }
+
+    async fn delete_plugin(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<()> {
+        let mut write = self.write().await;
+        let gone = sqlx::query(
+            "DELETE FROM plugins WHERE owner = ?1 AND name = ?2 AND (?3 IS NULL OR version = ?3)",
+        )
+        .bind(owner_bytes(owner))
+        .bind(name)
+        .bind(version)
+        .execute(&mut *write.connection)
+        .await
+        .map_err(failed)?;
+        write.done();
+        // The component stays: deliveries made before may still name it.
+        found(gone.rows_affected())
+    }
+
+    async fn create_subscription(&self, subscription: &Subscription) -> Result<()> {
+        subscriptions::create(self, subscription).await
+    }
+
+    async fn subscriptions(&self) -> Result<Vec<Subscription>> {
+        subscriptions::all(self).await
+    }
+
+    async fn put_subscription(&self, subscription: &Subscription) -> Result<()> {
+        subscriptions::put(self, subscription).await
+    }
+
+    async fn delete_subscription(&self, id: SubscriptionId, now: Timestamp) -> Result<()> {
+        subscriptions::delete(self, id, now).await
+    }
+
+    async fn resume_held(&self, id: SubscriptionId, now: Timestamp) -> Result<u64> {
+        subscriptions::resume_held(self, id, now).await
+    }
+
+    async fn hold_pending(&self, id: SubscriptionId, reason: &str) -> Result<u64> {
+        subscriptions::hold_pending(self, id, reason).await
+    }
+
+    async fn intern_pipeline(&self, steps: &[ResolvedStep]) -> Result<PipelineId> {
+        let text = json(&steps)?;
+        let digest = Sha256::of(text.as_bytes());
+        let mut write = self.write().await;
+        sqlx::query("INSERT OR IGNORE INTO pipelines (digest, steps) VALUES (?, ?)")
+            .bind(digest.0.as_slice())
+            .bind(text)
+            .execute(&mut *write.connection)
+            .await
+            .map_err(failed)?;
+        let id = sqlx::query_scalar("SELECT id FROM pipelines WHERE digest = ?")
+            .bind(digest.0.as_slice())
+            .fetch_one(&mut *write.connection)
+            .await
+            .map_err(failed)?;
+        write.done();
+        Ok(PipelineId(id))
+    }
+
+    async fn pipeline(&self, id: PipelineId) -> Result<Pipeline> {
+        let steps: String = sqlx::query_scalar("SELECT steps FROM pipelines WHERE id = ?")
+            .bind(id.0)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed)?;
+        Ok(Pipeline { id, steps: from_json(&steps)? })
+    }
+
+    async fn create_key(&self, key: &StoredKey) -> Result<()> {
+        let mut write = self.write().await;
+        sqlx::query("INSERT INTO api_keys (id, hash, created_at) VALUES (?, ?, ?)")
+            .bind(key.id.as_bytes().as_slice())
+            .bind(key.hash.as_slice())
+            .bind(millis(key.created_at))
+            .execute(&mut *write.connection)
+            .await
+            .map_err(taken)?;
+        write.done();
+        Ok(())
+    }
+
+    async fn keys(&self) -> Result<Vec<StoredKey>> {
+        let rows = sqlx::query("SELECT id, hash, created_at FROM api_keys ORDER BY id")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredKey {
+                    id: KeyId::from_bytes(bytes16(col(row, 0)?)?),
+                    hash: col::<&[u8]>(row, 1)?.try_into().map_err(|_| damaged("a hash"))?,
+                    created_at: col_time(row, 2)?,
+                })
+            })
+            .collect()
+    }
+
+    async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]> {
+        let mut write = self.write().await;
+        sqlx::query("INSERT OR IGNORE INTO installation (name, value) VALUES ('key', ?)")
+            .bind(fresh.as_slice())
+            .execute(&mut *write.connection)
+            .await
+            .map_err(failed)?;
+        let key: Vec<u8> = sqlx::query_scalar("SELECT value FROM installation WHERE name = 'key'")
+            .fetch_one(&mut *write.connection)
+            .await
+            .map_err(failed)?;
+        write.done();
+        key.try_into().map_err(|_| damaged("a key"))
+    }
+}
+
+async fn add_schema(
+    connection: &mut SqliteConnection,
+    name: &EventTypeName,
+    schema: &Value,
+    now: Timestamp,
+) -> Result<u32> {
+    let version: i64 = sqlx::query_scalar(
+        "INSERT INTO schemas (event_type, version, schema, created_at)
+         SELECT name, 1 + (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name), ?2, ?3
+         FROM event_types WHERE name = ?1 RETURNING version",
+    )
+    .bind(name.as_str())
+    .bind(json(schema)?)
+    .bind(millis(now))
+    .fetch_one(connection)
+    .await
+    .map_err(failed)?;
+    u32::try_from(version).map_err(|_| damaged("a version"))
+}
+
+/// `NotFound` if a change touched nothing.
+pub(super) fn found(rows: u64) -> Result<()> {
+    if rows == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+}

@@ -1,0 +1,188 @@
+//! Subscriptions, and what their pausing, resuming and deletion does to deliveries.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteRow;
+use url::Url;
+
+use super::{
+    Result, SqliteStore,
+    codec::{bytes16, col, col_time, damaged, from_json, from_word, json, millis, word},
+    failed,
+    resources::found,
+    taken,
+};
+use crate::model::{ApplicationId, Secret, Subscription, SubscriptionId};
+
+/// A secret as stored.
+#[derive(Serialize, Deserialize)]
+struct StoredSecret {
+    secret: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+}
+
+fn secrets_text(secrets: &[Secret]) -> Result<String> {
+    let stored: Vec<_> = secrets
+        .iter()
+        .map(|secret| StoredSecret { secret: secret.reveal(), expires_at: secret.expires_at })
+        .collect();
+    json(&stored)
+}
+
+fn secrets_from(text: &str) -> Result<Vec<Secret>> {
+    from_json::<Vec<StoredSecret>>(text)?
+        .into_iter()
+        .map(|stored| {
+            let mut secret: Secret = stored.secret.parse().map_err(|_| damaged("a secret"))?;
+            secret.expires_at = stored.expires_at;
+            Ok(secret)
+        })
+        .collect()
+}
+
+fn subscription(row: &SqliteRow) -> Result<Subscription> {
+    Ok(Subscription {
+        id: SubscriptionId::from_bytes(bytes16(col(row, 0)?)?),
+        application: ApplicationId::from_bytes(bytes16(col(row, 1)?)?),
+        description: col(row, 2)?,
+        endpoint: Url::parse(col(row, 3)?).map_err(|_| damaged("a URL"))?,
+        event_types: from_json(col(row, 4)?)?,
+        pipeline: from_json(col(row, 5)?)?,
+        headers: from_json(col(row, 6)?)?,
+        retry: col::<Option<&str>>(row, 7)?.map(from_json).transpose()?,
+        concurrency: col::<Option<i64>>(row, 8)?.and_then(|n| u32::try_from(n).ok()),
+        state: from_word(col(row, 9)?)?,
+        secrets: secrets_from(col(row, 10)?)?,
+        created_at: col_time(row, 11)?,
+        updated_at: col_time(row, 12)?,
+    })
+}
+
+pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Subscription>> {
+    let rows = sqlx::query(
+        "SELECT id, application_id, description, endpoint, event_types, pipeline, headers, retry,
+                concurrency, state, secrets, created_at, updated_at
+         FROM subscriptions ORDER BY id DESC",
+    )
+    .fetch_all(&store.readers)
+    .await
+    .map_err(failed)?;
+    rows.iter().map(subscription).collect()
+}
+
+pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> Result<()> {
+    let mut write = store.write().await;
+    sqlx::query(
+        "INSERT INTO subscriptions (id, application_id, description, endpoint, event_types, pipeline,
+             headers, retry, concurrency, state, secrets, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(subscription.id.as_bytes().as_slice())
+    .bind(subscription.application.as_bytes().as_slice())
+    .bind(subscription.description.as_deref())
+    .bind(subscription.endpoint.as_str())
+    .bind(json(&subscription.event_types)?)
+    .bind(json(&subscription.pipeline)?)
+    .bind(json(&subscription.headers)?)
+    .bind(subscription.retry.as_ref().map(json).transpose()?)
+    .bind(subscription.concurrency.map(i64::from))
+    .bind(word(&subscription.state)?)
+    .bind(secrets_text(&subscription.secrets)?)
+    .bind(millis(subscription.created_at))
+    .bind(millis(subscription.updated_at))
+    .execute(&mut *write.connection)
+    .await
+    .map_err(taken)?;
+    write.done();
+    Ok(())
+}
+
+pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Result<()> {
+    let mut write = store.write().await;
+    let changed = sqlx::query(
+        "UPDATE subscriptions SET description = ?, endpoint = ?, event_types = ?, pipeline = ?,
+             headers = ?, retry = ?, concurrency = ?, state = ?, secrets = ?, updated_at = ?
+         WHERE id = ?",
+    )
+    .bind(subscription.description.as_deref())
+    .bind(subscription.endpoint.as_str())
+    .bind(json(&subscription.event_types)?)
+    .bind(json(&subscription.pipeline)?)
+    .bind(json(&subscription.headers)?)
+    .bind(subscription.retry.as_ref().map(json).transpose()?)
+    .bind(subscription.concurrency.map(i64::from))
+    .bind(word(&subscription.state)?)
+    .bind(secrets_text(&subscription.secrets)?)
+    .bind(millis(subscription.updated_at))
+    .bind(subscription.id.as_bytes().as_slice())
+    .execute(&mut *write.connection)
+    .await
+    .map_err(failed)?;
+    write.done();
+    found(changed.rows_affected())
+}
+
+pub(super) async fn delete(store: &SqliteStore, id: SubscriptionId, now: Timestamp) -> Result<()> {
+    let mut write = store.write().await;
+    let mut transaction = write.begin().await?;
+    let gone = sqlx::query("DELETE FROM subscriptions WHERE id = ?")
+        .bind(id.as_bytes().as_slice())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    // Two statements, so that each finds its partial index.
+    for open in ["state < 2", "state = 5"] {
+        let sql = format!(
+            "UPDATE deliveries SET state = 6, owner = 0, lease_until = 0, finished_at = ?,
+                    reason = 'its subscription was deleted'
+             WHERE subscription_id = ? AND {open}"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(millis(now))
+            .bind(id.as_bytes().as_slice())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    write.done();
+    found(gone.rows_affected())
+}
+
+pub(super) async fn resume_held(
+    store: &SqliteStore,
+    id: SubscriptionId,
+    now: Timestamp,
+) -> Result<u64> {
+    let mut write = store.write().await;
+    let changed = sqlx::query(
+        "UPDATE deliveries SET state = 0, due_at = ?, reason = NULL WHERE subscription_id = ? AND state = 5",
+    )
+    .bind(millis(now))
+    .bind(id.as_bytes().as_slice())
+    .execute(&mut *write.connection)
+    .await
+    .map_err(failed)?;
+    write.done();
+    Ok(changed.rows_affected())
+}
+
+/// Leased ones are left to whoever holds them: they see the subscription's state themselves.
+pub(super) async fn hold_pending(
+    store: &SqliteStore,
+    id: SubscriptionId,
+    reason: &str,
+) -> Result<u64> {
+    let mut write = store.write().await;
+    let changed = sqlx::query(
+        "UPDATE deliveries SET state = 5, reason = ? WHERE subscription_id = ? AND state < 2 AND state = 0",
+    )
+    .bind(reason)
+    .bind(id.as_bytes().as_slice())
+    .execute(&mut *write.connection)
+    .await
+    .map_err(failed)?;
+    write.done();
+    Ok(changed.rows_affected())
+}

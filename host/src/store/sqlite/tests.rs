@@ -1,0 +1,424 @@
+//! The store's promises, each on a real file.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::SqliteStore;
+use crate::{
+    model::{
+        Application, ApplicationId, Attempt, AttemptOutcome, DeliveryId, DeliveryState, Event,
+        EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, ResolvedStep,
+        SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription, SubscriptionId,
+        SubscriptionState, Timestamp, Timings, Violation,
+    },
+    store::{
+        Appended, Belt, Claimed, DeliveryFilter, EventFilter, History, Idempotency, Lease,
+        NewDelivery, NewEvent, Next, Record, Resources, Store, StoreError,
+    },
+};
+
+const OWNER: i64 = 7;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_790_000_000 + seconds).unwrap()
+}
+
+fn lease(seconds: i64) -> Lease {
+    Lease { owner: OWNER, until: at(seconds) }
+}
+
+/// A store with one application and one subscription.
+struct Bench {
+    store: SqliteStore,
+    application: Application,
+    subscription: SubscriptionId,
+    folder: TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
+        let application = Application {
+            id: ApplicationId::new(at(0)),
+            name: "default".into(),
+            created_at: at(0),
+        };
+        store.create_application(&application).await.unwrap();
+        let subscription = Subscription {
+            id: SubscriptionId::new(at(0)),
+            application: application.id,
+            description: Some("for tests".into()),
+            endpoint: "http://127.0.0.1:9/hook".parse().unwrap(),
+            event_types: vec!["order.**".parse().unwrap()],
+            pipeline: vec![],
+            headers: [("x-team".to_owned(), "blue".to_owned())].into(),
+            retry: None,
+            concurrency: Some(3),
+            state: SubscriptionState::Active,
+            secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
+            created_at: at(0),
+            updated_at: at(0),
+        };
+        store.create_subscription(&subscription).await.unwrap();
+        assert_eq!(store.subscriptions().await.unwrap(), [subscription.clone()]);
+        Self { store, application, subscription: subscription.id, folder }
+    }
+
+    /// The same file, opened by the next process.
+    async fn reopened(self) -> Self {
+        let Self { store, application, subscription, folder } = self;
+        store.close().await;
+        drop(store);
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
+        Self { store, application, subscription, folder }
+    }
+
+    fn event(&self, second: i64) -> NewEvent {
+        let event = Event {
+            id: EventId::new(at(second)),
+            application: self.application.id,
+            application_name: "default".into(),
+            event_type: "order.created".parse().unwrap(),
+            schema_version: 1,
+            subject: Some("order/7".into()),
+            occurred_at: at(second),
+            accepted_at: at(second),
+            payload: Bytes::from_static(br#"{"total": 1.10}"#),
+        };
+        NewEvent {
+            event: Arc::new(event),
+            producer_id: None,
+            violations: vec![],
+            idempotency: vec![],
+            deliveries: vec![self.delivery(second)],
+        }
+    }
+
+    fn delivery(&self, second: i64) -> NewDelivery {
+        NewDelivery {
+            id: DeliveryId::new(at(second)),
+            subscription: self.subscription,
+            pipeline: None,
+            held: false,
+            leased: false,
+        }
+    }
+
+    async fn claim(&self, owner: i64, second: i64) -> Vec<Claimed> {
+        let lease = Lease { owner, until: at(second + 60) };
+        self.store.claim(&[(self.subscription, 10)], lease, at(second)).await.unwrap().claimed
+    }
+
+    async fn state(&self, id: DeliveryId) -> DeliveryState {
+        self.store.delivery(self.application.id, id).await.unwrap().state
+    }
+
+    async fn record(&self, claimed: &Claimed, next: Next) {
+        let record = Record {
+            delivery: claimed.key,
+            attempt: Some(attempt(claimed.attempts + 1)),
+            run: None,
+            next,
+            at: at(100),
+        };
+        self.store.record(&[record]).await.unwrap();
+    }
+}
+
+fn attempt(number: u32) -> Attempt {
+    Attempt {
+        number,
+        started_at: at(99),
+        outcome: AttemptOutcome::HttpStatus,
+        status: Some(503),
+        error: Some("503 Service Unavailable".into()),
+        response_body: Some("busy".into()),
+        timings: Timings { first_byte_us: Some(12), total_us: 34 },
+    }
+}
+
+fn keyed(mut new: NewEvent, key: &str, print: u8) -> NewEvent {
+    new.idempotency.push(Idempotency {
+        key: key.into(),
+        fingerprint: [print; 32],
+        expires_at: new.event.accepted_at + jiff::SignedDuration::from_secs(100),
+    });
+    new
+}
+
+#[tokio::test]
+async fn what_is_appended_is_there_after_reopening_and_is_claimed_whole() {
+    let bench = Bench::new().await;
+    let new = bench.event(1);
+    bench.store.append(&[new.clone()], lease(60)).await.unwrap();
+    let bench = bench.reopened().await;
+    let claimed = bench.claim(OWNER, 2).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].event, new.event);
+    assert_eq!(claimed[0].id, new.deliveries[0].id);
+    assert_eq!(bench.store.due(OWNER).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_batch_of_every_size_is_stored_in_order() {
+    let bench = Bench::new().await;
+    for size in [1, 3, 4, 37, 300] {
+        let batch: Vec<_> = (0..size).map(|i| bench.event(i)).collect();
+        let answers = bench.store.append(&batch, lease(60)).await.unwrap();
+        assert_eq!(answers.len(), batch.len());
+        for new in &batch {
+            let stored = bench.store.event(bench.application.id, new.event.id).await.unwrap();
+            assert_eq!(stored.event, *new.event);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leased_delivery_is_nobody_elses_until_its_lease_or_its_owner_ends() {
+    let bench = Bench::new().await;
+    let mut new = bench.event(1);
+    new.deliveries[0].leased = true;
+    bench.store.append(&[new], lease(60)).await.unwrap();
+    assert!(bench.claim(OWNER, 2).await.is_empty());
+    assert_eq!(bench.claim(OWNER, 61).await.len(), 1, "the lease has ended");
+    assert_eq!(bench.claim(OWNER + 1, 62).await.len(), 1, "another owner on this file is dead");
+}
+
+#[tokio::test]
+async fn released_leases_are_due_again() {
+    let bench = Bench::new().await;
+    bench.store.append(&[bench.event(1)], lease(60)).await.unwrap();
+    assert_eq!(bench.claim(OWNER, 2).await.len(), 1);
+    bench.store.release(OWNER).await.unwrap();
+    assert_eq!(bench.store.due(OWNER).await.unwrap(), [(bench.subscription, at(1))]);
+    assert_eq!(bench.claim(OWNER, 3).await.len(), 1);
+}
+
+#[tokio::test]
+async fn claims_are_bounded_oldest_first_and_say_what_is_next() {
+    let bench = Bench::new().await;
+    let batch: Vec<_> = (0..5).map(|i| bench.event(i)).collect();
+    bench.store.append(&batch, lease(60)).await.unwrap();
+    let claims = bench.store.claim(&[(bench.subscription, 2)], lease(60), at(9)).await.unwrap();
+    let ids: Vec<_> = claims.claimed.iter().map(|c| c.id).collect();
+    assert_eq!(ids, [batch[0].deliveries[0].id, batch[1].deliveries[0].id]);
+    assert_eq!(claims.next_due, [(bench.subscription, Some(at(2)))]);
+}
+
+#[tokio::test]
+async fn a_repeated_key_answers_as_the_first_time_also_within_a_batch() {
+    let bench = Bench::new().await;
+    let first = keyed(bench.event(1), "a", 1);
+    let batch = [
+        first.clone(),
+        keyed(bench.event(2), "a", 1),
+        keyed(bench.event(3), "a", 2),
+        bench.event(4),
+    ];
+    let answers = bench.store.append(&batch, lease(60)).await.unwrap();
+    assert!(matches!(answers[0], Appended::New(_)));
+    assert!(
+        matches!(&answers[1], Appended::Repeated(r) if r.id == first.event.id && r.deliveries == 1)
+    );
+    assert_eq!(answers[2], Appended::Conflict);
+    assert!(matches!(answers[3], Appended::New(_)));
+
+    let bench = bench.reopened().await;
+    let later = [keyed(bench.event(50), "a", 1), keyed(bench.event(51), "a", 9)];
+    let answers = bench.store.append(&later, lease(60)).await.unwrap();
+    assert!(matches!(&answers[0], Appended::Repeated(r) if r.id == first.event.id));
+    assert_eq!(answers[1], Appended::Conflict);
+
+    let expired = [keyed(bench.event(200), "a", 3)];
+    let answers = bench.store.append(&expired, lease(60)).await.unwrap();
+    assert!(matches!(answers[0], Appended::New(_)), "the key was forgotten after its time");
+    assert_eq!(bench.claim(OWNER, 300).await.len(), 3, "each accepted event is delivered once");
+}
+
+#[tokio::test]
+async fn results_move_a_delivery_and_keep_its_attempts() {
+    let bench = Bench::new().await;
+    bench.store.append(&[bench.event(1)], lease(60)).await.unwrap();
+    let claimed = bench.claim(OWNER, 2).await.remove(0);
+    bench.record(&claimed, Next::Retry(at(500))).await;
+    let delivery = bench.store.delivery(bench.application.id, claimed.id).await.unwrap();
+    assert_eq!(delivery.state, DeliveryState::Pending);
+    assert_eq!((delivery.attempts, delivery.next_attempt_at), (1, Some(at(500))));
+    assert!(bench.claim(OWNER, 499).await.is_empty());
+
+    let claimed = bench.claim(OWNER, 500).await.remove(0);
+    assert_eq!(claimed.attempts, 1);
+    bench.record(&claimed, Next::Dead("no more attempts".into())).await;
+    let delivery = bench.store.delivery(bench.application.id, claimed.id).await.unwrap();
+    assert_eq!(delivery.reason.as_deref(), Some("no more attempts"));
+    assert_eq!((delivery.state, delivery.finished_at), (DeliveryState::Dead, Some(at(100))));
+    let attempts = bench.store.attempts(bench.application.id, claimed.id).await.unwrap();
+    assert_eq!(attempts, [attempt(1), attempt(2)]);
+
+    bench.store.retry(bench.application.id, claimed.id, at(600)).await.unwrap();
+    assert_eq!(bench.claim(OWNER, 600).await[0].attempts, 2);
+}
+
+#[tokio::test]
+async fn a_run_is_kept_once_for_its_event_and_pipeline() {
+    let bench = Bench::new().await;
+    let step = ResolvedStep {
+        name: "redact".into(),
+        version: "1.0.0".into(),
+        sha256: Sha256::of(b"x"),
+        config: "{}".into(),
+        on_error: OnError::Retry,
+    };
+    let pipeline = bench.store.intern_pipeline(&[step.clone()]).await.unwrap();
+    assert_eq!(bench.store.intern_pipeline(&[step.clone()]).await.unwrap(), pipeline);
+    assert_eq!(bench.store.pipeline(pipeline).await.unwrap().steps, [step]);
+    assert!(matches!(bench.store.pipeline(PipelineId(99)).await, Err(StoreError::NotFound)));
+
+    let mut new = bench.event(1);
+    new.deliveries[0].pipeline = Some(pipeline);
+    new.deliveries.push(NewDelivery { pipeline: Some(pipeline), ..bench.delivery(1) });
+    bench.store.append(&[new], lease(60)).await.unwrap();
+    let claimed = bench.claim(OWNER, 2).await;
+    assert!(Arc::ptr_eq(&claimed[0].event, &claimed[1].event));
+    let run = Arc::new(PipelineRun {
+        outcome: Outcome::Send(Message {
+            content_type: "application/json".into(),
+            headers: vec![("x-a".into(), "b".into())],
+            body: Bytes::from_static(b"{}"),
+        }),
+        steps: vec![StepReport {
+            plugin: "redact".into(),
+            version: "1.0.0".into(),
+            verdict: StepVerdict::Edit { edits: 2 },
+            fuel: 5,
+            duration_us: 6,
+            memory_bytes: 7,
+            shared: false,
+            read_all: false,
+            reads: vec!["/a".into()],
+            log: vec![],
+        }],
+    });
+    let records: Vec<_> = claimed
+        .iter()
+        .map(|c| Record {
+            delivery: c.key,
+            attempt: Some(attempt(1)),
+            run: Some((pipeline, run.clone())),
+            next: Next::Retry(at(3)),
+            at: at(2),
+        })
+        .collect();
+    bench.store.record(&records).await.unwrap();
+    for claimed in bench.claim(OWNER, 4).await {
+        assert_eq!(claimed.run.as_deref(), Some(&*run));
+        let stored = bench.store.run(bench.application.id, claimed.id).await.unwrap();
+        assert_eq!(stored.as_ref(), Some(&*run));
+    }
+}
+
+#[tokio::test]
+async fn paused_and_deleted_subscriptions_hold_and_cancel() {
+    let bench = Bench::new().await;
+    bench.store.append(&[bench.event(1), bench.event(2)], lease(60)).await.unwrap();
+    let leased = bench.store.claim(&[(bench.subscription, 1)], lease(60), at(3)).await.unwrap();
+    assert_eq!(bench.store.hold_pending(bench.subscription, "paused").await.unwrap(), 1);
+    assert!(bench.claim(OWNER, 4).await.is_empty());
+    assert_eq!(bench.store.resume_held(bench.subscription, at(5)).await.unwrap(), 1);
+    let waiting = bench.claim(OWNER, 6).await.remove(0);
+    bench.record(&waiting, Next::Held("paused".into())).await;
+
+    bench.store.delete_subscription(bench.subscription, at(7)).await.unwrap();
+    let late = &leased.claimed[0];
+    bench.record(late, Next::Succeeded).await;
+    for id in [late.id, waiting.id] {
+        assert_eq!(
+            bench.state(id).await,
+            DeliveryState::Cancelled,
+            "a late result changes nothing"
+        );
+    }
+    let gone = bench.store.delete_subscription(bench.subscription, at(8)).await;
+    assert!(matches!(gone, Err(StoreError::NotFound)));
+}
+
+#[tokio::test]
+async fn lists_are_newest_first_filtered_and_paged() {
+    let bench = Bench::new().await;
+    let mut batch: Vec<_> = (0..5).map(|i| bench.event(i)).collect();
+    batch[3].violations =
+        vec![Violation { at: "/total".into(), schema: "/type".into(), message: "no".into() }];
+    let kind = EventType {
+        name: "order.created".parse().unwrap(),
+        description: None,
+        mode: SchemaMode::Warn,
+        latest_version: 0,
+        violations: 0,
+        created_at: at(0),
+    };
+    bench.store.create_event_type(&kind, None).await.unwrap();
+    assert!(matches!(bench.store.create_event_type(&kind, None).await, Err(StoreError::Exists)));
+    bench.store.append(&batch, lease(60)).await.unwrap();
+    assert_eq!(bench.store.event_type(&kind.name).await.unwrap().violations, 1);
+
+    let app = bench.application.id;
+    let first = bench.store.events(app, &EventFilter::default(), None, 2).await.unwrap();
+    assert!(first.more);
+    let ids: Vec<_> = first.items.iter().map(|e| e.event.id).collect();
+    assert_eq!(ids, [batch[4].event.id, batch[3].event.id]);
+    let rest = bench.store.events(app, &EventFilter::default(), Some(ids[1]), 9).await.unwrap();
+    assert_eq!((rest.items.len(), rest.more), (3, false));
+
+    let violating = EventFilter { violating: true, ..EventFilter::default() };
+    let violating = bench.store.events(app, &violating, None, 9).await.unwrap().items;
+    assert_eq!(violating.len(), 1);
+    assert_eq!(violating[0].violations, batch[3].violations);
+
+    let since = EventFilter { since: Some(at(1)), until: Some(at(3)), ..EventFilter::default() };
+    assert_eq!(bench.store.events(app, &since, None, 9).await.unwrap().items.len(), 2);
+
+    let of = DeliveryFilter { event: Some(batch[2].event.id), ..DeliveryFilter::default() };
+    assert_eq!(bench.store.deliveries(app, &of, None, 9).await.unwrap().items.len(), 1);
+    let dead = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+    assert_eq!(bench.store.deliveries(app, &dead, None, 9).await.unwrap().items.len(), 0);
+    let summary = bench.store.summary(app, batch[0].event.id).await.unwrap();
+    assert_eq!(summary, [(DeliveryState::Pending, 1)]);
+
+    let stranger = ApplicationId::new(at(9));
+    let unseen = bench.store.event(stranger, batch[0].event.id).await;
+    assert!(matches!(unseen, Err(StoreError::NotFound)), "another application sees nothing");
+}
+
+#[tokio::test]
+async fn one_file_has_one_server() {
+    let bench = Bench::new().await;
+    let second = SqliteStore::open(&bench.folder.path().join("test.db")).await;
+    assert!(
+        matches!(second, Err(StoreError::Failed(message)) if message.contains("another server"))
+    );
+}
+
+#[tokio::test]
+async fn schemas_are_numbered_from_one() {
+    let bench = Bench::new().await;
+    let name = "order.created".parse().unwrap();
+    let schema = serde_json::json!({"type": "object"});
+    let missing = bench.store.add_schema(&name, &schema, at(0)).await;
+    assert!(matches!(missing, Err(StoreError::NotFound)));
+    let kind = EventType {
+        name: name.clone(),
+        description: None,
+        mode: SchemaMode::Enforce,
+        latest_version: 0,
+        violations: 0,
+        created_at: at(0),
+    };
+    bench.store.create_event_type(&kind, None).await.unwrap();
+    assert_eq!(bench.store.add_schema(&name, &schema, at(1)).await.unwrap(), 1);
+    assert_eq!(bench.store.add_schema(&name, &schema, at(2)).await.unwrap(), 2);
+    assert_eq!(bench.store.event_type(&name).await.unwrap().latest_version, 2);
+    assert_eq!(bench.store.schemas(&name).await.unwrap()[1].schema, schema);
+}
