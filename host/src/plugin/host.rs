@@ -22,7 +22,6 @@ const NOTE_OVERHEAD: usize = 16;
 const CUT: &str = "… (cut: the limit of notes for a run is reached)";
 
 /// The Rust side of `wit/plugin.wit`.
-#[expect(missing_debug_implementations, reason = "generated")]
 pub(super) mod bindings {
     pub(crate) mod filter {
         wasmtime::component::bindgen!({
