@@ -99,8 +99,8 @@ impl From<Published> for PublishedOut {
 }
 
 /// What ingest takes, its payload a slice of `body`.
-pub fn publish_of(body: &Bytes, text: &[u8], key: Option<String>) -> Result<Publish, Problem> {
-    let envelope: Envelope<'_> = explain::json(text)?;
+pub fn publish_of(body: &Bytes, key: Option<String>) -> Result<Publish, Problem> {
+    let envelope: Envelope<'_> = explain::json(body)?;
     let texts = [("/id", &envelope.id), ("/subject", &envelope.subject)];
     for (at, text) in texts {
         if let Some(text) = text {
@@ -174,7 +174,7 @@ pub async fn publish_event(
 ) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
     let body = json_bytes(request, api.limits.max_body).await?;
-    let event = publish_of(&body, &body, key)?;
+    let event = publish_of(&body, key)?;
     let published = accept(&api, &acting.application, event).await?;
     let repeated = published.repeated;
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));
@@ -191,7 +191,7 @@ mod tests {
 
     fn read(text: &'static str) -> Result<Publish, Problem> {
         let body = Bytes::from_static(text.as_bytes());
-        publish_of(&body, &body, None)
+        publish_of(&body, None)
     }
 
     #[test]
@@ -199,7 +199,7 @@ mod tests {
         let body = Bytes::from_static(
             b"{\"type\":\"a.b\", \"payload\" :  { \"z\":1.00,\"a\":\"\\u00e9\", \"n\":12345678901234567890123 } }",
         );
-        let event = publish_of(&body, &body, None).unwrap();
+        let event = publish_of(&body, None).unwrap();
         assert_eq!(
             event.payload,
             "{ \"z\":1.00,\"a\":\"\\u00e9\", \"n\":12345678901234567890123 }"
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn a_body_that_is_not_utf8_is_malformed() {
         let body = Bytes::from_static(b"{\"type\":\"a\",\"payload\":\"\xff\"}");
-        assert_eq!(publish_of(&body, &body, None).unwrap_err().code(), Code::MalformedJson);
+        assert_eq!(publish_of(&body, None).unwrap_err().code(), Code::MalformedJson);
     }
 
     #[test]
