@@ -24,7 +24,7 @@ pub struct Server {
     child: Child,
     url: String,
     folder: TempDir,
-    flags: Vec<String>,
+    settings: Vec<(String, String)>,
 }
 
 /// The binary, built if need be.
@@ -46,12 +46,15 @@ impl Server {
         Self::start_with(&[]).await
     }
 
-    /// Starts a server with more flags.
-    pub async fn start_with(flags: &[&str]) -> Self {
+    /// Starts a server with other settings than the defaults, `HOOKMILL_` left out.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
-        let flags: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let (child, url) = spawn(folder.path(), &flags).await;
-        Self { child, url, folder, flags }
+        let settings: Vec<(String, String)> = settings
+            .iter()
+            .map(|&(name, value)| (format!("HOOKMILL_{name}"), value.to_owned()))
+            .collect();
+        let (child, url) = spawn(folder.path(), &settings).await;
+        Self { child, url, folder, settings }
     }
 
     /// Where it listens.
@@ -88,20 +91,20 @@ impl Server {
 
     /// Starts it again on the same database, at another port.
     pub async fn restart(&mut self) {
-        let (child, url) = spawn(self.folder.path(), &self.flags).await;
+        let (child, url) = spawn(self.folder.path(), &self.settings).await;
         self.child = child;
         self.url = url;
     }
 }
 
-async fn spawn(folder: &Path, flags: &[String]) -> (Child, String) {
+async fn spawn(folder: &Path, settings: &[(String, String)]) -> (Child, String) {
     let mut child = Command::new(binary())
         .arg("serve")
         .args(["--listen", "127.0.0.1:0", "--allow-network", "127.0.0.0/8"])
         .args(["--admin-key", ADMIN_KEY])
         .arg("--database")
         .arg(folder.join("hookmill.db"))
-        .args(flags)
+        .envs(settings.iter().map(|(name, value)| (name, value)))
         .env("RUST_LOG", "warn")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -43,7 +43,7 @@ async fn answer(client: &Client, case: Case) -> String {
 }
 
 async fn scene() -> (Server, Client) {
-    let server = Server::start_with(&["--max-body-bytes", "65536"]).await;
+    let server = Server::start_with(&[("MAX_BODY_BYTES", "65536")]).await;
     let client = server.client();
     let schema =
         json!({"type": "object", "required": ["id"], "properties": {"total": {"type": "string"}}});

@@ -99,7 +99,7 @@ async fn retry_after_is_honoured() {
 
 #[tokio::test]
 async fn a_silent_endpoint_times_out_and_delays_nobody_else() {
-    let server = Server::start_with(&["--attempt-timeout", "2"]).await;
+    let server = Server::start_with(&[("ATTEMPT_TIMEOUT_SECONDS", "2")]).await;
     let client = server.client();
     client.event_type("tick").await;
     let receiver = Receiver::start().await;
