@@ -67,7 +67,7 @@ impl Needs {
             Payload::CodeSectionStart { count, .. } => self.functions += u64::from(*count),
             Payload::CodeSectionEntry(body) => {
                 let range = body.range();
-                self.largest_function = self.largest_function.max((range.end - range.start) as u64);
+                self.largest_function = self.largest_function.max(range.end - range.start);
             }
             Payload::MemorySection(memories) => {
                 for memory in memories.clone() {

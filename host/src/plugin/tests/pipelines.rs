@@ -110,6 +110,30 @@ async fn a_message_is_sent_as_it_is_unless_a_step_must_read_it() {
 }
 
 #[tokio::test]
+async fn a_body_that_only_claims_to_be_json_is_found_by_the_next_step() {
+    let lab = Lab::new();
+    let claim = transform("claim", &deliver("application/json", &[], "{\"a\":"));
+    let claim = lab.upload(&claim).await.unwrap();
+    let reader = lab.upload(&reader("reader")).await.unwrap();
+    let steps = [&claim, &reader].map(|p| step(p, "{}", OnError::Dead));
+    let run = lab.runtime.run(&event("{}"), &pipeline(1, steps)).await;
+    match &run.outcome {
+        Outcome::Fail { on_error: OnError::Dead, reason } => {
+            assert!(reason.starts_with("claim@0.1.0: bad-output: "), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(run.steps.len(), 1);
+}
+
+#[tokio::test]
+async fn reading_everything_is_noted() {
+    let body = "(call $raw (local.get $event) (i32.const 3100))";
+    let run = Lab::new().run(&filter("whole", "", body)).await;
+    assert!(run.steps[0].read_all && run.steps[0].reads.is_empty(), "{run:?}");
+}
+
+#[tokio::test]
 async fn answers_that_cannot_be_used_are_bad_output() {
     let lab = Lab::new();
     for (i, answer) in [
