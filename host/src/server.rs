@@ -55,7 +55,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
     let settings = delivery_settings(&config);
-    let policy = Endpoints { guard: Guard::new(settings.allowed_networks.clone()), allow_http: settings.allow_http };
+    let policy = Endpoints {
+        guard: Guard::new(settings.allowed_networks.clone()),
+        allow_http: settings.allow_http,
+    };
     let dispatcher = Dispatcher::start(
         settings,
         store.clone(),
@@ -160,7 +163,8 @@ impl EndpointPolicy for Endpoints {
         let url = Url::parse(text).map_err(|error| {
             format!("is not a URL ({error}); write one such as https://shop.example/hooks")
         })?;
-        check_endpoint(&url, &self.guard, self.allow_http).map_err(|problem| problem.to_string())?;
+        check_endpoint(&url, &self.guard, self.allow_http)
+            .map_err(|problem| problem.to_string())?;
         Ok(url)
     }
 
@@ -185,8 +189,7 @@ async fn admin_key(store: &SharedStore, config: &Config, clock: Clock) -> Result
     if !known.is_empty() {
         return Ok(Key { auth: Auth::new(known.iter().map(|key| key.hash).collect()), made: None });
     }
-    let key = api::generate_key()
-        .map_err(|e| failed("the system gives no random bytes")(&e))?;
+    let key = api::generate_key().map_err(|e| failed("the system gives no random bytes")(&e))?;
     let now = clock.now();
     let hash = api::hash_key(&key);
     let stored = StoredKey { id: KeyId::new(now), hash, created_at: now };
@@ -202,7 +205,13 @@ fn random<const N: usize>() -> Result<[u8; N], ServeError> {
 
 /// The lines a person sees at the start. Their form is relied on by scripts: `listening on`
 /// is followed by the URL.
-fn announce(config: &Config, address: SocketAddr, is_new: bool, catalog: &Catalog, key: Option<&str>) {
+fn announce(
+    config: &Config,
+    address: SocketAddr,
+    is_new: bool,
+    catalog: &Catalog,
+    key: Option<&str>,
+) {
     let mut out = std::io::stdout().lock();
     let database = config.database.display();
     let new = if is_new { " (new)" } else { "" };
