@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let done = match (&*command, &rest[..]) {
         ("demo", rest) => demo::run(rest),
         ("test", []) => test::run(),
-        ("plugins", []) => plugins::run(),
+        ("plugins", []) => plugins::run().map(drop).map_err(|error| error.to_string()),
         ("tidy", []) => tidy::run(),
         ("help" | "--help" | "-h", _) => {
             print!("{HELP}");

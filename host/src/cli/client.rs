@@ -17,7 +17,7 @@ const MAX_RESPONSE: usize = 64 << 20;
 /// Uploading a plugin compiles it, which takes longest of all requests.
 const TIMEOUT: Duration = Duration::from_secs(120);
 /// The API's own bound on a page.
-const PAGE: usize = 100;
+const PAGE: usize = 200;
 
 /// A server, a key and an application.
 #[derive(Debug, Clone)]
@@ -88,8 +88,13 @@ impl Client {
         self.json(request.header(header::CONTENT_TYPE, "application/wasm")).await
     }
 
-    pub(super) async fn put(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
-        self.json(self.request(Method::PUT, path).json(body)).await
+    pub(super) async fn put(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        self.json(self.request(Method::PUT, path).query(&given(query)).json(body)).await
     }
 
     pub(super) async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {

@@ -13,14 +13,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::{
-    output::{self, Failure},
-    verify,
-};
-use crate::{clock::Clock, model::Secret};
+use super::output::{self, Failure};
+use crate::{clock::Clock, delivery::sign, model::Secret};
 
 /// Longest body taken.
 const MAX_BODY: usize = 32 << 20;
+/// How old or early a message may be: Standard Webhooks' five minutes.
+pub(super) const TOLERANCE: Duration = Duration::from_secs(300);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -100,8 +99,10 @@ async fn receive(
     };
     let now = Clock::system().now();
     let listen = &receiver.listen;
-    let verified =
-        listen.secret.as_ref().map(|secret| verify::request(secret, &head.headers, &body, now));
+    let verified = listen
+        .secret
+        .as_ref()
+        .map(|secret| sign::verify(secret, &head.headers, &body, TOLERANCE, now));
     let refused = verified.as_ref().and_then(|verified| verified.as_ref().err());
     let answer = match (&listen.forward, listen.status, refused) {
         (_, Some(status), _) => (status, String::new()),

@@ -19,7 +19,6 @@ mod send;
 mod serve;
 mod steps;
 mod subscription;
-mod verify;
 
 use std::process::ExitCode;
 
@@ -27,6 +26,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use client::Client;
 use output::Failure;
+
+use crate::plugin::{COMPILE_ARGUMENT, compile_child_main};
 
 /// What `hookmill --help` ends with.
 const AFTER_HELP: &str = "\
@@ -58,6 +59,7 @@ struct Global {
         long,
         global = true,
         env = "HOOKMILL_URL",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8080",
         value_name = "URL",
         help_heading = "Server"
@@ -78,6 +80,7 @@ struct Global {
         long,
         global = true,
         env = "HOOKMILL_APPLICATION",
+        hide_env_values = true,
         value_name = "NAME",
         help_heading = "Server"
     )]
@@ -134,6 +137,11 @@ enum Command {
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
+    // The server compiles uploads in a process of its own: this program, called so. Before
+    // all else, because that process is given little memory and time.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == COMPILE_ARGUMENT) {
+        return compile_child_main();
+    }
     let cli = Cli::parse();
     // An error means that a provider is installed already, which is all that is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -175,6 +183,23 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    /// What users see is reviewed as words: `cargo insta review`.
+    #[test]
+    fn help_texts_are_as_reviewed() {
+        fn help(command: &mut clap::Command, text: &mut String) {
+            text.push_str(&format!("{}\n\n", command.render_long_help().to_string().trim_end()));
+            text.push_str("————————————————————\n");
+            for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+                help(sub, text);
+            }
+        }
+        let mut text = String::new();
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        help(&mut command, &mut text);
+        insta::assert_snapshot!(text);
     }
 
     #[test]

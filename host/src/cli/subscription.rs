@@ -60,6 +60,8 @@ pub(super) enum Command {
     Pause(Id),
     /// Deliver again, what was kept back included
     Resume(Id),
+    /// Take no more events until it is enabled
+    Disable(Id),
     /// Take events again after it was disabled
     Enable(Id),
     /// Delete it; what is still waiting is cancelled
@@ -205,6 +207,7 @@ impl Command {
             }
             Self::Pause(Id { id }) => act(global, &id, "pause").await,
             Self::Resume(Id { id }) => act(global, &id, "resume").await,
+            Self::Disable(Id { id }) => act(global, &id, "disable").await,
             Self::Enable(Id { id }) => act(global, &id, "enable").await,
             Self::Delete(Id { id }) => {
                 global.client()?.delete(&[PATH, &id], &[]).await?;

@@ -40,7 +40,7 @@ fn plans() -> Vec<Plan> {
             steps: vec![
                 (
                     "field-filter",
-                    json!({"when": {"at": "/action", "in": ["opened", "closed", "published"]}}),
+                    json!({"pass_if": {"at": "/action", "in": ["opened", "closed", "published"]}}),
                 ),
                 ("slack-message", json!({})),
             ],
@@ -81,10 +81,7 @@ fn plans() -> Vec<Plan> {
             event_types: &["github.issues"],
             steps: vec![(
                 "field-filter",
-                json!({"when": {"any": [
-                    {"at": "/issue/labels/0/name", "equals": "bug"},
-                    {"at": "/issue/labels/1/name", "equals": "bug"},
-                ]}}),
+                json!({"pass_if": {"at": "/issue/labels/0/name", "equals": "bug"}}),
             )],
         },
     ]

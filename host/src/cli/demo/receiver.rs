@@ -17,8 +17,9 @@ use axum::{
 use tokio::{net::TcpListener, time::Instant};
 
 use crate::{
-    cli::{output::Failure, verify},
+    cli::{listen::TOLERANCE, output::Failure},
     clock::Clock,
+    delivery::sign,
     model::{Secret, Sha256},
 };
 
@@ -121,7 +122,7 @@ async fn take(
     let Some(secret) = shared.book().secrets.get(&route).cloned() else {
         return StatusCode::NOT_FOUND;
     };
-    let verified = verify::request(&secret, &head.headers, &body, shared.clock.now());
+    let verified = sign::verify(&secret, &head.headers, &body, TOLERANCE, shared.clock.now());
     let sha256 = Sha256::of(&body);
     let ok = verified.is_ok();
     let unverified = verified.err().map(|error| error.to_string());

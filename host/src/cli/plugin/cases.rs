@@ -285,7 +285,7 @@ mod tests {
     use super::*;
     use crate::model::StepReport;
 
-    fn case(expect: Value) -> Case {
+    fn case(expect: &Value) -> Case {
         let event = json!({"type": "a", "payload": {}});
         serde_json::from_str(&json!({"name": "n", "event": event, "expect": expect}).to_string())
             .unwrap()
@@ -338,7 +338,7 @@ mod tests {
         ];
         for (at, expect) in expectations.iter().enumerate() {
             for (run_at, run) in runs.iter().enumerate() {
-                let held = case(expect.clone()).check(&run()).is_ok();
+                let held = case(expect).check(&run()).is_ok();
                 assert_eq!(held, at == run_at, "{expect} against run {run_at}");
             }
         }
@@ -348,7 +348,7 @@ mod tests {
     fn a_difference_is_shown_line_by_line() {
         let run =
             run(StepVerdict::Edit { edits: 1 }, send("application/json", "{\"a\":1,\"b\":[2]}"));
-        let mismatch = case(json!({"edit": {"b": [3], "a": 1}})).check(&run).unwrap_err();
+        let mismatch = case(&json!({"edit": {"b": [3], "a": 1}})).check(&run).unwrap_err();
         let diff = mismatch.diff.unwrap();
         assert!(diff.contains("-     3\n+     2\n"), "{diff}");
     }

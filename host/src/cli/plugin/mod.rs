@@ -80,6 +80,9 @@ pub(super) struct Promote {
     name: String,
     /// The version that becomes live
     version: String,
+    /// The platform's plugin of that name, not the application's own
+    #[arg(long)]
+    shared: bool,
 }
 
 #[derive(Debug, Args)]
@@ -89,6 +92,14 @@ pub(super) struct Delete {
     /// Only this version
     #[arg(long)]
     version: Option<String>,
+    /// The platform's plugin of that name, not the application's own
+    #[arg(long)]
+    shared: bool,
+}
+
+/// The query that says whose plugin is meant.
+fn owner(shared: bool) -> [(&'static str, Option<String>); 1] {
+    [("shared", shared.then(|| "true".into()))]
 }
 
 impl Command {
@@ -100,19 +111,20 @@ impl Command {
             Self::Push(push) => push.run(global).await,
             Self::List => list(global).await,
             Self::Show(show) => show.run(global).await,
-            Self::Promote(Promote { name, version }) => {
+            Self::Promote(Promote { name, version, shared }) => {
                 let body = json!({"version": version});
-                let live = global.client()?.put(&[PATH, &name, "live"], &body).await?;
+                let path = [PATH, &name, "live"];
+                let live = global.client()?.put(&path, &owner(shared), &body).await?;
                 print(global, &live);
                 Ok(())
             }
-            Self::Delete(Delete { name, version }) => {
+            Self::Delete(Delete { name, version, shared }) => {
                 let client = global.client()?;
                 match &version {
                     Some(version) => {
-                        client.delete(&[PATH, &name, "versions", version], &[]).await?;
+                        client.delete(&[PATH, &name, "versions", version], &owner(shared)).await?;
                     }
-                    None => client.delete(&[PATH, &name], &[]).await?,
+                    None => client.delete(&[PATH, &name], &owner(shared)).await?,
                 }
                 let version = version.map(|version| format!("@{version}")).unwrap_or_default();
                 output::say(format_args!("deleted {name}{version}"));

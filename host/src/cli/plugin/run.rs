@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use base64::Engine;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -58,7 +59,7 @@ impl Run {
         }
         let path = [super::PATH, &self.plugin.name, "run"];
         let run = global.client()?.post(&path, &body.into()).await?;
-        if let (Some(out), Some(sent)) = (&self.out, run["sent"]["body"].as_str()) {
+        if let (Some(out), Some(sent)) = (&self.out, body_of(&run["sent"])) {
             std::fs::write(out, sent).map_err(|error| {
                 Failure::failed(format!("cannot write {}: {error}", out.display()))
             })?;
@@ -86,7 +87,44 @@ fn print(run: &Value) {
             output::say(format_args!("  {}: {}", field(log, "level"), field(log, "message")));
         }
     }
-    if let Some(body) = run["sent"]["body"].as_str() {
-        output::data(body);
+    match body_of(&run["sent"]) {
+        Some(body) => match String::from_utf8(body) {
+            Ok(text) => output::data(text),
+            Err(binary) => output::say(format_args!(
+                "(binary, {}: --out FILE writes it)",
+                output::file_size(binary.as_bytes().len() as u64)
+            )),
+        },
+        None => output::say(format_args!("{} {}", field(run, "outcome"), field(run, "reason"))),
+    }
+}
+
+/// The bytes that would be sent. The API shows JSON as JSON, text as a string, and anything
+/// else in base64.
+fn body_of(sent: &Value) -> Option<Vec<u8>> {
+    if let Some(encoded) = sent["body_base64"].as_str() {
+        return base64::engine::general_purpose::STANDARD.decode(encoded).ok();
+    }
+    let is_json = field(sent, "content_type").contains("json");
+    match &sent["body"] {
+        Value::Null if !is_json || sent.get("body").is_none() => None,
+        Value::String(text) if !is_json => Some(text.clone().into_bytes()),
+        json => Some(json.to_string().into_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_sent_is_read_in_each_of_its_forms() {
+        let json_body = json!({"content_type": "application/json", "body": {"a": 1}});
+        assert_eq!(body_of(&json_body).unwrap(), b"{\"a\":1}");
+        let text = json!({"content_type": "text/plain", "body": "hi"});
+        assert_eq!(body_of(&text).unwrap(), b"hi");
+        let binary = json!({"content_type": "x/y", "body": null, "body_base64": "AAE="});
+        assert_eq!(body_of(&binary).unwrap(), [0, 1]);
+        assert_eq!(body_of(&Value::Null), None);
     }
 }
