@@ -1,1 +1,21 @@
-//! Placeholder.
+//! What end-to-end tests stand on: a real server process, a client for its API, a receiver
+//! that checks every signature, and plugins, good and hostile.
+//!
+//! Nothing here leaves loopback, and nothing sleeps: tests wait for what they expect.
+
+mod client;
+mod hostile;
+mod receiver;
+mod server;
+mod tools;
+
+pub use client::{Answer, Client};
+pub use hostile::Hostile;
+pub use receiver::{Received, Receiver, Reply};
+pub use server::{ADMIN_KEY, Server};
+pub use tools::{npm_folder, plugin, python, repository};
+
+use std::time::Duration;
+
+/// How long a test waits for what must happen.
+pub const PATIENCE: Duration = Duration::from_secs(30);

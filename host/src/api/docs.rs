@@ -13,10 +13,10 @@ use axum::{
 };
 use serde::Serialize;
 use utoipa::{
-    IntoResponses, OpenApi, ToSchema,
+    IntoResponses, OpenApi, PartialSchema, ToSchema,
     openapi::{
-        Content, HeaderBuilder, Ref, RefOr, ResponseBuilder,
-        path::{Operation, PathItem},
+        Content, HeaderBuilder, Ref, RefOr, Required, ResponseBuilder,
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem},
         response::Response as ResponseDoc,
         security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     },
@@ -84,18 +84,44 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .filter_map(Option::as_mut)
 }
 
+/// Whether what a path names is the platform's, not an application's.
+fn is_platforms(path: &str) -> bool {
+    let is_event_type = path.starts_with("/v1/event-types") && !path.ends_with("/violations");
+    is_event_type || path.starts_with("/v1/applications")
+}
+
+fn application_header() -> Parameter {
+    ParameterBuilder::new()
+        .name("Hookmill-Application")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Name or id of the application to act for; `default` if not given."))
+        .schema(Some(String::schema()))
+        .build()
+}
+
 /// Adds what every operation shares.
 fn complete(path: &str, operation: &mut Operation) {
     let mut shared = vec![(Code::InvalidQuery, "The request is not well-formed.")];
     if path.starts_with("/v1/") {
         operation.security = Some(vec![SecurityRequirement::new(SECURITY, [""; 0])]);
         shared.push((Code::Unauthorized, "The key is missing or wrong."));
+        if !is_platforms(path) {
+            operation.parameters.get_or_insert_default().push(application_header().into());
+        }
     } else {
         operation.security = Some(Vec::new());
     }
     if operation.request_body.is_some() {
         shared.push((Code::BodyTooLarge, "The body is too large."));
         shared.push((Code::WrongContentType, "The body's media type is not taken here."));
+    }
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            meaning(status).clone_into(&mut response.description);
+        }
     }
     shared.push((Code::Internal, "The server failed; its log says why."));
     for (code, description) in shared {
@@ -104,6 +130,15 @@ fn complete(path: &str, operation: &mut Operation) {
             .responses
             .entry(code.status().as_u16().to_string())
             .or_insert_with(|| described(code, description).into());
+    }
+}
+
+/// What a success says that its operation does not describe further.
+fn meaning(status: &str) -> &'static str {
+    match status {
+        "201" => "It was created",
+        "202" => "It is on its way",
+        _ => "What was asked for",
     }
 }
 
@@ -151,6 +186,8 @@ refusals! {
     Inactive = SubscriptionInactive, "The subscription's state, or its deletion, stands in the way.";
     /// 409 on publishing.
     Conflicting = IdempotencyConflict, "The id or Idempotency-Key was used for another event.";
+    /// 400 on publishing.
+    UnknownType = UnknownEventType, "The request is not well-formed, or there is no such event type; `did_you_mean` is the closest.";
     /// 422 on publishing.
     Violating = SchemaViolation, "The payload does not satisfy the schema; `errors` lists where.";
     /// 422 on what is well-formed but cannot be used.
@@ -264,6 +301,10 @@ mod tests {
                 assert!(names.insert(name.clone()), "{name} is there twice");
                 assert!(operation.summary.is_some(), "{name} has no summary");
                 assert!(operation.tags.is_some(), "{name} has no tag");
+                for (code, response) in &operation.responses.responses {
+                    let RefOr::T(response) = response else { continue };
+                    assert!(!response.description.is_empty(), "{name} {code} is not described");
+                }
                 let codes: Vec<&String> = operation.responses.responses.keys().collect();
                 assert!(codes.iter().any(|code| code.starts_with('2')), "{name}: {codes:?}");
                 assert!(codes.iter().any(|code| code.starts_with('4')), "{name}: {codes:?}");

@@ -11,14 +11,14 @@ use super::problem::{Code, FieldError, Problem};
 /// Deserialises a body. The path of a mistake is only looked for once there is one, so
 /// good requests do not pay for it.
 pub fn json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| diagnose::<T>(body, error))
+    serde_json::from_slice(body).map_err(|error| diagnose::<T>(body, &error))
 }
 
-fn diagnose<'de, T: Deserialize<'de>>(body: &'de [u8], first: serde_json::Error) -> Problem {
+fn diagnose<'de, T: Deserialize<'de>>(body: &'de [u8], first: &serde_json::Error) -> Problem {
     let mut source = serde_json::Deserializer::from_slice(body);
     match serde_path_to_error::deserialize::<_, T>(&mut source) {
         // What follows a complete value is only seen at the end.
-        Ok(_) => malformed(&first),
+        Ok(_) => malformed(first),
         Err(error) => {
             let at = pointer(error.path());
             let inner = error.into_inner();

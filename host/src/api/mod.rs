@@ -6,6 +6,7 @@
 
 mod applications;
 pub mod auth;
+mod batch;
 mod deliveries;
 mod docs;
 mod event_types;
@@ -16,11 +17,15 @@ mod health;
 mod message;
 mod page;
 mod plugin_run;
+mod plugin_upload;
 mod plugins;
 pub mod problem;
 mod publish;
 mod refusal;
+mod subscription_check;
 mod subscription_io;
+mod subscription_secret;
+mod subscription_state;
 mod subscriptions;
 
 use std::{
@@ -131,7 +136,7 @@ pub fn router(api: Arc<Api>) -> Router {
 fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(publish::publish_event))
-        .routes(routes!(publish::publish_batch))
+        .routes(routes!(batch::publish_batch))
         .routes(routes!(events::list_events))
         .routes(routes!(events::get_event))
         .routes(routes!(events::get_event_payload))
@@ -144,12 +149,12 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
             subscriptions::change_subscription,
             subscriptions::delete_subscription
         ))
-        .routes(routes!(subscriptions::pause_subscription))
-        .routes(routes!(subscriptions::resume_subscription))
-        .routes(routes!(subscriptions::enable_subscription))
-        .routes(routes!(subscriptions::disable_subscription))
+        .routes(routes!(subscription_state::pause_subscription))
+        .routes(routes!(subscription_state::resume_subscription))
+        .routes(routes!(subscription_state::enable_subscription))
+        .routes(routes!(subscription_state::disable_subscription))
         .routes(routes!(subscriptions::test_subscription))
-        .routes(routes!(subscriptions::rotate_secret))
+        .routes(routes!(subscription_secret::rotate_secret))
         .routes(routes!(event_types::create_event_type, event_types::list_event_types))
         .routes(routes!(
             event_types::get_event_type,
@@ -159,7 +164,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(event_types::add_schema_version, event_types::list_schema_versions))
         .routes(routes!(event_types::get_schema_version))
         .routes(routes!(event_types::list_violations))
-        .routes(routes!(plugins::upload_plugin, plugins::list_plugins))
+        .routes(routes!(plugin_upload::upload_plugin, plugins::list_plugins))
         .routes(routes!(plugins::get_plugin, plugins::delete_plugin))
         .routes(routes!(plugins::list_plugin_versions))
         .routes(routes!(plugins::get_plugin_version, plugins::delete_plugin_version))
@@ -188,6 +193,7 @@ async fn method_not_allowed(request: Request) -> Problem {
     .detail("The header Allow lists the methods it takes.")
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the catch-panic layer hands the panic over")]
 fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let cause = panic
         .downcast_ref::<String>()

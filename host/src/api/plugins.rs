@@ -5,21 +5,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    extract::{Request, State},
-    http::StatusCode,
-    response::{IntoResponse, Json, Response},
-};
+use axum::{extract::State, http::StatusCode, response::Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    applications::created,
     auth::Acting,
-    docs::{Breaks, Missing, Taken, Unacceptable, Used},
+    docs::{Breaks, Missing, Unloadable, Used},
     explain::closest,
-    extract::{JsonBody, PathParts, QueryParams, bytes_of},
+    extract::{JsonBody, PathParts, QueryParams},
     page::{PageOut, PageQuery, Paging},
     problem::Problem,
     refusal::{self, Subject},
@@ -34,20 +29,6 @@ pub struct PluginOut {
     /// Its versions, newest first.
     #[schema(example = json!(["1.2.0", "1.1.0"]))]
     versions: Vec<String>,
-}
-
-/// How to take an upload.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct UploadQuery {
-    /// Whether every application may use it. If not, only the acting one may.
-    #[serde(default)]
-    shared: bool,
-    /// Whether `live` moves to it. A first version is live in any case.
-    #[serde(default = "yes")]
-    #[param(default = true)]
-    live: bool,
 }
 
 /// Whose plugin is meant.
@@ -75,17 +56,13 @@ pub struct VersionsQuery {
     cursor: Option<String>,
 }
 
-fn yes() -> bool {
-    true
-}
-
 type Versions = Vec<Arc<PluginVersion>>;
 
 fn plugin_subject(name: &str) -> Subject {
     Subject::new("plugin", name)
 }
 
-fn version_subject(name: &str, version: &str) -> Subject {
+pub fn version_subject(name: &str, version: &str) -> Subject {
     Subject::new("plugin version", format_args!("{name}@{version}"))
 }
 
@@ -146,70 +123,6 @@ fn shown(versions: &[Arc<PluginVersion>]) -> Option<PluginOut> {
         current: PluginVersion::clone(current),
         versions: versions.iter().map(|version| version.version.clone()).collect(),
     })
-}
-
-/// Upload a plugin
-///
-/// The body is a WebAssembly component, or a core module that carries the world it was
-/// built for. Its name and version are those of its manifest. Uploading the same bytes again
-/// changes nothing and answers 200; a version never changes its bytes.
-#[utoipa::path(
-    post,
-    path = "/v1/plugins",
-    tag = "Plugins",
-    params(UploadQuery),
-    request_body(content = Vec<u8>, content_type = "application/wasm"),
-    responses(
-        (status = 201, body = PluginVersion, description = "It is new"),
-        (status = 200, body = PluginVersion, description = "It was there"),
-        Taken, Unacceptable
-    )
-)]
-pub async fn upload_plugin(
-    acting: Acting,
-    State(api): State<Arc<Api>>,
-    QueryParams(query): QueryParams<UploadQuery>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let types = ["application/wasm", "application/octet-stream"];
-    let upload = bytes_of(request, &types, api.limits.max_upload).await?;
-    let inspected = api.runtime.inspect(upload).await.map_err(refusal::plugin)?;
-    let version = PluginVersion {
-        application: if query.shared { None } else { Some(acting.application.id) },
-        name: inspected.manifest.name.clone(),
-        version: inspected.manifest.version.clone(),
-        sha256: inspected.sha256,
-        kind: inspected.kind,
-        size: inspected.component.len() as u64,
-        interface: inspected.interface,
-        manifest: inspected.manifest,
-        live: query.live,
-        created_at: api.clock.now(),
-    };
-    let same = |known: &Arc<PluginVersion>| {
-        known.application == version.application
-            && known.name == version.name
-            && known.version == version.version
-    };
-    let is_new = !api.catalog.plugins(acting.application.id).iter().any(same);
-    let subject = version_subject(&version.name, &version.version);
-    let saved =
-        api.catalog.add_plugin(version, inspected.component).await.map_err(
-            |error| match error {
-                crate::catalog::CatalogError::Exists => subject.exists().detail(
-                    "It has other bytes, and a version never changes. Raise the version and upload \
-                 again.",
-                ),
-                other => refusal::catalog(other, &subject),
-            },
-        )?;
-    let saved = Arc::unwrap_or_clone(saved);
-    if is_new {
-        let location = format!("/v1/plugins/{}/versions/{}", saved.name, saved.version);
-        Ok(created(location, saved).into_response())
-    } else {
-        Ok(Json(saved).into_response())
-    }
 }
 
 /// List plugins
@@ -357,7 +270,7 @@ pub struct LiveIn {
     tag = "Plugins",
     params(("name" = String, Path, description = "The plugin"), OwnerQuery),
     request_body = LiveIn,
-    responses((status = 200, body = PluginVersion), Missing, Breaks)
+    responses((status = 200, body = PluginVersion), Missing, Breaks, Unloadable)
 )]
 pub async fn set_live_version(
     acting: Acting,

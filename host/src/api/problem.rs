@@ -164,6 +164,18 @@ pub fn registry() -> impl Iterator<Item = Entry> {
     })
 }
 
+/// Longest sentence of a problem, in bytes.
+const MAX_SENTENCE: usize = 1000;
+
+/// Sentences quote the request, and a megabyte of a wrong name is no help to its reader.
+fn excerpt(mut text: String) -> String {
+    if text.len() > MAX_SENTENCE {
+        text.truncate(text.floor_char_boundary(MAX_SENTENCE));
+        text.push('…');
+    }
+    text
+}
+
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
@@ -180,7 +192,7 @@ pub struct FieldError {
 impl FieldError {
     /// Something wrong at `at`.
     pub fn new(at: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { at: at.into(), schema: None, message: message.into() }
+        Self { at: excerpt(at.into()), schema: None, message: excerpt(message.into()) }
     }
 
     /// A schema's finding, its pointer put behind `prefix`.
@@ -245,7 +257,7 @@ impl Problem {
             code,
             body: ProblemBody {
                 kind: format!("{TYPE_PREFIX}{}", code.slug()),
-                title: title.into(),
+                title: excerpt(title.into()),
                 status: code.status().as_u16(),
                 detail: None,
                 did_you_mean: None,
@@ -265,7 +277,7 @@ impl Problem {
 
     /// Says what to do about it.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.0.body.detail = Some(detail.into());
+        self.0.body.detail = Some(excerpt(detail.into()));
         self
     }
 
@@ -373,6 +385,15 @@ mod tests {
         let text = serde_json::to_string(problem.body()).unwrap();
         assert!(!text.contains("fire"), "{text}");
         assert_eq!(problem.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    }
+
+    #[test]
+    fn a_problem_does_not_repeat_a_megabyte_of_the_request() {
+        let long = "é".repeat(1 << 20);
+        let problem = Problem::new(Code::InvalidField, format!("{long} is wrong"))
+            .detail(long.clone())
+            .errors([FieldError::new(long.clone(), long)]);
+        assert!(serde_json::to_string(problem.body()).unwrap().len() < 5000);
     }
 
     #[test]

@@ -57,4 +57,11 @@ impl Directory for Catalog {
             }
         }
     }
+
+    async fn resume_held(&self, id: SubscriptionId) {
+        // Should it fail, the deliveries stay held, and can be resumed or retried by hand.
+        if let Err(error) = Self::resume_held(self, id).await {
+            tracing::error!(subscription = %id, %error, "held deliveries could not be resumed");
+        }
+    }
 }

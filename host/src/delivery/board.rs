@@ -133,12 +133,19 @@ impl Board {
         });
     }
 
-    /// An attempt was begun and came to nothing.
+    /// An attempt was begun and came to nothing. Its task may be gone, so the timer is rung
+    /// to start what may start instead.
     pub(super) fn lost(&self, id: SubscriptionId, lease_until: Timestamp) {
         self.with(|lanes| {
             lanes.release(id);
             lanes.lapse(id, lease_until);
         });
+        self.changed.notify_one();
+    }
+
+    /// A record could not be written: the delivery comes back when its lease ends.
+    pub(super) fn unrecorded(&self, id: SubscriptionId, lease_until: Timestamp) {
+        self.with(|lanes| lanes.lapse(id, lease_until));
     }
 
     /// Records are on disk: their places are free, and some are due again.

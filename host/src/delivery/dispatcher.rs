@@ -21,7 +21,7 @@ use super::{
     board::Board,
     http::{Client, ClientError},
     job::{Job, SharedEvent},
-    recorder::{Done, Recorder},
+    recorder::{About, Done, Recorder},
     settings::DeliverySettings,
     worker::{Attempted, Worker},
 };
@@ -204,8 +204,13 @@ impl Core {
             return;
         }
         let Attempted { record, limit, gone } = self.worker.attempt(&job).await;
-        let accepted_at = job.event.event.accepted_at;
-        room.fill(Done { subscription: job.subscription, accepted_at, record });
+        let about = About {
+            subscription: job.subscription,
+            accepted_at: job.event.event.accepted_at,
+            lease_until: job.lease_until,
+            strikes: 0,
+        };
+        room.fill(Done { about, record });
         slot.used = true;
         drop(slot);
         self.board.release(job.subscription, limit);
@@ -230,7 +235,7 @@ impl Core {
                 }
             };
             tokio::select! {
-                () = self.board.changed.notified() => {}
+                () = self.board.changed.notified() => self.start_attempts(),
                 () = sleeping => {}
             }
         }

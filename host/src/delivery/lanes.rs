@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use super::{job::Job, settings::DeliverySettings};
+use super::{
+    job::Job,
+    settings::DeliverySettings,
+    turns::{Round, Turns},
+};
 use crate::model::{SubscriptionId, Timestamp};
 
 /// Most deliveries asked for in one claim, so that one transaction stays short.
@@ -50,15 +54,15 @@ struct Lane {
     /// When the last of the leases given up early ends: the store says nothing of these
     /// until then.
     lapse: Option<Timestamp>,
-    /// Whether it waits for its turn.
-    queued: bool,
+    /// Where it waits for its turn.
+    queued: Option<Round>,
 }
 
 /// All lanes.
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: HashMap<SubscriptionId, Lane>,
-    turns: VecDeque<SubscriptionId>,
+    turns: Turns,
     due: BTreeSet<(Timestamp, SubscriptionId)>,
     full: BTreeSet<SubscriptionId>,
     in_flight: usize,
@@ -81,7 +85,7 @@ impl Lanes {
     pub(super) fn new(settings: &DeliverySettings) -> Self {
         Self {
             lanes: HashMap::new(),
-            turns: VecDeque::new(),
+            turns: Turns::default(),
             due: BTreeSet::new(),
             full: BTreeSet::new(),
             in_flight: 0,
@@ -112,7 +116,7 @@ impl Lanes {
             watch: Watch::On,
             woken: None,
             lapse: None,
-            queued: false,
+            queued: None,
         });
         lane.limit = limit;
         self.queue(id);
@@ -154,9 +158,9 @@ impl Lanes {
         if self.stopped || self.in_flight >= self.max_in_flight {
             return None;
         }
-        while let Some(id) = self.turns.pop_front() {
+        while let Some(id) = self.turns.pop(self.scarce()) {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            lane.queued = false;
+            lane.queued = None;
             if lane.in_flight >= lane.limit {
                 continue;
             }
@@ -307,7 +311,7 @@ impl Lanes {
         self.ready = 0;
         for lane in self.lanes.values_mut() {
             lane.ready.clear();
-            lane.queued = false;
+            lane.queued = None;
         }
     }
 
@@ -332,15 +336,27 @@ impl Lanes {
         self.total_places / 4 * 3
     }
 
-    /// Puts a lane that can start something in the round, once.
+    /// Whether the last quarter of slots is being used.
+    fn scarce(&self) -> bool {
+        self.in_flight >= self.max_in_flight - self.max_in_flight / 4
+    }
+
+    /// Lines a lane up that can start something, once, where it belongs.
     fn queue(&mut self, id: SubscriptionId) {
-        if let Some(lane) = self.lanes.get_mut(&id)
-            && !lane.queued
-            && !lane.ready.is_empty()
-            && lane.in_flight < lane.limit
-        {
-            lane.queued = true;
-            self.turns.push_back(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if lane.ready.is_empty() || lane.in_flight >= lane.limit {
+            return;
+        }
+        match (lane.queued, Round::of(lane.in_flight)) {
+            (None, round) => {
+                lane.queued = Some(round);
+                self.turns.push(id, round);
+            }
+            (Some(Round::Greedy), Round::Modest) => {
+                lane.queued = Some(Round::Modest);
+                self.turns.promote(id);
+            }
+            (Some(_), _) => {}
         }
     }
 

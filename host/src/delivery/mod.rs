@@ -14,6 +14,7 @@ mod recorder;
 mod retry;
 mod settings;
 pub mod sign;
+mod turns;
 mod worker;
 
 #[cfg(test)]

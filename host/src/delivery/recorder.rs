@@ -1,7 +1,7 @@
 //! Brings records to the store, many to a transaction.
 //!
-//! Owns batching and waiting out the store's failures. Never loses a record while the
-//! server lives, never decides anything: what it is given is what it writes.
+//! Owns batching and waiting out the store's failures. Never loses a record that the store
+//! can take, never decides anything: what it is given is what it writes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,15 +22,26 @@ use crate::{
 /// After so many failures of a batch, its records are tried one by one, so that one the
 /// database chokes on does not hold up the others.
 const SPLIT_AFTER: u32 = 3;
+/// A record that fails so often, while others beside it do not, is given up.
+const STRIKES: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A record on its way, with what is needed once it has arrived.
 #[derive(Debug)]
 pub(super) struct Done {
+    pub about: About,
+    pub record: Record,
+}
+
+/// Whose record it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct About {
     pub subscription: SubscriptionId,
     pub accepted_at: Timestamp,
-    pub record: Record,
+    pub lease_until: Timestamp,
+    /// How often it failed alone while others did not.
+    pub strikes: u32,
 }
 
 enum Item {
@@ -87,7 +98,7 @@ struct Task {
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,
-    about: Vec<(SubscriptionId, Timestamp)>,
+    about: Vec<About>,
     flushed: Vec<oneshot::Sender<()>>,
 }
 
@@ -95,10 +106,18 @@ impl Batch {
     fn add(&mut self, item: Item) {
         match item {
             Item::Done(done) => {
-                self.about.push((done.subscription, done.accepted_at));
+                self.about.push(done.about);
                 self.records.push(done.record);
             }
             Item::Flush(done) => self.flushed.push(done),
+        }
+    }
+
+    /// Adds what is there already.
+    fn fill(&mut self, items: &mut mpsc::Receiver<Item>, most: usize) {
+        while self.records.len() < most {
+            let Ok(item) = items.try_recv() else { break };
+            self.add(item);
         }
     }
 }
@@ -113,11 +132,8 @@ impl Task {
             if batch.flushed.is_empty() && items.len() < most && !linger.is_zero() {
                 sleep(linger).await;
             }
-            while batch.records.len() < most {
-                let Ok(item) = items.try_recv() else { break };
-                batch.add(item);
-            }
-            self.write(&mut batch).await;
+            batch.fill(&mut items, most);
+            self.write(&mut batch, &mut items).await;
             for done in batch.flushed {
                 // Whoever asked may have stopped waiting.
                 let _ = done.send(());
@@ -125,60 +141,69 @@ impl Task {
         }
     }
 
-    /// Writes a batch, for as long as it takes.
-    async fn write(&self, batch: &mut Batch) {
+    /// Writes a batch, for as long as it takes. While it fails, what comes in meanwhile
+    /// joins it: should one record be the reason, the others show it.
+    async fn write(&self, batch: &mut Batch, items: &mut mpsc::Receiver<Item>) {
         let mut failures = 0;
         let mut wait = FIRST_WAIT;
         while !batch.records.is_empty() {
             self.let_go(&mut batch.records, &batch.about);
-            match self.belt.record(&batch.records).await {
-                Ok(()) => {
-                    self.settle(&batch.records, &batch.about).await;
-                    batch.records.clear();
-                }
-                Err(error) => {
-                    failures += 1;
-                    self.board.metrics.store_failures.increment(1);
-                    tracing::warn!(%error, failures, records = batch.records.len(), "attempts could not be recorded; trying again");
-                    if failures % SPLIT_AFTER == 0 || !matches!(error, StoreError::Failed(_)) {
-                        self.write_singly(batch).await;
-                    }
-                    if !batch.records.is_empty() {
-                        sleep(wait).await;
-                        wait = (wait * 2).min(LONGEST_WAIT);
-                    }
-                }
+            let Err(error) = self.belt.record(&batch.records).await else {
+                self.settle(&batch.records, &batch.about).await;
+                batch.records.clear();
+                batch.about.clear();
+                return;
+            };
+            failures += 1;
+            self.board.metrics.store_failures.increment(1);
+            let records = batch.records.len();
+            tracing::warn!(%error, failures, records, "attempts could not be recorded; trying again");
+            if failures % SPLIT_AFTER == 0 || !matches!(error, StoreError::Failed(_)) {
+                self.write_singly(batch).await;
+            }
+            if !batch.records.is_empty() {
+                sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+                batch.fill(items, self.board.settings.record_batch);
             }
         }
     }
 
-    /// Writes what can be written, one by one; the rest stays.
+    /// Writes what can be written, one by one; the rest stays, unless it has failed too
+    /// often while others did not.
     async fn write_singly(&self, batch: &mut Batch) {
-        let mut kept = Batch::default();
+        let mut failed = Vec::new();
+        let mut written = false;
         let records = std::mem::take(&mut batch.records);
         let about = std::mem::take(&mut batch.about);
         for (record, about) in records.into_iter().zip(about) {
             match self.belt.record(std::slice::from_ref(&record)).await {
-                Ok(()) => self.settle(&[record], &[about]).await,
-                Err(StoreError::Failed(_)) => {
-                    kept.records.push(record);
-                    kept.about.push(about);
+                Ok(()) => {
+                    written = true;
+                    self.settle(&[record], &[about]).await;
                 }
-                Err(error) => {
-                    // The delivery is not there any more: nothing is left to record.
-                    tracing::error!(%error, subscription = %about.0, "an attempt's delivery is gone; its record is dropped");
-                    self.board.free(about.0);
-                }
+                Err(error) => failed.push((record, about, error)),
             }
         }
-        (batch.records, batch.about) = (kept.records, kept.about);
+        for (record, mut about, error) in failed {
+            let lasting = !matches!(error, StoreError::Failed(_));
+            about.strikes += u32::from(written || lasting);
+            if about.strikes < STRIKES {
+                batch.records.push(record);
+                batch.about.push(about);
+                continue;
+            }
+            // The delivery itself is not lost: it comes back when its lease ends.
+            tracing::error!(%error, subscription = %about.subscription, "an attempt cannot be recorded and will be repeated");
+            self.board.unrecorded(about.subscription, about.lease_until);
+        }
     }
 
     /// What was to be held for a subscription that takes events again is due instead: its
     /// resumption has come and gone, and would not find it.
-    fn let_go(&self, records: &mut [Record], about: &[(SubscriptionId, Timestamp)]) {
-        for (record, &(id, _)) in records.iter_mut().zip(about) {
-            if matches!(record.next, Next::Held(_)) && self.takes_events(id) {
+    fn let_go(&self, records: &mut [Record], about: &[About]) {
+        for (record, about) in records.iter_mut().zip(about) {
+            if matches!(record.next, Next::Held(_)) && self.takes_events(about.subscription) {
                 record.next = Next::Retry(record.at);
             }
         }
@@ -191,19 +216,19 @@ impl Task {
             .is_some_and(|found| found.state == SubscriptionState::Active)
     }
 
-    async fn settle(&self, records: &[Record], about: &[(SubscriptionId, Timestamp)]) {
-        for (record, &(_, accepted_at)) in records.iter().zip(about) {
-            let since = record.at.duration_since(accepted_at).try_into().unwrap_or_default();
+    async fn settle(&self, records: &[Record], about: &[About]) {
+        for (record, about) in records.iter().zip(about) {
+            let since = record.at.duration_since(about.accepted_at).try_into().unwrap_or_default();
             self.board.metrics.delivery(&record.next, since);
         }
-        self.board.settled(records.iter().zip(about).map(|(record, &(id, _))| match record.next {
-            Next::Retry(at) => (id, Some(at)),
-            _ => (id, None),
+        self.board.settled(records.iter().zip(about).map(|(record, about)| match record.next {
+            Next::Retry(at) => (about.subscription, Some(at)),
+            _ => (about.subscription, None),
         }));
-        for (record, &(id, _)) in records.iter().zip(about) {
+        for (record, about) in records.iter().zip(about) {
             // Resumed while the transaction ran.
-            if matches!(record.next, Next::Held(_)) && self.takes_events(id) {
-                self.board.directory.resume_held(id).await;
+            if matches!(record.next, Next::Held(_)) && self.takes_events(about.subscription) {
+                self.board.directory.resume_held(about.subscription).await;
             }
         }
     }

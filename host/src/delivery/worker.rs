@@ -118,7 +118,6 @@ impl Worker {
             now.endpoint == *endpoint && now.state != SubscriptionState::Disabled
         });
         if current {
-            tracing::warn!(subscription = %id, "the endpoint answered 410 Gone; the subscription is disabled");
             directory.disable(id, DisabledReason::Gone).await;
         }
     }

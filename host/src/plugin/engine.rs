@@ -68,10 +68,10 @@ pub(super) fn running(limits: &Limits, runs: usize) -> wasmtime::Result<Engine> 
     let runs = u32::try_from(runs).unwrap_or(u32::MAX).max(1);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(runs)
-        .max_component_instance_size(4 << 20)
+        .max_component_instance_size(16 << 20)
         .max_core_instances_per_component(limits.instances)
         .total_core_instances(runs.saturating_mul(limits.instances))
-        .max_core_instance_size(1 << 20)
+        .max_core_instance_size(4 << 20)
         .max_memories_per_component(1)
         .total_memories(runs)
         .max_memory_size(limits.memory_bytes)

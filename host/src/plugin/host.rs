@@ -17,6 +17,8 @@ use crate::model::{Event, Log};
 const MAX_READS: usize = 64;
 /// Most pointers in one `get-many`.
 const MAX_POINTERS: usize = 1_024;
+/// What the answers of one `get-many` may come to, beside twice the payload.
+const MANY_ANSWERS: usize = 64 << 10;
 /// What a note costs beside its words, so that empty ones come to an end too.
 const NOTE_OVERHEAD: usize = 16;
 const CUT: &str = "… (cut: the limit of notes for a run is reached)";
@@ -167,13 +169,15 @@ impl types::HostEvent for Guest {
             bail!("get-many answers at most {MAX_POINTERS} pointers, not {}", pointers.len());
         }
         // The same large value asked for many times over must not become that much memory.
-        let mut left = 2 * self.seen()?.document.bytes().len();
+        let mut left = 2 * self.seen()?.document.bytes().len() + MANY_ANSWERS;
         let mut answers = Vec::with_capacity(pointers.len());
         for pointer in &pointers {
             let answer = self.read(pointer)?;
             match left.checked_sub(answer.as_ref().map_or(0, String::len)) {
                 Some(rest) => left = rest,
-                None => bail!("get-many answers at most twice the payload's size"),
+                None => {
+                    bail!("get-many answers at most {MANY_ANSWERS} bytes beside twice the payload")
+                }
             }
             answers.push(answer);
         }

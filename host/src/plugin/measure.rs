@@ -4,7 +4,7 @@
 //! Reads the binary's structure only, in one pass, nested parts included. Never validates;
 //! the compiler does.
 
-use wasmparser::{ComponentExternalKind, Instance, Parser, Payload};
+use wasmparser::{ComponentExternalKind, ComponentTypeRef, Instance, Parser, Payload, TypeBounds};
 
 use super::{
     Rejection,
@@ -67,7 +67,7 @@ impl Needs {
             Payload::CodeSectionStart { count, .. } => self.functions += u64::from(*count),
             Payload::CodeSectionEntry(body) => {
                 let range = body.range();
-                self.largest_function = self.largest_function.max((range.end - range.start) as u64);
+                self.largest_function = self.largest_function.max(range.end - range.start);
             }
             Payload::MemorySection(memories) => {
                 for memory in memories.clone() {
@@ -95,7 +95,11 @@ impl Needs {
             }
             Payload::ComponentImportSection(imports) if *depth == 1 => {
                 for import in imports.clone() {
-                    self.imports.push(import?.name.full_name().into_owned());
+                    let import = import?;
+                    // Another name for a type of an import that is listed itself.
+                    if !matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+                        self.imports.push(import.name.full_name().into_owned());
+                    }
                 }
             }
             Payload::ComponentExportSection(exports) if *depth == 1 => {

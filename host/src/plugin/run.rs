@@ -11,7 +11,7 @@ use std::{
 };
 
 use wasmtime::{
-    Store, Trap, WasmBacktrace,
+    PoolConcurrencyLimitError, Store, Trap, WasmBacktrace,
     component::{Component, ComponentExportIndex, InstancePre, Linker, Resource},
 };
 
@@ -227,6 +227,10 @@ impl Plugin {
                 ),
             ),
             Some(trap) => (FailureKind::Trap, trap.to_string()),
+            // Not the guest's doing: there are as many places as threads, so it should not be.
+            None if error.is::<PoolConcurrencyLimitError>() => {
+                (FailureKind::Unavailable, "there is no room to run it".into())
+            }
             None => {
                 let cause = format!("{:#}", error.root_cause());
                 // The type of this error is wasmtime's own; its words are all there is.

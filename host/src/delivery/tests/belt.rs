@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub record_failures: u32,
     /// How many of the next `claim`s fail.
     pub claim_failures: u32,
+    /// A delivery whose records always fail.
+    pub poison: Option<DeliveryKey>,
     /// The most deliveries that were leased at once.
     pub most_leased: usize,
     pub claims: usize,
@@ -184,6 +186,9 @@ impl Belt for FakeBelt {
             state.record_failures -= 1;
             self.changed.notify_waiters();
             return Err(StoreError::Failed("told to".into()));
+        }
+        if batch.iter().any(|record| Some(record.delivery) == state.poison) {
+            return Err(StoreError::Failed("this one cannot be stored".into()));
         }
         for record in batch {
             let row = state.rows.get_mut(&record.delivery).unwrap();

@@ -68,6 +68,22 @@ fn lanes_take_turns() {
 }
 
 #[test]
+fn greedy_lanes_leave_the_last_slots_to_modest_ones() {
+    let mut lanes = lanes(16, 100, 1000);
+    for id in [1, 2] {
+        (0..20).for_each(|_| add(&mut lanes, sub(id)));
+    }
+    // Two slow endpoints get three quarters of the slots, and no more.
+    let greedy = std::iter::from_fn(|| picked(&mut lanes)).count();
+    assert_eq!(greedy, 12);
+    add(&mut lanes, sub(3));
+    assert_eq!(picked(&mut lanes), Some(sub(3)));
+    // One that has become modest again is served at once, too.
+    (0..3).for_each(|_| lanes.release(sub(1)));
+    assert_eq!(picked(&mut lanes), Some(sub(1)));
+}
+
+#[test]
 fn a_lane_at_its_limit_waits_and_a_raised_limit_lets_it_go_on() {
     let mut lanes = lanes(10, 100, 100);
     lanes.open(sub(1), 1);

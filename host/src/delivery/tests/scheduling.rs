@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     delivery::DeliverySettings,
-    model::RetryPolicy,
+    model::{PipelineId, RetryPolicy},
     store::{DeliveryKey, Next},
 };
 
@@ -133,6 +133,23 @@ async fn a_store_that_fails_for_a_while_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_record_that_the_store_cannot_take_does_not_hold_up_others() {
+    let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
+    let dispatcher = world.start(settings(), 1).await;
+    let subscription = world.subscribe(&endpoint.url);
+    let ill = world.publish(&dispatcher, subscription, None);
+    world.belt.state.lock().unwrap().poison = Some(ill);
+    let mut well = Vec::new();
+    for _ in 0..20 {
+        well.push(world.publish(&dispatcher, subscription, None));
+    }
+    for key in well {
+        assert!(succeeded(&world.belt.done(key).await.at));
+    }
+    assert!(matches!(world.belt.row(ill).at, At::Leased(_)));
+}
+
+#[tokio::test]
 async fn a_claim_that_fails_is_repeated() {
     let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
     world.belt.state.lock().unwrap().claim_failures = 1;
@@ -167,4 +184,17 @@ async fn a_retry_comes_by_itself_when_it_is_due() {
     let between = row.records[1].at.duration_since(row.records[0].at);
     assert!(between.as_secs_f64() >= 1.0, "{between:?}");
     assert_eq!(world.belt.state.lock().unwrap().claims, 1, "the store was polled");
+}
+
+#[tokio::test]
+async fn a_panic_costs_only_its_own_delivery_a_delay() {
+    let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
+    let dispatcher = world.start(DeliverySettings { max_in_flight: 1, ..settings() }, 1).await;
+    let subscription = world.subscribe(&endpoint.url);
+    // No answer is scripted for its pipeline, so running it panics.
+    let ill = world.publish(&dispatcher, subscription, Some(PipelineId(1)));
+    let well = world.publish(&dispatcher, subscription, None);
+    assert!(succeeded(&world.belt.done(well).await.at));
+    // It stays leased, and comes back when the lease ends.
+    assert!(matches!(world.belt.row(ill).at, At::Leased(_)));
 }

@@ -137,7 +137,6 @@ impl Editor {
     ///
     /// On the way it removes earlier members with the same key: readers that take the first
     /// of them would otherwise still see what a change was meant to take away.
-    #[expect(clippy::type_complexity, reason = "used twice, right here")]
     fn parent(&mut self, pointer: &str) -> Result<Option<(Option<usize>, String)>, EditError> {
         let tokens = pointer::tokens(pointer).ok_or_else(|| EditError::Pointer(pointer.into()))?;
         let mut tokens: Vec<_> = tokens.collect();

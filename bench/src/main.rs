@@ -1,0 +1,81 @@
+//! `cargo xtask bench`: every figure a ratio against a floor measured in the same run.
+//!
+//! Never a test: it asserts that what it measured happened, not how fast.
+
+mod belt;
+mod fan_out;
+mod floor;
+mod plugins;
+mod process;
+mod report;
+mod server;
+mod wire;
+
+use std::path::PathBuf;
+
+use report::Report;
+use server::Places;
+
+const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [FIGURE …]
+figures: ingest deliver belt plugin pointer fan-out memory restart (all if none is named)";
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("an async runtime can be made");
+    runtime.block_on(async {
+        let mut arguments = std::env::args().skip(1).peekable();
+        if arguments.next_if(|first| first == "floor").is_some() {
+            floor::run(arguments).await;
+        } else {
+            measure(arguments).await;
+        }
+    });
+}
+
+async fn measure(mut arguments: impl Iterator<Item = String>) {
+    // Fails only if one was installed already, which is as good.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let (mut binary, mut plugins, mut wanted) = (None, None, Vec::new());
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--binary" => binary = arguments.next().map(PathBuf::from),
+            "--plugins" => plugins = arguments.next().map(PathBuf::from),
+            _ => wanted.push(argument),
+        }
+    }
+    let (Some(binary), Some(plugins)) = (binary, plugins) else {
+        eprintln!("{USAGE}");
+        std::process::exit(2);
+    };
+    let places = Places { binary, plugins };
+    let wants = |figure: &str| wanted.is_empty() || wanted.iter().any(|name| name == figure);
+    let mut report = Report::new();
+    if wants("ingest") {
+        belt::ingest(&places, &mut report).await;
+    }
+    if wants("deliver") {
+        belt::deliver(&places, &mut report).await;
+    }
+    if wants("belt") {
+        belt::belt(&places, &mut report).await;
+        belt::alone(&places, &mut report).await;
+    }
+    if wants("plugin") {
+        plugins::run(&places, &mut report).await;
+    }
+    if wants("pointer") {
+        plugins::pointer(&places, &mut report).await;
+    }
+    if wants("fan-out") {
+        fan_out::run(&places, &mut report).await;
+    }
+    if wants("memory") {
+        process::memory(&places, &mut report).await;
+    }
+    if wants("restart") {
+        process::restart(&places, &mut report).await;
+    }
+    report.print();
+}

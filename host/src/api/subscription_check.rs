@@ -1,0 +1,267 @@
+//! What may be in a subscription.
+//!
+//! Every mistake of a request is collected, so it takes one round to mend them all. What
+//! only the catalog knows (whether a plugin is there, whether its config fits) it checks.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::{
+    EndpointPolicy,
+    explain::token,
+    extract::check_text,
+    problem::{Code, FieldError, Problem},
+    subscription_io::{StepIn, SubscriptionPatch},
+};
+use crate::model::{Pattern, RetryPolicy, Secret, SecretError, Step, Subscription};
+
+const MAX_DESCRIPTION: usize = 2000;
+const MAX_PATTERNS: usize = 100;
+const MAX_STEPS: usize = 16;
+const MAX_HEADERS: usize = 32;
+const MAX_CONCURRENCY: u32 = 1000;
+
+/// The parts of a request that have been checked; none for what was not given.
+#[derive(Debug, Default)]
+pub struct Checked {
+    pub endpoint: Option<Url>,
+    pub event_types: Option<Vec<Pattern>>,
+    pub pipeline: Option<Vec<Step>>,
+    pub headers: Option<BTreeMap<String, String>>,
+    pub description: Option<Option<String>>,
+    pub retry: Option<Option<RetryPolicy>>,
+    pub concurrency: Option<Option<u32>>,
+}
+
+/// Checks a request part by part, and remembers everything that is wrong.
+pub struct Checker<'a> {
+    policy: &'a dyn EndpointPolicy,
+    errors: Vec<FieldError>,
+}
+
+impl fmt::Debug for Checker<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checker").field("errors", &self.errors).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Checker<'a> {
+    /// Checks against what deliveries may do.
+    pub fn new(policy: &'a dyn EndpointPolicy) -> Self {
+        Self { policy, errors: Vec::new() }
+    }
+
+    /// Remembers something that was found wrong elsewhere.
+    pub fn refuse(&mut self, error: FieldError) {
+        self.errors.push(error);
+    }
+
+    fn wrong(&mut self, at: impl Into<String>, message: impl Into<String>) {
+        self.errors.push(FieldError::new(at, message));
+    }
+
+    /// Checks all parts.
+    pub fn check(&mut self, patch: SubscriptionPatch) -> Checked {
+        if let Some(Some(description)) = &patch.description {
+            self.errors.extend(check_text("/description", description, MAX_DESCRIPTION).err());
+        }
+        if let Some(Some(retry)) = &patch.retry
+            && let Err((part, why)) = retry.check()
+        {
+            self.wrong(format!("/retry/{part}"), why);
+        }
+        if let Some(Some(most)) = patch.concurrency
+            && !(1..=MAX_CONCURRENCY).contains(&most)
+        {
+            self.wrong("/concurrency", format!("is {most}; 1 to {MAX_CONCURRENCY} are allowed"));
+        }
+        Checked {
+            endpoint: patch.endpoint.and_then(|given| self.endpoint(&given)),
+            event_types: patch.event_types.map(|given| self.patterns(&given)),
+            pipeline: patch.pipeline.map(|given| self.steps(given)),
+            headers: patch.headers.map(|given| self.headers(given)),
+            description: patch.description,
+            retry: patch.retry,
+            concurrency: patch.concurrency,
+        }
+    }
+
+    fn endpoint(&mut self, given: &str) -> Option<Url> {
+        self.policy.check_url(given).map_err(|why| self.wrong("/endpoint", why)).ok()
+    }
+
+    fn patterns(&mut self, given: &[String]) -> Vec<Pattern> {
+        if given.is_empty() || given.len() > MAX_PATTERNS {
+            let why = format!("has {} patterns; 1 to {MAX_PATTERNS} are allowed", given.len());
+            self.wrong("/event_types", why);
+            return Vec::new();
+        }
+        let mut patterns = Vec::with_capacity(given.len());
+        for (index, text) in given.iter().enumerate() {
+            match text.parse::<Pattern>() {
+                Ok(pattern) if patterns.contains(&pattern) => {
+                    self.wrong(format!("/event_types/{index}"), "is there twice");
+                }
+                Ok(pattern) => patterns.push(pattern),
+                Err(why) => self.wrong(format!("/event_types/{index}"), why.to_string()),
+            }
+        }
+        patterns
+    }
+
+    fn steps(&mut self, given: Vec<StepIn>) -> Vec<Step> {
+        if given.len() > MAX_STEPS {
+            let why = format!("has {} steps; at most {MAX_STEPS} are allowed", given.len());
+            self.wrong("/pipeline", why);
+            return Vec::new();
+        }
+        let mut steps = Vec::with_capacity(given.len());
+        for (index, step) in given.into_iter().enumerate() {
+            match step.plugin.parse() {
+                Ok(plugin) => steps.push(Step {
+                    plugin,
+                    config: step.config.unwrap_or_else(|| Value::Object(Map::new())),
+                    on_error: step.on_error,
+                }),
+                Err(why) => self.wrong(format!("/pipeline/{index}/plugin"), why),
+            }
+        }
+        steps
+    }
+
+    fn headers(&mut self, given: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        if given.len() > MAX_HEADERS {
+            let why = format!("has {} headers; at most {MAX_HEADERS} are allowed", given.len());
+            self.wrong("/headers", why);
+        }
+        let mut names = HashSet::new();
+        for (name, value) in &given {
+            let at = format!("/headers/{}", token(name));
+            if let Err(why) = self.policy.check_header(name, value) {
+                self.wrong(at, why);
+            } else if !names.insert(name.to_ascii_lowercase()) {
+                self.wrong(at, "is there twice, header names being the same in either case");
+            }
+        }
+        given
+    }
+
+    /// Checks a secret that is given at `/secret`.
+    pub fn secret(&mut self, given: &str) -> Option<Secret> {
+        given.parse().map_err(|why: SecretError| self.wrong("/secret", why.to_string())).ok()
+    }
+
+    /// A problem, if anything was wrong.
+    pub fn finish(self) -> Result<(), Problem> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::new(Code::InvalidSubscription, "The subscription cannot be saved as given")
+            .errors(self.errors))
+    }
+}
+
+impl Checked {
+    /// Puts what was given into a subscription.
+    pub fn apply(self, subscription: &mut Subscription) {
+        fn put<T>(target: &mut T, given: Option<T>) {
+            if let Some(given) = given {
+                *target = given;
+            }
+        }
+        put(&mut subscription.endpoint, self.endpoint);
+        put(&mut subscription.event_types, self.event_types);
+        put(&mut subscription.pipeline, self.pipeline);
+        put(&mut subscription.headers, self.headers);
+        put(&mut subscription.description, self.description);
+        put(&mut subscription.retry, self.retry);
+        put(&mut subscription.concurrency, self.concurrency);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct HttpsOnly;
+
+    impl EndpointPolicy for HttpsOnly {
+        fn check_url(&self, url: &str) -> Result<Url, String> {
+            if url.starts_with("https://") {
+                url.parse().map_err(|_| "is not a URL".into())
+            } else {
+                Err("must be https".into())
+            }
+        }
+
+        fn check_header(&self, name: &str, _: &str) -> Result<(), String> {
+            if name.contains(' ') { Err("is not a header name".into()) } else { Ok(()) }
+        }
+    }
+
+    fn check(text: &str) -> Result<Checked, Vec<String>> {
+        let patch: SubscriptionPatch = serde_json::from_str(text).unwrap();
+        let mut checker = Checker::new(&HttpsOnly);
+        let checked = checker.check(patch);
+        match checker.finish() {
+            Ok(()) => Ok(checked),
+            Err(problem) => {
+                assert_eq!(problem.code(), Code::InvalidSubscription);
+                Err(problem.into_body().errors.into_iter().map(|error| error.at).collect())
+            }
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once() {
+        let wrong = check(
+            r#"{"endpoint":"http://x","event_types":["ok","or*der"],
+                "pipeline":[{"plugin":"redact"},{"plugin":"Redact"}],
+                "headers":{"a b":"c","X-A":"1","x-a":"2"},"concurrency":0,
+                "retry":{"schedule":[]},"description":""}"#,
+        )
+        .unwrap_err();
+        assert_eq!(
+            wrong,
+            [
+                "/description",
+                "/retry/schedule",
+                "/concurrency",
+                "/endpoint",
+                "/event_types/1",
+                "/pipeline/1/plugin",
+                "/headers/a b",
+                "/headers/x-a"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_list_of_no_patterns_or_the_same_twice_is_refused() {
+        assert_eq!(check(r#"{"event_types":[]}"#).unwrap_err(), ["/event_types"]);
+        assert_eq!(check(r#"{"event_types":["a","a"]}"#).unwrap_err(), ["/event_types/1"]);
+    }
+
+    #[test]
+    fn what_is_left_out_stays_and_null_removes() {
+        let checked =
+            check(r#"{"concurrency":null,"pipeline":[{"plugin":"redact@1.0.0"}]}"#).unwrap();
+        assert_eq!(checked.concurrency, Some(None));
+        assert_eq!(checked.description, None);
+        assert_eq!(checked.endpoint, None);
+        assert_eq!(checked.pipeline.unwrap()[0].config, serde_json::json!({}));
+    }
+
+    #[test]
+    fn a_secret_has_its_form() {
+        let mut checker = Checker::new(&HttpsOnly);
+        assert!(checker.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_some());
+        assert!(checker.secret("hunter2").is_none());
+        assert_eq!(checker.finish().unwrap_err().body().errors[0].at, "/secret");
+    }
+}

@@ -1,0 +1,66 @@
+//! Where things are, and what other languages' tools need to be there.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// The repository's root.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the repository")
+}
+
+/// A plugin of `plugins/`, built if need be.
+pub fn plugin(name: &str) -> Vec<u8> {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let path = repository().join("build/plugins").join(format!("{name}.wasm"));
+    BUILT.get_or_init(|| {
+        if !path.exists() {
+            run(Command::new(env!("CARGO")).args(["xtask", "plugins"]), "the plugins do not build");
+        }
+    });
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A folder of `tests/` with a `package.json`, its packages installed.
+pub fn npm_folder(name: &str) -> PathBuf {
+    let folder = repository().join("tests").join(name);
+    if !folder.join("node_modules/.package-lock.json").exists() {
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder);
+        run(&mut npm, "npm ci fails");
+    }
+    folder
+}
+
+/// A Python with the packages of `tests/python/requirements.txt`.
+pub fn python() -> PathBuf {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON
+        .get_or_init(|| {
+            let folder = repository().join("build/python");
+            let requirements = repository().join("tests/python/requirements.txt");
+            let python = folder.join("bin/python");
+            let done = folder.join("installed.txt");
+            let wanted = std::fs::read(&requirements).expect("the requirements are there");
+            if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
+                return python;
+            }
+            run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "python3 -m venv fails");
+            let mut pip = Command::new(&python);
+            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+            run(pip.arg(&requirements), "pip install fails");
+            std::fs::write(done, wanted).expect("the build folder can be written");
+            python
+        })
+        .clone()
+}
+
+fn run(command: &mut Command, failure: &str) {
+    if command.get_current_dir().is_none() {
+        command.current_dir(repository());
+    }
+    let done = command.status();
+    assert!(done.as_ref().is_ok_and(|status| status.success()), "{failure}: {done:?}");
+}

@@ -1,0 +1,10 @@
+//! The product from outside: the real binary, real sockets, real plugins.
+
+mod bad_input;
+mod crash;
+mod delivery;
+mod hostile;
+mod idempotency;
+mod journey;
+mod libraries;
+mod openapi;
