@@ -112,22 +112,21 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// From a TOML file, if one is named, the environment, and `flags`: what serialises to
-    /// some of the settings.
+    /// From a TOML file, if one is named, and the environment; `flags` are applied last.
     pub fn load(
         file: Option<&std::path::Path>,
-        flags: &impl Serialize,
+        flags: impl FnOnce(&mut Self),
     ) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(file) = file {
             figment = figment.merge(Toml::file_exact(file));
         }
         // Only what is a setting: HOOKMILL_URL and HOOKMILL_KEY belong to the client commands.
-        let config: Self = figment
+        let mut config: Self = figment
             .merge(Env::prefixed("HOOKMILL_").only(&Self::names()))
-            .merge(Serialized::defaults(flags))
             .extract()
             .map_err(|error| ConfigError::Unusable(error.to_string()))?;
+        flags(&mut config);
         config.check()?;
         Ok(config)
     }
@@ -256,7 +255,7 @@ mod tests {
     fn load(toml: &str) -> Result<Config, ConfigError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(toml.as_bytes()).unwrap();
-        Config::load(Some(file.path()), &serde_json::json!({}))
+        Config::load(Some(file.path()), |_| {})
     }
 
     #[test]
@@ -264,7 +263,7 @@ mod tests {
         let config = load("max_batch_events = 7\nallow_networks = [\"127.0.0.0/8\"]").unwrap();
         assert_eq!(config.max_batch_events, 7);
         assert_eq!(config.max_in_flight, Config::default().max_in_flight);
-        let flagged = Config::load(None, &serde_json::json!({"max_in_flight": 3})).unwrap();
+        let flagged = Config::load(None, |config| config.max_in_flight = 3).unwrap();
         assert_eq!(flagged.max_in_flight, 3);
     }
 
