@@ -209,7 +209,7 @@ mod tests {
         for part in [
             "1 × github.push  /ref  is missing",
             "sent                           101",
-            "50 ms",
+            "51 ms",
             "99 ms",
             "events per second              50",
         ] {
