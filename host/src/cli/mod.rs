@@ -27,8 +27,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use client::Client;
 use output::Failure;
 
-use crate::plugin::{COMPILE_ARGUMENT, compile_child_main};
-
 /// What `hookmill --help` ends with.
 const AFTER_HELP: &str = "\
 Start here:
@@ -137,11 +135,6 @@ enum Command {
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
-    // The server compiles uploads in a process of its own: this program, called so. Before
-    // all else, because that process is given little memory and time.
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == COMPILE_ARGUMENT) {
-        return compile_child_main();
-    }
     let cli = Cli::parse();
     // An error means that a provider is installed already, which is all that is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();

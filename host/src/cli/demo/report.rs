@@ -49,6 +49,14 @@ fn time(sorted: &[Duration], q: f64) -> String {
     quantile(sorted, q).map_or_else(|| "–".into(), output::micros)
 }
 
+/// The end of a long reason: a violation quotes what it found before it says what is wrong.
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().rev().nth(79) {
+        Some((start, _)) if start > 0 => format!("… {}", &reason[start..]),
+        _ => reason.to_owned(),
+    }
+}
+
 impl Report {
     fn totals(&self) -> Row {
         let mut total = Row { name: "all", ..Row::default() };
@@ -77,8 +85,7 @@ impl Report {
                 types.entry(event_type).or_insert((0, reason)).0 += 1;
             }
             for (event_type, (count, reason)) in types.iter().take(SHOWN) {
-                let reason: String = reason.chars().take(80).collect();
-                text += &format!("  {count} × {event_type}  {reason}\n");
+                text += &format!("  {count} × {event_type}  {}\n", shortened(reason));
             }
             if types.len() > SHOWN {
                 text += &format!("  … and {} more event types\n", types.len() - SHOWN);
@@ -225,6 +232,14 @@ mod tests {
         let mut dead = report();
         dead.rows[0].dead = 1;
         assert!(dead.verdict().is_err());
+    }
+
+    #[test]
+    fn long_reasons_keep_their_end() {
+        assert_eq!(shortened("short"), "short");
+        let long = format!("{} is not right", "ü".repeat(200));
+        let short = shortened(&long);
+        assert!(short.starts_with("… ü") && short.ends_with(" is not right"), "{short}");
     }
 
     #[test]

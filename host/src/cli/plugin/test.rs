@@ -17,7 +17,6 @@ use crate::{
         output::{self, Failure},
         scratch::{Scratch, random},
     },
-    clock::Clock,
     model::{
         ApplicationId, Event, EventId, OnError, Pipeline, PipelineId, PipelineRun, ResolvedStep,
         Timestamp,
@@ -129,28 +128,48 @@ async fn run(
     Ok(runtime.run(&event, &pipeline).await)
 }
 
+/// What a case leaves open, the same as in the SDK's `testing` module: a case that quotes the
+/// event's id or time holds in both.
+const ID: EventId = EventId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+const OCCURRED_AT: &str = "2026-01-02T03:04:05Z";
+
 /// The case's event as the server would have accepted it.
 fn event(case: &Case) -> Result<Event, Failure> {
     let recorded = &case.event;
     let wrong = |what: &str, why: &dyn std::fmt::Display| {
         Failure::usage(format!("case {:?}: {what}: {why}", case.name))
     };
-    let now = Clock::system().now();
-    let occurred_at = match &recorded.occurred_at {
-        Some(text) => {
-            text.parse::<Timestamp>().map_err(|error| wrong("event.occurred_at", &error))?
-        }
-        None => now,
-    };
+    let occurred_at: Timestamp = recorded
+        .occurred_at
+        .as_deref()
+        .unwrap_or(OCCURRED_AT)
+        .parse()
+        .map_err(|error| wrong("event.occurred_at", &error))?;
     Ok(Event {
-        id: EventId::new(now),
-        application: ApplicationId::new(now),
+        id: ID,
+        application: ApplicationId::from_bytes([0; 16]),
         application_name: crate::model::Application::DEFAULT.into(),
         event_type: recorded.event_type.parse().map_err(|error| wrong("event.type", &error))?,
         schema_version: 0,
         subject: recorded.subject.clone(),
         occurred_at,
-        accepted_at: now,
+        accepted_at: occurred_at,
         payload: Bytes::from(recorded.payload.get().to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_case_leaves_open_is_the_sdks() {
+        let case = serde_json::json!({
+            "name": "n", "event": {"type": "a.b", "payload": {}}, "expect": {"pass": true},
+        });
+        let event = event(&serde_json::from_str(&case.to_string()).unwrap()).unwrap();
+        assert_eq!(event.id.to_string(), "evt_00000000000000000000000001");
+        assert_eq!(event.occurred_at.to_string(), OCCURRED_AT);
+        assert_eq!(&*event.application_name, "default");
+    }
 }
