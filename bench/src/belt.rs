@@ -179,9 +179,12 @@ pub async fn belt(places: &Places, report: &mut Report) {
         let accepted = load(server.process.address, CONNECTIONS, COUNT, bytes).await;
         let rate = COUNT as f64 / (receiver.wait(COUNT).await - start).as_secs_f64();
         let cpu = (server.process.cpu() - before).as_secs_f64() / COUNT as f64 * 1e6;
+        let batches = server.metric("hookmill_ingest_batch_size_count").await;
         ratios.push(rate / least.rate());
         shown = format!(
-            "{rate:.0}/s delivered at {cpu:.0} µs of processor time each, accepted {}; forwarder {}",
+            "{rate:.0}/s delivered at {cpu:.0} µs of processor time each, {:.0} events to a transaction, \
+             accepted {}; forwarder {}",
+            COUNT as f64 / batches,
             show(&accepted),
             show(&least)
         );

@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn names_come_from_both_kinds_of_package_id() {
-        assert_eq!(name("path+file:///home/x/plugins/redact#0.1.0"), "redact");
-        assert_eq!(name("path+file:///home/x/plugins/bench/a#bench-a@0.1.0"), "bench-a");
+        assert_eq!(name("path+file:///src/plugins/redact#0.1.0"), "redact");
+        assert_eq!(name("path+file:///src/plugins/bench/a#bench-a@0.1.0"), "bench-a");
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Default for DeliverySettings {
             allowed_networks: Vec::new(),
             allow_http: true,
             record_batch: 512,
-            record_linger: Duration::from_millis(2),
+            record_linger: Duration::from_millis(20),
             user_agent: concat!("Hookmill/", env!("CARGO_PKG_VERSION")).into(),
         }
     }

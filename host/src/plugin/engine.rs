@@ -24,6 +24,10 @@ const TICK: Duration = Duration::from_millis(5);
 /// system call, which a steady trickle of events should not pay each time.
 const IDLE_TICKS: u32 = 20;
 
+/// Plugins whose memory stays mapped between runs, for each run that may be under way. Costs
+/// address space, and at most `keep_resident` of memory each.
+const WARM_SLOTS_PER_RUN: u32 = 16;
+
 /// Everything that decides what code is compiled and what it means. The same in the
 /// compiling child and here, or the code would not load.
 fn config() -> Config {
@@ -66,6 +70,9 @@ pub(super) fn compiling() -> wasmtime::Result<Engine> {
 /// An engine that runs plugins of one class, at most `runs` of them at once.
 pub(super) fn running(limits: &Limits, runs: usize) -> wasmtime::Result<Engine> {
     let runs = u32::try_from(runs).unwrap_or(u32::MAX).max(1);
+    // A slot keeps the image of the plugin it ran last; running another there means mapping
+    // memory, which stops every thread for a moment. So there are more slots than runs.
+    let slots = runs.saturating_mul(WARM_SLOTS_PER_RUN);
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(runs)
         .max_component_instance_size(16 << 20)
@@ -73,7 +80,7 @@ pub(super) fn running(limits: &Limits, runs: usize) -> wasmtime::Result<Engine> 
         .total_core_instances(runs.saturating_mul(limits.instances))
         .max_core_instance_size(4 << 20)
         .max_memories_per_component(1)
-        .total_memories(runs)
+        .total_memories(slots)
         .max_memory_size(limits.memory_bytes)
         .max_tables_per_component(limits.tables)
         .max_tables_per_module(limits.tables)
@@ -81,7 +88,7 @@ pub(super) fn running(limits: &Limits, runs: usize) -> wasmtime::Result<Engine> 
         .table_elements(limits.table_elements)
         .linear_memory_keep_resident(limits.keep_resident)
         .table_keep_resident(64 << 10)
-        .max_unused_warm_slots(runs)
+        .max_unused_warm_slots(slots)
         .pagemap_scan(Enabled::Auto);
     let mut config = config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));

@@ -7,7 +7,6 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Instant,
 };
 
 use wasmtime::{
@@ -21,7 +20,10 @@ use super::{
     load::{self, TrustedCode},
     settings::{Class, Limits},
 };
-use crate::model::{FailureKind, Log, PluginKind, Timings};
+use crate::{
+    clock::Stopwatch,
+    model::{FailureKind, Log, PluginKind, Timings},
+};
 
 /// Longest words of a plugin (reasons, fault messages) that are kept.
 pub(super) const MAX_WORDS: usize = 2 << 10;
@@ -148,7 +150,7 @@ impl Plugin {
             wasmtime::component::Instance,
         ) -> wasmtime::Result<Result<T, types::Fault>>,
     ) -> Run<T> {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let run = catch_unwind(AssertUnwindSafe(|| self.run(ticker, seen, input, call)));
         let mut run = run.unwrap_or_else(|_| Run {
             result: Err((FailureKind::Trap, "the host could not go on with this run".into())),

@@ -68,7 +68,7 @@ pub(crate) struct Condition {
 /// What `greater` and its kin compare with. Only its schema is used.
 #[derive(Config)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "stands in a schema for a value that is kept as text")]
+#[expect(dead_code, reason = "stands in a schema for a value that is kept as text")]
 enum Limit {
     /// Compared by size.
     Number(f64),

@@ -143,7 +143,6 @@ async fn a_restart_compiles_nothing() {
     for i in 0..20 {
         plugins.push(lab.upload(&filter(&format!("plugin-{i}"), "", "")).await.unwrap());
     }
-    let start = std::time::Instant::now();
     let mut settings = PluginSettings::new(lab.dir.path(), [7; 32], Compiler::InProcess);
     settings.threads = 2;
     let second = Runtime::start(settings).unwrap();
@@ -151,8 +150,6 @@ async fn a_restart_compiles_nothing() {
         assert!(second.load_cached(plugin.sha256).await);
         assert!(second.is_loaded(&plugin.sha256));
     }
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(1), "{took:?}");
     assert_eq!((second.stats().compiled, second.stats().cache_hits), (0, 20));
 
     // With another key nothing of it is taken, and the component is compiled again.

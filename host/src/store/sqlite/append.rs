@@ -1,6 +1,6 @@
 //! Events in: one transaction for a batch of requests.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::collections::HashMap;
 
 use sqlx::SqliteConnection;
 
@@ -15,30 +15,24 @@ use crate::{
     store::{Appended, DeliveryKey, Idempotency, Lease, NewEvent, Receipt},
 };
 
-static EVENTS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        "INSERT INTO events (row, id, application_id, type, schema_version, subject, producer_id, \
+static EVENTS: Bulk = Bulk::new(
+    "INSERT INTO events (row, id, application_id, type, schema_version, subject, producer_id, \
          occurred_at, accepted_at, deliveries, violations, payload) VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "",
-    )
-});
-static DELIVERIES: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        "INSERT INTO deliveries (row, id, application_id, event_row, subscription_id, pipeline_id, \
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "",
+);
+static DELIVERIES: Bulk = Bulk::new(
+    "INSERT INTO deliveries (row, id, application_id, event_row, subscription_id, pipeline_id, \
          state, attempts, due_at, owner, lease_until, created_at) VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
-        "",
-    )
-});
-static KEYS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        "INSERT OR REPLACE INTO idempotency (application_id, key, fingerprint, event_id, \
+    "(?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
+    "",
+);
+static KEYS: Bulk = Bulk::new(
+    "INSERT OR REPLACE INTO idempotency (application_id, key, fingerprint, event_id, \
          schema_version, deliveries, expires_at) VALUES",
-        "(?, ?, ?, ?, ?, ?, ?)",
-        "",
-    )
-});
+    "(?, ?, ?, ?, ?, ?, ?)",
+    "",
+);
 
 /// Expired keys removed with each batch that brings keys: more than it can bring.
 const EXPIRED_AT_ONCE: i64 = 1_000;

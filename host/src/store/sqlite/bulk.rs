@@ -1,25 +1,40 @@
-//! Many rows to a statement, from few distinct statements: each batch is cut into chunks of
-//! fixed sizes, so every statement is prepared once and found in the connection's cache.
+//! Many rows to a statement: each trip to the database's thread and back costs more than a
+//! row does. There is a statement for each number of rows up to `FEW` and one for `MANY`, so
+//! that each is prepared once and then found in the connection's cache.
+
+use std::sync::OnceLock;
 
 use sqlx::{Arguments, SqliteConnection, encode::Encode, sqlite::SqliteArguments, types::Type};
 
 use super::{Result, StoreError, failed};
 
-/// Rows to a statement, largest first. The largest stays far below SQLite's 32,766 variables.
-const SIZES: [usize; 4] = [256, 32, 4, 1];
+/// Up to so many rows go in one statement of exactly that size.
+const FEW: usize = 64;
+/// So many rows go in one statement, as often as there are so many. Stays far below SQLite's
+/// 32,766 variables.
+const MANY: usize = 256;
+/// Statements a connection keeps prepared: those of six bulk operations, and all others.
+pub(super) const CACHED_STATEMENTS: usize = 6 * (FEW + 1) + 100;
 
 /// `head`, then a list of rows, then `tail`.
 pub(super) struct Bulk {
-    statements: [String; SIZES.len()],
-    columns: usize,
+    head: &'static str,
+    row: &'static str,
+    tail: &'static str,
+    /// By number of rows; the last is for `MANY`.
+    statements: [OnceLock<String>; FEW + 2],
 }
 
 impl Bulk {
     /// `row` is one row's placeholders, for example `(?, ?)`.
-    pub(super) fn new(head: &str, row: &str, tail: &str) -> Self {
-        let columns = row.matches('?').count();
-        let statements = SIZES.map(|size| format!("{head} {} {tail}", vec![row; size].join(", ")));
-        Self { statements, columns }
+    pub(super) const fn new(head: &'static str, row: &'static str, tail: &'static str) -> Self {
+        Self { head, row, tail, statements: [const { OnceLock::new() }; FEW + 2] }
+    }
+
+    fn statement(&'static self, rows: usize) -> &'static str {
+        self.statements[rows.min(FEW + 1)].get_or_init(|| {
+            format!("{} {} {}", self.head, vec![self.row; rows].join(", "), self.tail)
+        })
     }
 
     /// Runs it over `rows`, with what `bind` makes of each.
@@ -29,15 +44,12 @@ impl Bulk {
         mut rows: &[T],
         bind: impl Fn(&mut Row<'_>, &T) + Send + Sync,
     ) -> Result<()> {
+        let columns = self.row.matches('?').count();
         while !rows.is_empty() {
-            let (size, statement) = SIZES
-                .into_iter()
-                .zip(&self.statements)
-                .find(|(size, _)| *size <= rows.len())
-                .unwrap_or((1, &self.statements[SIZES.len() - 1]));
+            let size = if rows.len() >= MANY { MANY } else { rows.len().min(FEW) };
             let (chunk, rest) = rows.split_at(size);
             let mut arguments = SqliteArguments::default();
-            arguments.reserve(size * self.columns, 0);
+            arguments.reserve(size * columns, 0);
             let mut row = Row { arguments: &mut arguments, error: None };
             for item in chunk {
                 bind(&mut row, item);
@@ -45,7 +57,7 @@ impl Bulk {
             if let Some(error) = row.error {
                 return Err(StoreError::Failed(error));
             }
-            sqlx::query_with(statement.as_str(), arguments)
+            sqlx::query_with(self.statement(size), arguments)
                 .execute(&mut *connection)
                 .await
                 .map_err(failed)?;

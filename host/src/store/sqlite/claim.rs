@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Result, SqliteStore,
-    codec::{self, EVENT_COLUMNS, bytes16, millis, timestamp},
+    codec::{self, EVENT_COLUMNS, bytes16, col, col_u32, json, millis, timestamp},
     failed,
     history::run_from,
 };
@@ -14,13 +14,6 @@ use crate::{
     model::{DeliveryId, Event, PipelineId, PipelineRun, SubscriptionId, Timestamp},
     store::{Claimed, Claims, DeliveryKey, Lease},
 };
-
-/// Pipeline runs and events that several claimed deliveries share.
-#[derive(Default)]
-struct Shared {
-    events: HashMap<i64, Arc<Event>>,
-    runs: HashMap<(i64, i64), Option<Arc<PipelineRun>>>,
-}
 
 impl SqliteStore {
     pub(super) async fn claim_due(
@@ -30,17 +23,15 @@ impl SqliteStore {
         now: Timestamp,
     ) -> Result<Claims> {
         let mut claims = Claims::default();
-        let mut shared = Shared::default();
+        let mut rows = Vec::new();
         let mut write = self.write().await;
         let mut transaction = write.begin().await?;
         for &(subscription, limit) in wanted {
-            let rows = take(&mut transaction, subscription, limit, lease, now).await?;
-            for row in rows {
-                claims.claimed.push(read(&mut transaction, row, &mut shared).await?);
-            }
+            rows.append(&mut take(&mut transaction, subscription, limit, lease, now).await?);
             let next = next_due(&mut transaction, subscription, lease, now).await?;
             claims.next_due.push((subscription, next));
         }
+        claims.claimed = read(&mut transaction, &rows).await?;
         transaction.commit().await.map_err(failed)?;
         write.done();
         Ok(claims)
@@ -126,53 +117,50 @@ async fn next_due(
     due.map(timestamp).transpose()
 }
 
-async fn read(connection: &mut SqliteConnection, row: i64, shared: &mut Shared) -> Result<Claimed> {
-    let head: (Vec<u8>, i64, Vec<u8>, Option<i64>, i64) = sqlx::query_as(
-        "SELECT id, event_row, subscription_id, pipeline_id, attempts FROM deliveries WHERE row = ?",
-    )
-    .bind(row)
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(failed)?;
-    let (id, event_row, subscription, pipeline, attempts) = head;
-    let event = match shared.events.get(&event_row) {
+/// The deliveries in these rows, in their order, each event once however many share it.
+async fn read(connection: &mut SqliteConnection, wanted: &[i64]) -> Result<Vec<Claimed>> {
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS}, d.row, d.id, d.event_row, d.subscription_id, d.pipeline_id, d.attempts, \
+                r.kind, r.reason, r.on_error, r.content_type, r.headers, r.body, r.steps \
+         FROM json_each(?) AS wanted \
+         JOIN deliveries AS d ON d.row = wanted.value \
+         JOIN events AS e ON e.row = d.event_row \
+         JOIN applications AS a ON a.id = e.application_id \
+         LEFT JOIN runs AS r ON r.event_row = d.event_row AND r.pipeline_id = d.pipeline_id \
+         ORDER BY wanted.key"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(json(&wanted)?)
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let mut events: HashMap<i64, Arc<Event>> = HashMap::new();
+    rows.iter().map(|row| claimed(row, &mut events)).collect()
+}
+
+fn claimed(row: &SqliteRow, events: &mut HashMap<i64, Arc<Event>>) -> Result<Claimed> {
+    const DELIVERY: usize = codec::EVENT_WIDTH;
+    const RUN: usize = DELIVERY + 6;
+    let event_row = col(row, DELIVERY + 2)?;
+    let event = match events.get(&event_row) {
         Some(event) => event.clone(),
         None => {
-            let event = Arc::new(read_event(connection, event_row).await?);
-            shared.events.insert(event_row, event.clone());
+            let event = Arc::new(codec::event(row, 0)?);
+            events.insert(event_row, event.clone());
             event
         }
     };
-    let run = match pipeline {
-        Some(pipeline) => match shared.runs.get(&(event_row, pipeline)) {
-            Some(run) => run.clone(),
-            None => {
-                let run = read_run(connection, event_row, pipeline, &event).await?.map(Arc::new);
-                shared.runs.insert((event_row, pipeline), run.clone());
-                run
-            }
-        },
-        None => None,
-    };
+    let has_run = col::<Option<i64>>(row, RUN)?.is_some();
+    let run = if has_run { Some(Arc::new(run_from(row, RUN, &event.payload)?)) } else { None };
     Ok(Claimed {
-        key: DeliveryKey { delivery: row, event: event_row },
-        id: DeliveryId::from_bytes(bytes16(&id)?),
-        subscription: SubscriptionId::from_bytes(bytes16(&subscription)?),
+        key: DeliveryKey { delivery: col(row, DELIVERY)?, event: event_row },
+        id: DeliveryId::from_bytes(bytes16(col(row, DELIVERY + 1)?)?),
+        subscription: SubscriptionId::from_bytes(bytes16(col(row, DELIVERY + 3)?)?),
         event,
-        pipeline: pipeline.map(PipelineId),
-        attempts: u32::try_from(attempts).map_err(|_| codec::damaged("a number"))?,
+        pipeline: col::<Option<i64>>(row, DELIVERY + 4)?.map(PipelineId),
+        attempts: col_u32(row, DELIVERY + 5)?,
         run,
     })
-}
-
-async fn read_event(connection: &mut SqliteConnection, row: i64) -> Result<Event> {
-    let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM events AS e JOIN applications AS a ON a.id = e.application_id \
-         WHERE e.row = ?"
-    );
-    let row =
-        sqlx::query(AssertSqlSafe(sql)).bind(row).fetch_one(connection).await.map_err(failed)?;
-    codec::event(&row, 0)
 }
 
 /// The recorded run of a pipeline over an event.

@@ -88,6 +88,9 @@ pub(super) fn col_time(row: &SqliteRow, index: usize) -> Result<Timestamp> {
 pub(super) const EVENT_COLUMNS: &str = "e.id, e.application_id, a.name, e.type, e.schema_version, \
                                         e.subject, e.occurred_at, e.accepted_at, e.payload";
 
+/// How many columns that is.
+pub(super) const EVENT_WIDTH: usize = 9;
+
 /// An event from [`EVENT_COLUMNS`] that start at column `at`.
 pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
     Ok(Event {

@@ -88,7 +88,7 @@ impl SqliteStore {
             .pragma("wal_autocheckpoint", "0")
             .pragma("cache_size", "-32000")
             .pragma("temp_store", "memory")
-            .statement_cache_capacity(200)
+            .statement_cache_capacity(bulk::CACHED_STATEMENTS)
             .disable_statement_logging();
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         migrate(&mut writer).await?;

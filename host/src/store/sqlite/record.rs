@@ -1,8 +1,6 @@
 //! Results in: attempts, what they lead to, and what pipelines came to, in one transaction
 //! for a batch.
 
-use std::sync::LazyLock;
-
 use sqlx::SqliteConnection;
 
 use super::{
@@ -16,33 +14,27 @@ use crate::{
     store::{Next, Record},
 };
 
-static ATTEMPTS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        "INSERT INTO attempts (delivery_row, number, started_at, outcome, status, error, \
+static ATTEMPTS: Bulk = Bulk::new(
+    "INSERT INTO attempts (delivery_row, number, started_at, outcome, status, error, \
          response_body, first_byte_us, total_us) VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "",
-    )
-});
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "",
+);
 /// Only a leased delivery takes a result: one that was cancelled meanwhile stays so.
-static DELIVERIES: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        "WITH result (row, state, attempts, due_at, reason, finished_at) AS (VALUES",
-        "(?, ?, ?, ?, ?, ?)",
-        ") UPDATE deliveries SET state = result.state, attempts = deliveries.attempts + result.attempts, \
+static DELIVERIES: Bulk = Bulk::new(
+    "WITH result (row, state, attempts, due_at, reason, finished_at) AS (VALUES",
+    "(?, ?, ?, ?, ?, ?)",
+    ") UPDATE deliveries SET state = result.state, attempts = deliveries.attempts + result.attempts, \
          due_at = coalesce(result.due_at, deliveries.due_at), owner = 0, lease_until = 0, \
          reason = result.reason, finished_at = result.finished_at \
          FROM result WHERE deliveries.row = result.row AND deliveries.state = 1",
-    )
-});
-static RUNS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new(
-        "INSERT OR IGNORE INTO runs (event_row, pipeline_id, kind, reason, on_error, content_type, \
+);
+static RUNS: Bulk = Bulk::new(
+    "INSERT OR IGNORE INTO runs (event_row, pipeline_id, kind, reason, on_error, content_type, \
          headers, body, steps) VALUES",
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        "",
-    )
-});
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    "",
+);
 
 impl SqliteStore {
     pub(super) async fn record_batch(&self, batch: &[Record]) -> Result<()> {
