@@ -26,7 +26,7 @@ pub enum Hostile {
     EndlessLogging,
     /// Traps as soon as it is instantiated.
     TrapInStart,
-    /// Has 100,000 functions.
+    /// Has 300,000 functions.
     ManyFunctions,
     /// Traps when called.
     Trap,
@@ -91,7 +91,7 @@ impl Hostile {
             extra.push_str("(func $start unreachable) (start $start)");
         }
         if self == Self::ManyFunctions {
-            for index in 0..100_000 {
+            for index in 0..300_000 {
                 // Writing to a string cannot fail.
                 let _written = write!(extra, "(func (result i32) (i32.const {index}))");
             }

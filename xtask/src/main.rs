@@ -1,7 +1,8 @@
-//! The project's own commands: `cargo xtask demo|test|plugins|tidy`.
+//! The project's own commands: `cargo xtask demo|test|bench|plugins|tidy`.
 //!
 //! Owns what is done with the source tree. Never part of the product.
 
+mod bench;
 mod demo;
 mod plugins;
 mod shell;
@@ -15,6 +16,7 @@ cargo xtask COMMAND
 
   demo     build everything, then deliver real GitHub events through the example plugins
   test     everything CI runs: tidy, format, lints, plugins, all tests
+  bench    measure everything against floors measured in the same run [FIGURE …]
   plugins  compile plugins/ to build/plugins/NAME.wasm
   tidy     check the house rules that the compiler cannot
 ";
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let command = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
     let done = match (&*command, &rest[..]) {
+        ("bench", rest) => bench::run(rest),
         ("demo", rest) => demo::run(rest),
         ("test", []) => test::run(),
         ("plugins", []) => plugins::run().map(drop).map_err(|error| error.to_string()),

@@ -86,19 +86,41 @@ impl Validator {
 /// Of alternatives that all failed, what the nearest one has against the instance says more
 /// than that all of them failed.
 fn report(error: &ValidationError<'_>, found: &mut Vec<Violation>) {
+    let alternatives = match error.kind() {
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
+            context.as_slice()
+        }
+        _ => &[],
+    };
+    let message = if !alternatives.is_empty() {
+        format!("matches none of {} alternatives; the nearest follows", alternatives.len())
+    } else if error.instance().is_object() || error.instance().is_array() {
+        // Quoting it would bury what is wrong with it.
+        error.masked_with("the value").to_string()
+    } else {
+        error.to_string()
+    };
     found.push(Violation {
         at: error.instance_path().to_string(),
         schema: error.schema_path().to_string(),
-        message: bounded(error.to_string()),
+        message: bounded(message),
     });
-    if let ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } =
-        error.kind()
-    {
-        let nearest = context.iter().min_by_key(|branch| branch.len());
-        for inner in nearest.into_iter().flatten().take(Validator::MAX_VIOLATIONS) {
-            report(inner, found);
-        }
+    let nearest = alternatives.iter().min_by_key(|branch| distance(branch));
+    for inner in nearest.into_iter().flatten().take(Validator::MAX_VIOLATIONS) {
+        report(inner, found);
     }
+}
+
+/// How far an alternative is from accepting: one that another `type` or `action` was meant
+/// for (a constant differs) is further than one with something missing.
+fn distance(branch: &[ValidationError<'_>]) -> usize {
+    let other = |error: &&ValidationError<'_>| {
+        matches!(
+            error.kind(),
+            ValidationErrorKind::Constant { .. } | ValidationErrorKind::Enum { .. }
+        )
+    };
+    branch.len() + 100 * branch.iter().filter(other).count()
 }
 
 fn bounded(mut message: String) -> String {
