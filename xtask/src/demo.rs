@@ -15,7 +15,7 @@ use crate::{
 
 /// Builds what is needed and runs `hookmill demo`, with `more` arguments.
 pub(crate) fn run(more: &[String]) -> Result<(), String> {
-    plugins::run().map_err(|error| error.to_string())?;
+    plugins::run()?;
     let mut demo = shell::cargo();
     demo.args(["run", "--quiet", "--package", "hookmill", "--", "demo", "--plugins"]);
     demo.arg(root().join("build/plugins"));

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         ("bench", rest) => bench::run(rest),
         ("demo", rest) => demo::run(rest),
         ("test", []) => test::run(),
-        ("plugins", []) => plugins::run().map(drop).map_err(|error| error.to_string()),
+        ("plugins", []) => plugins::run(),
         ("tidy", []) => tidy::run(),
         ("help" | "--help" | "-h", _) => {
             print!("{HELP}");

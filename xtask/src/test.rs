@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<(), String> {
         "--deny",
         "warnings",
     ]))?;
-    plugins::run().map_err(|error| error.to_string())?;
+    plugins::run()?;
     shell::run(shell::cargo().args(["test", "--quiet", "--workspace"]))?;
     shell::run(shell::cargo().args([
         "test",

@@ -354,7 +354,8 @@ async fn replace(
     if global.json {
         output::json(&changed);
     } else {
-        output::data(format_args!("{id}  {}", pipeline(&changed)));
+        let steps = pipeline(&changed);
+        output::data(format_args!("{id}  {}", if steps.is_empty() { "no steps" } else { &*steps }));
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ impl Source {
             return Self { path, text, code, product, strings: Vec::new() };
         }
         let (code, literals) = blank(&text);
-        let product = without_tests(&code);
+        let product = if is_test(&path) { without_all(&code) } else { without_tests(&code) };
         let strings = literals
             .into_iter()
             // A literal's quotes are still there, unless its test module was blanked.
@@ -161,6 +161,15 @@ fn is_char(bytes: &[u8], at: usize) -> bool {
     }
 }
 
+/// Whether the whole file is a test module, declared elsewhere.
+fn is_test(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
+}
+
+fn without_all(code: &str) -> String {
+    code.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect()
+}
+
 /// Blanks every module marked `#[cfg(test)]`.
 fn without_tests(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
@@ -218,6 +227,15 @@ mod tests {
         }
         let strings: Vec<_> = source.strings.iter().map(|(line, text)| (*line, &**text)).collect();
         assert_eq!(strings, [(2, "f\\\"g"), (2, "j\"k"), (2, "l")]);
+    }
+
+    #[test]
+    fn a_test_modules_own_file_is_not_the_product() {
+        for path in ["host/src/a/tests.rs", "host/src/a/b_tests.rs", "host/src/a/tests/c.rs"] {
+            let source = Source::new(path.into(), "fn a() {\n b(\"x\") }".into());
+            assert!(source.product.trim().is_empty() && source.strings.is_empty(), "{path}");
+            assert!(source.code.contains("b("));
+        }
     }
 
     #[test]
