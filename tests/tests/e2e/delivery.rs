@@ -12,7 +12,7 @@ async fn scene() -> (Server, Receiver) {
 
 async fn subscribe(server: &Server, body: &Value) -> (String, String) {
     let made = server.client().post("/v1/subscriptions", body).await.expect(201);
-    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    let text = |field: &str| made[field].as_str().expect("a text").to_owned();
     (text("id"), text("secret"))
 }
 

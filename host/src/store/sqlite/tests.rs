@@ -63,7 +63,8 @@ impl Bench {
             updated_at: at(0),
         };
         store.create_subscription(&subscription).await.unwrap();
-        assert_eq!(store.subscriptions().await.unwrap(), [subscription.clone()]);
+        let stored = store.subscriptions().await.unwrap();
+        assert_eq!(stored, std::slice::from_ref(&subscription));
         Self { store, application, subscription: subscription.id, folder }
     }
 
@@ -153,7 +154,7 @@ fn keyed(mut new: NewEvent, key: &str, print: u8) -> NewEvent {
 async fn what_is_appended_is_there_after_reopening_and_is_claimed_whole() {
     let bench = Bench::new().await;
     let new = bench.event(1);
-    bench.store.append(&[new.clone()], lease(60)).await.unwrap();
+    bench.store.append(std::slice::from_ref(&new), lease(60)).await.unwrap();
     let bench = bench.reopened().await;
     let claimed = bench.claim(OWNER, 2).await;
     assert_eq!(claimed.len(), 1);
@@ -272,8 +273,8 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
         config: "{}".into(),
         on_error: OnError::Retry,
     };
-    let pipeline = bench.store.intern_pipeline(&[step.clone()]).await.unwrap();
-    assert_eq!(bench.store.intern_pipeline(&[step.clone()]).await.unwrap(), pipeline);
+    let pipeline = bench.store.intern_pipeline(std::slice::from_ref(&step)).await.unwrap();
+    assert_eq!(bench.store.intern_pipeline(std::slice::from_ref(&step)).await.unwrap(), pipeline);
     assert_eq!(bench.store.pipeline(pipeline).await.unwrap().steps, [step]);
     assert!(matches!(bench.store.pipeline(PipelineId(99)).await, Err(StoreError::NotFound)));
 
