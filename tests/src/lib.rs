@@ -12,7 +12,7 @@ mod tools;
 pub use client::{Answer, Client};
 pub use hostile::Hostile;
 pub use receiver::{Received, Receiver, Reply};
-pub use server::{ADMIN_KEY, Server};
+pub use server::{ADMIN_KEY, Server, binary};
 pub use tools::{npm_folder, plugin, python, repository};
 
 use std::time::Duration;

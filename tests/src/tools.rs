@@ -47,7 +47,12 @@ pub fn python() -> PathBuf {
             if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
                 return python;
             }
-            run(Command::new("python3").args(["-m", "venv"]).arg(&folder), "python3 -m venv fails");
+            if !virtual_environment(&folder) {
+                // Debian splits it off; whatever else is missing, the second try will say.
+                let install = "apt-get update && apt-get install -y python3 python3-venv";
+                run(Command::new("sh").args(["-c", install]), "python3 cannot be installed");
+                assert!(virtual_environment(&folder), "python3 -m venv fails");
+            }
             let mut pip = Command::new(&python);
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
             run(pip.arg(&requirements), "pip install fails");
@@ -55,6 +60,11 @@ pub fn python() -> PathBuf {
             python
         })
         .clone()
+}
+
+fn virtual_environment(folder: &Path) -> bool {
+    let made = Command::new("python3").args(["-m", "venv"]).arg(folder).status();
+    made.is_ok_and(|status| status.success())
 }
 
 fn run(command: &mut Command, failure: &str) {

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, time::Instant};
 
 use crate::{
-    plugins,
+    demo, plugins,
     shell::{self, root},
     tidy,
 };
@@ -39,9 +39,10 @@ pub(crate) fn run() -> Result<(), String> {
         "--workspace",
     ]))?;
     let tested = test_plugins()?;
+    demo::run(&[])?;
     println!(
         "all tests pass: house rules, format, lints, the workspace, {tested} plugins in the \
-         server's engine  ({} s)",
+         server's engine, the demo  ({} s)",
         began.elapsed().as_secs()
     );
     Ok(())

@@ -1,6 +1,7 @@
 //! The product from outside: the real binary, real sockets, real plugins.
 
 mod bad_input;
+mod cli;
 mod crash;
 mod delivery;
 mod hostile;
@@ -8,3 +9,4 @@ mod idempotency;
 mod journey;
 mod libraries;
 mod openapi;
+mod resources;
