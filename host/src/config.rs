@@ -268,6 +268,16 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_is_in_the_documentation() {
+        let documented = include_str!("../../docs/operations.md");
+        for name in Config::names() {
+            let variable = format!("`HOOKMILL_{}`", name.to_uppercase());
+            assert!(documented.contains(&format!("| `{name}` |")), "{name}");
+            assert!(documented.contains(&variable), "{variable}");
+        }
+    }
+
+    #[test]
     fn what_is_no_setting_or_out_of_bounds_is_refused_by_name() {
         assert!(load("max_bodi = 1").unwrap_err().to_string().contains("max_bodi"));
         let error = load("max_in_flight = 0").unwrap_err().to_string();

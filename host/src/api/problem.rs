@@ -367,6 +367,15 @@ mod tests {
     }
 
     #[test]
+    fn every_problem_is_in_the_documentation() {
+        let documented = include_str!("../../../docs/problems.md");
+        for entry in registry() {
+            let row = format!("| `{}` | {} | {}", entry.code, entry.status, entry.explanation);
+            assert!(documented.contains(&row), "docs/problems.md lacks the row\n{row} |");
+        }
+    }
+
+    #[test]
     fn a_problem_is_sent_in_the_form_the_documentation_shows() {
         let problem = Problem::new(Code::UnknownEventType, "There is no event type order.craeted")
             .did_you_mean(Some("order.created"));
