@@ -10,7 +10,7 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The settings of `hookmill serve`. In the environment each is `HOOKMILL_` and its name in
 /// capitals, for example `HOOKMILL_MAX_BODY_BYTES`.
@@ -27,7 +27,8 @@ pub struct Config {
     /// The admin key. Without one, one is made at the first start and shown once.
     pub admin_key: Option<String>,
     /// Networks that deliveries may go to although they are private, loopback or otherwise
-    /// not public, for example `127.0.0.0/8`.
+    /// not public, for example `127.0.0.0/8`. A list, or a text with commas.
+    #[serde(deserialize_with = "networks")]
     pub allow_networks: Vec<IpNet>,
     /// Largest request body in bytes, 1 KiB to 64 MiB.
     pub max_body_bytes: usize,
@@ -51,7 +52,8 @@ pub struct Config {
     pub subscription_concurrency: u32,
     /// Threads that run plugins; as many as the machine has cores if none is given.
     pub plugin_threads: Option<usize>,
-    /// How long to wait for attempts under way when stopping, in seconds.
+    /// How long open requests are given to end when stopping, in seconds. Attempts under way
+    /// then have their own time limits to end.
     pub shutdown_seconds: u64,
     /// `text` or `json`.
     pub log_format: LogFormat,
@@ -93,6 +95,30 @@ impl Default for Config {
     }
 }
 
+/// What the settings' variables begin with.
+const PREFIX: &str = "HOOKMILL_";
+/// Variables of the client commands, and the one that names the file.
+const NOT_SETTINGS: [&str; 5] = ["URL", "KEY", "APPLICATION", "SECRET", "CONFIG"];
+
+/// A list of networks, or a text with commas, which is what fits into a variable.
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        List(Vec<String>),
+        Text(String),
+    }
+    let texts = match Given::deserialize(deserializer)? {
+        Given::List(texts) => texts,
+        Given::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
+    };
+    let network = |text: String| {
+        text.parse()
+            .map_err(|_| de::Error::custom(format!("{text} is no network such as 10.0.0.0/8")))
+    };
+    texts.into_iter().filter(|text| !text.is_empty()).map(network).collect()
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -119,16 +145,43 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(file) = file {
+            // Said here, in words: the library would say it of itself.
+            std::fs::metadata(file).map_err(|error| {
+                ConfigError::Unusable(format!("cannot read {}: {error}", file.display()))
+            })?;
             figment = figment.merge(Toml::file_exact(file));
         }
-        // Only what is a setting: HOOKMILL_URL and HOOKMILL_KEY belong to the client commands.
+        Self::check_environment()?;
         let mut config: Self = figment
-            .merge(Env::prefixed("HOOKMILL_").only(&Self::names()))
+            .merge(Env::prefixed(PREFIX).only(&Self::names()))
             .extract()
             .map_err(|error| ConfigError::Unusable(error.to_string()))?;
         flags(&mut config);
         config.check()?;
         Ok(config)
+    }
+
+    /// Refuses a variable that looks like a setting and is none: a slip of the finger would
+    /// otherwise be a default nobody wanted.
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    fn check_environment() -> Result<(), ConfigError> {
+        let known: Vec<String> = Self::names()
+            .iter()
+            .map(|name| name.to_uppercase())
+            .chain(NOT_SETTINGS.map(str::to_owned))
+            .collect();
+        for (variable, _) in std::env::vars_os() {
+            let Some(variable) = variable.to_str() else { continue };
+            let Some(name) = variable.strip_prefix(PREFIX) else { continue };
+            if !known.iter().any(|known| known == name) {
+                let near = |known: &&String| strsim::jaro_winkler(name, known);
+                let closest = known.iter().max_by(|a, b| near(a).total_cmp(&near(b)));
+                let hint = closest.map(|near| format!("; did you mean {PREFIX}{near}?"));
+                let hint = hint.unwrap_or_default();
+                return Err(ConfigError::Unusable(format!("{variable} is no setting{hint}")));
+            }
+        }
+        Ok(())
     }
 
     /// The settings' names, as in a file.
@@ -141,7 +194,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 10] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 12] = [
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -155,6 +208,20 @@ impl Config {
                 1024.0,
                 67_108_864.0,
                 "1 KiB to 64 MiB are allowed",
+            ),
+            (
+                "idempotency_seconds",
+                self.idempotency_seconds as f64,
+                60.0,
+                604_800.0,
+                "1 minute to 7 days are allowed",
+            ),
+            (
+                "shutdown_seconds",
+                self.shutdown_seconds as f64,
+                0.0,
+                3_600.0,
+                "0 to 3600 are allowed",
             ),
             (
                 "max_batch_bytes",
@@ -263,6 +330,8 @@ mod tests {
         let config = load("max_batch_events = 7\nallow_networks = [\"127.0.0.0/8\"]").unwrap();
         assert_eq!(config.max_batch_events, 7);
         assert_eq!(config.max_in_flight, Config::default().max_in_flight);
+        let text = load("allow_networks = \"127.0.0.0/8, 10.0.0.0/8\"").unwrap();
+        assert_eq!(text.allow_networks.len(), 2);
         let flagged = Config::load(None, |config| config.max_in_flight = 3).unwrap();
         assert_eq!(flagged.max_in_flight, 3);
     }

@@ -183,18 +183,54 @@ impl Ingest {
         application: &Application,
         event: Publish,
     ) -> Result<Published, Rejected> {
-        let accepted = self.check(&event);
-        if let Err(rejected) = &accepted {
-            metrics::counter!("hookmill_events_rejected_total", "reason" => rejected.reason())
-                .increment(1);
+        let published = self.publish_checked(application, event).await;
+        if let Err(rejected) = &published {
+            let reason = rejected.reason();
+            metrics::counter!("hookmill_events_rejected_total", "reason" => reason).increment(1);
         }
-        let checked = accepted?;
+        published
+    }
+
+    async fn publish_checked(
+        &self,
+        application: &Application,
+        event: Publish,
+    ) -> Result<Published, Rejected> {
+        let now = self.shared.clock.now();
+        let keys = keys(&event, self.shared.settings.idempotency_window, now);
+        let checked = match self.check(&event, now) {
+            Ok(checked) => checked,
+            // What was accepted once stays so, though a newer schema would refuse it.
+            Err(rejected) => return self.repeated(application, event, &keys, rejected).await,
+        };
         let matches = self.shared.catalog.matching(application.id, &checked.event_type);
-        let keys = keys(&event, self.shared.settings.idempotency_window, checked.accepted_at);
         let event_type = checked.event_type.clone();
         self.persist(application, checked, event, keys, &matches)
             .await
             .map(|(receipt, repeated)| Published { receipt, event_type, repeated })
+    }
+
+    /// What was answered when this request was first accepted, or why it is refused now.
+    async fn repeated(
+        &self,
+        application: &Application,
+        event: Publish,
+        keys: &[Idempotency],
+        rejected: Rejected,
+    ) -> Result<Published, Rejected> {
+        let Ok(event_type) = event.event_type.parse() else { return Err(rejected) };
+        let now = self.shared.clock.now();
+        for key in keys {
+            let used = self.shared.store.used_key(application.id, key, now).await;
+            match used.map_err(|error| Rejected::Store(error.to_string()))? {
+                Some((true, receipt)) => {
+                    return Ok(Published { receipt, event_type, repeated: true });
+                }
+                Some((false, _)) => return Err(conflict(&key.key)),
+                None => {}
+            }
+        }
+        Err(rejected)
     }
 
     /// Sends an event of type `hookmill.test` to one subscription, past its pipeline: it
@@ -236,7 +272,7 @@ impl Ingest {
         Ok(Published { receipt, event_type, repeated })
     }
 
-    fn check(&self, event: &Publish) -> Result<Checked, Rejected> {
+    fn check(&self, event: &Publish, accepted_at: Timestamp) -> Result<Checked, Rejected> {
         let unknown = || Rejected::UnknownEventType {
             name: event.event_type.clone(),
             did_you_mean: self
@@ -259,7 +295,6 @@ impl Ingest {
         if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
             return Err(Rejected::Violates { event_type: name, version, violations });
         }
-        let accepted_at = self.shared.clock.now();
         Ok(Checked { event_type: name, schema_version: version, violations, accepted_at })
     }
 
@@ -272,11 +307,8 @@ impl Ingest {
         matches: &[Match],
     ) -> Result<(Receipt, bool), Rejected> {
         let shared = &self.shared;
-        let place = self.queue.try_reserve().map_err(|_| {
-            metrics::counter!("hookmill_events_rejected_total", "reason" => "overloaded")
-                .increment(1);
-            Rejected::Overloaded { retry_after: Duration::from_secs(1) }
-        })?;
+        let full = |_| Rejected::Overloaded { retry_after: Duration::from_secs(1) };
+        let place = self.queue.try_reserve().map_err(full)?;
         // From here to `send` nothing awaits: places taken in the dispatcher cannot leak when
         // the caller goes away.
         let now = checked.accepted_at;
@@ -318,14 +350,17 @@ impl Ingest {
         match answered.await {
             Ok(Ok(Appended::New(_))) => Ok((receipt, false)),
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
-            Ok(Ok(Appended::Conflict)) => {
-                let key = key.split_once(':').map(|(_, key)| key.to_owned()).unwrap_or(key);
-                Err(Rejected::Conflict { key })
-            }
+            Ok(Ok(Appended::Conflict)) => Err(conflict(&key)),
             Ok(Err(error)) => Err(Rejected::Store(error)),
             Err(_) => Err(Rejected::Store("the server is stopping".to_owned())),
         }
     }
+}
+
+/// The key as the producer knows it, without the space it is in.
+fn conflict(key: &str) -> Rejected {
+    let key = key.split_once(':').map_or(key, |(_, given)| given);
+    Rejected::Conflict { key: key.to_owned() }
 }
 
 impl Rejected {

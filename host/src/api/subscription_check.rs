@@ -24,7 +24,7 @@ const MAX_DESCRIPTION: usize = 2000;
 const MAX_PATTERNS: usize = 100;
 const MAX_STEPS: usize = 16;
 const MAX_HEADERS: usize = 32;
-const MAX_CONCURRENCY: u32 = 1000;
+const MAX_CONCURRENCY: u32 = crate::delivery::DeliverySettings::MAX_CONCURRENCY;
 
 /// The parts of a request that have been checked; none for what was not given.
 #[derive(Debug, Default)]

@@ -40,7 +40,7 @@ pub struct SubscriptionIn {
     /// When failed attempts are repeated, if not by the server's default.
     pub retry: Option<RetryPolicy>,
     /// Most attempts under way at once, if not the server's default.
-    #[schema(minimum = 1, maximum = 1000)]
+    #[schema(minimum = 1, maximum = 1024)]
     pub concurrency: Option<u32>,
     /// A signing secret to take over, `whsec_…`; a new one is made if none is given.
     pub secret: Option<String>,
@@ -72,7 +72,7 @@ pub struct SubscriptionPatch {
     pub retry: Option<Option<RetryPolicy>>,
     /// Most attempts under way at once; null for the server's default.
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1000)]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1024)]
     pub concurrency: Option<Option<u32>>,
 }
 

@@ -8,6 +8,7 @@ use super::{Catalog, CatalogError, EventTypeEntry, Result, refused, state::close
 use crate::{
     model::{EventType, EventTypeName, SchemaMode, SchemaVersion},
     schema::Validator,
+    store::StoreError,
 };
 
 impl Catalog {
@@ -85,10 +86,13 @@ impl Catalog {
         Ok(event_type)
     }
 
-    /// Removes an event type and its schemas; its events stay.
+    /// Removes an event type and its schemas; refused while events of it are stored.
     pub async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {
         let _changing = self.changing.lock().await;
-        self.store.delete_event_type(name).await.map_err(refused)?;
+        self.store.delete_event_type(name).await.map_err(|error| match error {
+            StoreError::InUse(_) => CatalogError::InUse("stored events of this type".to_owned()),
+            other => refused(other),
+        })?;
         self.write().event_types.remove(name);
         Ok(())
     }

@@ -19,6 +19,8 @@ use super::{
 
 /// Events in one request of a batch.
 const CHUNK: usize = 100;
+/// Bytes of their JSON texts: half of what a server takes by default.
+const CHUNK_BYTES: usize = 4 << 20;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -136,11 +138,33 @@ fn line(accepted: &Value) -> String {
 }
 
 /// Sends events in chunks; each has its own answer. Fails if any was refused.
+/// Cuts a batch into requests that a server with the default limits takes.
+fn chunks(events: &[String]) -> Vec<&[String]> {
+    let (mut cut, mut bytes, mut chunks) = (0, 0, Vec::new());
+    for (index, event) in events.iter().enumerate() {
+        if index - cut == CHUNK || (index > cut && bytes + event.len() > CHUNK_BYTES) {
+            chunks.push(&events[cut..index]);
+            (cut, bytes) = (index, 0);
+        }
+        bytes += event.len();
+    }
+    if cut < events.len() {
+        chunks.push(&events[cut..]);
+    }
+    chunks
+}
+
 async fn send_batch(global: &Global, client: &Client, events: &[String]) -> Result<(), Failure> {
     let mut refused = 0;
-    for (index, chunk) in events.chunks(CHUNK).enumerate() {
+    let mut sent = 0;
+    for chunk in chunks(events) {
         let body = format!("{{\"events\":[{}]}}", chunk.join(","));
-        let mut answer = client.post_text(&["events", "batch"], body).await?;
+        let answer = client.post_text(&["events", "batch"], body).await;
+        let mut answer = answer.inspect_err(|_| {
+            if sent > 0 {
+                output::say(format_args!("the first {sent} events were sent, the others were not"));
+            }
+        })?;
         let results = if answer.is_array() { answer } else { answer["data"].take() };
         for (offset, result) in results.as_array().into_iter().flatten().enumerate() {
             let accepted = result["id"].is_string();
@@ -151,7 +175,7 @@ async fn send_batch(global: &Global, client: &Client, events: &[String]) -> Resu
                 output::data(line(result));
             } else {
                 let problem = if result["title"].is_string() { result } else { &result["problem"] };
-                let place = index * CHUNK + offset + 1;
+                let place = sent + offset + 1;
                 output::say(format_args!("error: event {place}: {}", field(problem, "title")));
                 for error in problem["errors"].as_array().into_iter().flatten() {
                     output::say(format_args!(
@@ -162,6 +186,7 @@ async fn send_batch(global: &Global, client: &Client, events: &[String]) -> Resu
                 }
             }
         }
+        sent += chunk.len();
     }
     match refused {
         0 => Ok(()),
@@ -179,6 +204,17 @@ mod tests {
     struct Line {
         #[command(flatten)]
         send: Send,
+    }
+
+    #[test]
+    fn a_batch_is_cut_by_count_and_by_size() {
+        let of = |sizes: &[usize]| {
+            let events: Vec<String> = sizes.iter().map(|&size| "x".repeat(size)).collect();
+            super::chunks(&events).iter().map(|chunk| chunk.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[1; 250]), [100, 100, 50]);
+        assert_eq!(of(&[3 << 20, 3 << 20, 1, 9 << 20, 1]), [1, 2, 1, 1]);
+        assert_eq!(of(&[]), [0; 0]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! An entry that is missing, damaged, foreign or made by another version is a miss, never an
 //! error. Never compiles and never loads.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::{
     fs, io,
     io::Write,
@@ -34,7 +35,7 @@ pub(super) struct Cache {
 impl Cache {
     /// Opens the folder; makes it if there is none.
     pub(super) fn open(dir: &Path, key: [u8; 32], engine: &Engine) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         let cache = Self {
             dir: dir.into(),
             key,

@@ -140,7 +140,7 @@ pub trait Resources: Send + Sync {
         description: Option<&str>,
         mode: SchemaMode,
     ) -> Result<()>;
-    /// Its schemas go with it, its events stay.
+    /// Refused while events of the type are stored; its schemas go with it.
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()>;
     /// Adds the next version; answers its number.
     async fn add_schema(&self, name: &EventTypeName, schema: &Value, now: Timestamp)
@@ -189,6 +189,15 @@ pub trait Resources: Send + Sync {
 /// What people and programs ask about what happened.
 #[async_trait]
 pub trait History: Send + Sync {
+    /// Whether an idempotency key was used: by the same request or another, and what was
+    /// said then.
+    async fn used_key(
+        &self,
+        application: ApplicationId,
+        key: &Idempotency,
+        now: Timestamp,
+    ) -> Result<Option<(bool, Receipt)>>;
+
     async fn event(&self, application: ApplicationId, id: EventId) -> Result<StoredEvent>;
     async fn events(
         &self,

@@ -65,3 +65,33 @@ async fn many_at_once_with_one_key_are_one_event() {
         Some(1)
     );
 }
+
+#[tokio::test]
+async fn a_repetition_is_recognised_though_a_stricter_schema_would_refuse_it() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.event_type("tick").await;
+    let body = json!({"type": "tick", "payload": {"n": 1}, "id": "early"});
+    let first = client.post("/v1/events", &body).await.expect(202);
+    let stricter = json!({"schema": {"required": ["vat"]}});
+    client.post("/v1/event-types/tick/versions", &stricter).await.expect(201);
+    let again = client.post("/v1/events", &body).await;
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(again.expect(202), first);
+    let other = json!({"type": "tick", "payload": {"n": 2}, "id": "early"});
+    assert_eq!(client.post("/v1/events", &other).await.status, 409);
+    let new = json!({"type": "tick", "payload": {"n": 1}, "id": "late"});
+    assert_eq!(client.post("/v1/events", &new).await.status, 422);
+}
+
+#[tokio::test]
+async fn the_database_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let server = Server::start().await;
+    server.client().event_type("tick").await;
+    for name in ["hookmill.db", "hookmill.db-wal"] {
+        let mode = std::fs::metadata(server.folder().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{name} is {mode:o}");
+    }
+}

@@ -37,8 +37,15 @@ async fn a_schema_has_versions_and_modes() {
     client.patch(path, &json!({"mode": "off"})).await.expect(200);
     client.publish("a.b", &json!("anything")).await;
     assert_eq!(client.get(path).await.expect(200)["violations"], 1);
-    client.delete(path).await.expect(204);
-    assert_eq!(client.get(path).await.problem(), "not-found");
+    let used = client.delete(path).await;
+    assert_eq!(
+        (used.status, used.problem().as_str()),
+        (409, "in-use"),
+        "its events name its schemas"
+    );
+    client.event_type("never.used").await;
+    client.delete("/v1/event-types/never.used").await.expect(204);
+    assert_eq!(client.get("/v1/event-types/never.used").await.problem(), "not-found");
 }
 
 #[tokio::test]

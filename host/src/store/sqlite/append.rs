@@ -11,7 +11,7 @@ use super::{
     failed,
 };
 use crate::{
-    model::{DeliveryState, EventId},
+    model::{ApplicationId, DeliveryState, EventId, Timestamp},
     store::{Appended, DeliveryKey, Idempotency, Lease, NewEvent, Receipt},
 };
 
@@ -121,7 +121,10 @@ async fn used_before(
             Some((fingerprint, receipt)) => {
                 Some((**fingerprint == idempotency.fingerprint, receipt.clone()))
             }
-            None => find_key(connection, new, idempotency).await?,
+            None => {
+                let event = &new.event;
+                find_key(connection, event.application, idempotency, event.accepted_at).await?
+            }
         };
         if before.is_some() {
             return Ok(before);
@@ -130,18 +133,19 @@ async fn used_before(
     Ok(None)
 }
 
-async fn find_key(
+pub(super) async fn find_key(
     connection: &mut SqliteConnection,
-    new: &NewEvent,
+    application: ApplicationId,
     idempotency: &Idempotency,
+    now: Timestamp,
 ) -> Result<Option<(bool, Receipt)>> {
     let row = sqlx::query(
         "SELECT fingerprint, event_id, schema_version, deliveries FROM idempotency
          WHERE application_id = ? AND key = ? AND expires_at > ?",
     )
-    .bind(new.event.application.as_bytes().as_slice())
+    .bind(application.as_bytes().as_slice())
     .bind(idempotency.key.as_str())
-    .bind(millis(new.event.accepted_at))
+    .bind(millis(now))
     .fetch_optional(connection)
     .await
     .map_err(failed)?;

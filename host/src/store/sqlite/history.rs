@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, sqlite::SqliteRow};
 
 use super::{
     Result, SqliteStore,
+    append::find_key,
     claim::read_run,
     codec::{
         self, EVENT_COLUMNS, bytes16, col, col_time, col_u32, col_u64, event_type, from_json,
@@ -18,7 +19,7 @@ use crate::{
         ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, Message, OnError,
         Outcome, PipelineId, PipelineRun, StoredEvent, SubscriptionId, Timestamp, Timings,
     },
-    store::{DeliveryFilter, EventFilter, History, Page},
+    store::{DeliveryFilter, EventFilter, History, Idempotency, Page, Receipt},
 };
 
 const DELIVERY_COLUMNS: &str = "d.id, e.id, e.type, d.subscription_id, d.application_id, d.state, \
@@ -110,6 +111,16 @@ fn push_times(
 
 #[async_trait]
 impl History for SqliteStore {
+    async fn used_key(
+        &self,
+        application: ApplicationId,
+        key: &Idempotency,
+        now: Timestamp,
+    ) -> Result<Option<(bool, Receipt)>> {
+        let mut connection = self.readers.acquire().await.map_err(failed)?;
+        find_key(&mut connection, application, key, now).await
+    }
+
     async fn event(&self, application: ApplicationId, id: EventId) -> Result<StoredEvent> {
         let sql = format!(
             "SELECT {EVENT_COLUMNS}, e.producer_id, e.deliveries, e.violations FROM events AS e \

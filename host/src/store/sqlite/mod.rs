@@ -77,6 +77,7 @@ impl SqliteStore {
     /// Opens the file at `path`, creating and migrating it as needed.
     pub async fn open(path: &Path) -> Result<Self> {
         let lock = lock(path)?;
+        private(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -92,6 +93,12 @@ impl SqliteStore {
             .disable_statement_logging();
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         migrate(&mut writer).await?;
+        // So that the file by itself is a database, whatever it holds: a plain copy of a new
+        // one would be empty otherwise.
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut writer)
+            .await
+            .map_err(failed)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(0)
@@ -156,6 +163,19 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
         .run(connection)
         .await
         .map_err(|error| StoreError::Failed(error.to_string()))
+}
+
+/// Makes a new database readable by its owner only: it holds signing secrets. The files
+/// beside it take after it.
+fn private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let made = File::options().create_new(true).write(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(StoreError::Failed(format!("cannot make {}: {error}", path.display()))),
+    }
 }
 
 fn lock(path: &Path) -> Result<File> {

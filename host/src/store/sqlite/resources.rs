@@ -180,6 +180,15 @@ impl Resources for SqliteStore {
     }
 
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {
+        // Asked of a reader: events have no index by type, and commits must not wait for this.
+        let used: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE type = ?)")
+            .bind(name.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(failed)?;
+        if used {
+            return Err(StoreError::InUse(1));
+        }
         let mut write = self.write().await;
         let gone = sqlx::query("DELETE FROM event_types WHERE name = ?")
             .bind(name.as_str())
