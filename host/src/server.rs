@@ -46,6 +46,12 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> ServeError + '_ {
 pub async fn run(config: Config) -> Result<(), ServeError> {
     telemetry::log(config.log_format);
     let rendered = telemetry::metrics().map_err(|e| failed("metrics cannot be set up")(&e))?;
+    // Before anything is made: a start that fails for want of a port must not use up the one
+    // time the admin key is shown.
+    let listener = TcpListener::bind(config.listen).await.map_err(|e| {
+        failed(&format!("cannot listen on {} (choose another with --listen)", config.listen))(&e)
+    })?;
+    let address = listener.local_addr().map_err(|e| failed("the listener has no address")(&e))?;
     let clock = Clock::system();
     let is_new = !config.database.exists();
     let store = open(&config.database).await?;
@@ -86,10 +92,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock,
     );
 
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|e| failed(&format!("cannot listen on {}", config.listen))(&e))?;
-    let address = listener.local_addr().map_err(|e| failed("the listener has no address")(&e))?;
     let ready = Arc::new(AtomicBool::new(true));
     let api = Arc::new(Api {
         store: store.clone(),

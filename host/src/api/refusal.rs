@@ -74,7 +74,7 @@ pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
             let at = format!("/pipeline/{step}/config");
             Problem::new(
                 Code::InvalidConfig,
-                format!("The config of step {step} does not satisfy the schema of {plugin}"),
+                format!("The config of step {} does not satisfy the schema of {plugin}", step + 1),
             )
             .errors(violations.into_iter().map(|v| FieldError::violation(&at, v)))
         }

@@ -36,7 +36,7 @@ impl Metrics {
             attempt_seconds: histogram!("hookmill_attempt_seconds"),
             delivery_seconds: histogram!("hookmill_delivery_seconds"),
             in_flight: gauge!("hookmill_in_flight"),
-            ready: gauge!("hookmill_ready"),
+            ready: gauge!("hookmill_deliveries_ready"),
             store_failures: counter!("hookmill_delivery_store_failures_total"),
         }
     }

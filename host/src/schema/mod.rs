@@ -92,6 +92,10 @@ fn report(error: &ValidationError<'_>, found: &mut Vec<Violation>) {
         }
         _ => &[],
     };
+    // The only alternative speaks for itself.
+    if let [only] = alternatives {
+        return only.iter().take(Validator::MAX_VIOLATIONS).for_each(|inner| report(inner, found));
+    }
     let message = if !alternatives.is_empty() {
         format!("matches none of {} alternatives; the nearest follows", alternatives.len())
     } else if error.instance().is_object() || error.instance().is_array() {

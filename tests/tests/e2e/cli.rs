@@ -51,11 +51,11 @@ async fn from_an_event_type_to_a_delivery_by_commands_alone() {
     let config = r#"{"fields":[{"at":"/currency"}]}"#;
     done(&run(&["subscription", "add-step", id, "redact", "--config", config]));
 
-    let order = r#"{"id":7,"total":"19.90","currency":"EUR"}"#;
+    let order = r#"{"id":7,"total":19.90,"currency":"EUR"}"#;
     done(&run(&["send", "order.created", "--data", order]));
     let arrived = receiver.wait("/cli", 1).await.remove(0);
     assert!(arrived.verifies(secret));
-    assert_eq!(arrived.body, r#"{"id":7,"total":"19.90","currency":"[redacted]"}"#.as_bytes());
+    assert_eq!(arrived.body, r#"{"id":7,"total":19.90,"currency":"[redacted]"}"#.as_bytes());
 
     let delivery = arrived.header("webhook-id").to_owned();
     server
@@ -70,7 +70,7 @@ async fn from_an_event_type_to_a_delivery_by_commands_alone() {
     }
 
     let wrong =
-        run(&["send", "order.created", "--data", r#"{"id":7,"total":19.9,"currency":"EUR"}"#]);
+        run(&["send", "order.created", "--data", r#"{"id":7,"total":"19.90","currency":"EUR"}"#]);
     assert_eq!(wrong.status.code(), Some(4));
     let said = String::from_utf8_lossy(&wrong.stderr);
     assert!(said.contains("/total") && said.starts_with("error: "), "{said}");
