@@ -1,7 +1,8 @@
 //! Puts the parts together, runs them until told to stop, and takes them apart in order.
 
+mod connections;
+
 use std::{
-    future::Future,
     io::Write,
     net::SocketAddr,
     path::Path,
@@ -12,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
@@ -20,6 +20,7 @@ use tokio::{
 };
 use url::Url;
 
+use self::connections::Connections;
 use crate::{
     api::{self, Api, ApiLimits, Auth, EndpointPolicy},
     catalog::{Catalog, Change},
@@ -117,7 +118,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         told_to_stop().await;
         ready.store(false, Ordering::Relaxed);
     };
-    serve(listener, api, stop, Duration::from_secs(config.shutdown_seconds)).await?;
+    let patience = Duration::from_secs(config.shutdown_seconds);
+    Connections::within_limits().serve(listener, api::router(api), stop, patience).await;
     dispatcher.shutdown().await;
     store.close().await;
     Ok(())
@@ -228,40 +230,6 @@ fn announce(
         let _unheard = writeln!(out, "admin key (shown once): {key}   docs http://{address}/docs");
     }
     let _unheard = out.flush();
-}
-
-async fn serve(
-    listener: TcpListener,
-    api: Arc<Api>,
-    stop: impl Future<Output = ()> + Send + 'static,
-    patience: Duration,
-) -> Result<(), ServeError> {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps Nagle's algorithm");
-        }
-    });
-    let (asked, is_asked) = tokio::sync::oneshot::channel::<()>();
-    let serving = axum::serve(listener, api::router(api)).with_graceful_shutdown(async move {
-        stop.await;
-        let _ended = asked.send(());
-    });
-    let serving = serving.into_future();
-    let deadline = async move {
-        // Never asked is never due.
-        if is_asked.await.is_ok() {
-            tokio::time::sleep(patience).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    };
-    tokio::select! {
-        served = serving => served.map_err(|e| failed("the server failed")(&e)),
-        () = deadline => {
-            tracing::warn!("connections were still open when the time to stop was up");
-            Ok(())
-        }
-    }
 }
 
 async fn told_to_stop() {

@@ -12,6 +12,7 @@ use axum::{
 };
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::{
     Api, explain,
@@ -22,6 +23,11 @@ use crate::model::IdError;
 /// How long the rest of a body that is too large is read and thrown away. A client that is
 /// still writing when the connection closes sees a reset instead of the 413.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// How long a body may take to come, and so keep a connection and memory, however small it is.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// Beside that, a second for so many bytes of what is allowed: a slow line is no crime.
+const BYTES_A_SECOND: usize = 256 << 10;
 
 /// A JSON body, as `T`.
 #[derive(Debug)]
@@ -140,8 +146,13 @@ fn require(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
         .detail(format!("Send Content-Type: {}.", types.join(" or "))))
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes, for as long as so many may take.
 async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let time = BODY_TIME + Duration::from_secs((limit / BYTES_A_SECOND) as u64);
+    timeout(time, read_within(headers, body, limit)).await.unwrap_or_else(|_| Err(too_slow(time)))
+}
+
+async fn read_within(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
@@ -183,7 +194,7 @@ async fn drain(body: Body, limit: usize) {
             }
         }
     };
-    if tokio::time::timeout(DRAIN_TIME, reading).await.is_err() {
+    if timeout(DRAIN_TIME, reading).await.is_err() {
         tracing::debug!("a client took too long to send a body that is too large");
     }
 }
@@ -191,6 +202,11 @@ async fn drain(body: Body, limit: usize) {
 fn too_large(limit: usize) -> Problem {
     Problem::new(Code::BodyTooLarge, format!("The body is larger than {limit} bytes"))
         .member("limit_bytes", limit)
+}
+
+fn too_slow(time: Duration) -> Problem {
+    let seconds = time.as_secs();
+    Problem::new(Code::SlowBody, format!("The body did not end within {seconds} seconds"))
 }
 
 fn unreadable(error: &axum::Error) -> Problem {
@@ -237,6 +253,19 @@ mod tests {
     async fn query(uri: &str) -> Result<Params, Problem> {
         let (mut parts, ()) = Request::builder().uri(uri).body(()).unwrap().into_parts();
         QueryParams::from_request_parts(&mut parts, &()).await.map(|QueryParams(params)| params)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_end_is_not_waited_for() {
+        let body = || {
+            let start = futures_util::stream::iter([Ok::<_, std::io::Error>("{")]);
+            Body::from_stream(start.chain(futures_util::stream::pending()))
+        };
+        let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, 9.into())]);
+        for headers in [HeaderMap::new(), announced] {
+            let problem = read(&headers, body(), 1 << 20).await.unwrap_err();
+            assert_eq!(problem.code(), Code::SlowBody, "{headers:?}");
+        }
     }
 
     #[tokio::test]

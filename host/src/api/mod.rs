@@ -37,6 +37,7 @@ use std::{
 use axum::{
     Router,
     extract::Request,
+    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use tower_http::catch_panic::CatchPanicLayer;
@@ -135,8 +136,16 @@ pub fn router(api: Arc<Api>) -> Router {
 /// Every route with its documentation: the one list both are made from.
 fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        // What is handed to the ingest is finished there, and an upload whose client went away
+        // need not be compiled.
         .routes(routes!(publish::publish_event))
         .routes(routes!(batch::publish_batch))
+        .routes(routes!(plugin_upload::upload_plugin, plugins::list_plugins))
+        .merge(resources().layer(middleware::from_fn(to_the_end)))
+}
+
+fn resources() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(events::list_events))
         .routes(routes!(events::get_event))
         .routes(routes!(events::get_event_payload))
@@ -164,7 +173,6 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(event_types::add_schema_version, event_types::list_schema_versions))
         .routes(routes!(event_types::get_schema_version))
         .routes(routes!(event_types::list_violations))
-        .routes(routes!(plugin_upload::upload_plugin, plugins::list_plugins))
         .routes(routes!(plugins::get_plugin, plugins::delete_plugin))
         .routes(routes!(plugins::list_plugin_versions))
         .routes(routes!(plugins::get_plugin_version, plugins::delete_plugin_version))
@@ -178,6 +186,16 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(docs::index))
         .routes(routes!(docs::openapi_json))
         .routes(routes!(docs::explain_problem))
+}
+
+/// Finishes what was begun although the client has gone. A change that is dropped half-way has
+/// changed the store but not memory, or made deliveries due and told nobody.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    // A panic is caught around this: it is passed on, not hidden.
+    tokio::spawn(next.run(request)).await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => Problem::internal("handling a request", &error).into_response(),
+    })
 }
 
 async fn unknown_route(request: Request) -> Problem {
@@ -222,6 +240,7 @@ mod tests {
         Router::new()
             .route("/ok", get(|| async { "ok" }).post(|| async { "ok" }))
             .route("/panics", get(panics))
+            .layer(middleware::from_fn(to_the_end))
             .merge(docs::pages())
             .fallback(unknown_route)
             .method_not_allowed_fallback(method_not_allowed)
@@ -258,6 +277,26 @@ mod tests {
         let (status, _, body) = send("GET", "/panics").await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(body.contains("problems/internal") && !body.contains("secret"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_is_finished_though_the_client_went_away() {
+        let steps = Arc::new([tokio::sync::Notify::new(), tokio::sync::Notify::new()]);
+        let done = Arc::new(tokio::sync::Notify::new());
+        let (its_steps, its_done) = (Arc::clone(&steps), Arc::clone(&done));
+        let change = get(move || async move {
+            its_steps[0].notify_one();
+            its_steps[1].notified().await;
+            its_done.notify_one();
+        });
+        let router: Router =
+            Router::new().route("/", change).layer(middleware::from_fn(to_the_end));
+        let request = tokio::spawn(router.oneshot(Request::new(Body::empty())));
+        steps[0].notified().await;
+        request.abort();
+        assert!(request.await.unwrap_err().is_cancelled());
+        steps[1].notify_one();
+        done.notified().await;
     }
 
     #[tokio::test]

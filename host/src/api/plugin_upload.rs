@@ -84,16 +84,21 @@ pub async fn upload_plugin(
     };
     let is_new = !api.catalog.plugins(acting.application.id).iter().any(same);
     let subject = version_subject(&version.name, &version.version);
-    let saved =
-        api.catalog.add_plugin(version, inspected.component).await.map_err(
-            |error| match error {
-                CatalogError::Exists => subject.exists().detail(
-                    "It has other bytes, and a version never changes. Raise the version and upload \
+    // Finished although the client goes away: memory must not stay behind the store.
+    let adding = {
+        let catalog = Arc::clone(&api.catalog);
+        tokio::spawn(async move { catalog.add_plugin(version, inspected.component).await })
+    };
+    let saved = adding
+        .await
+        .map_err(|cause| Problem::internal("adding a plugin", &cause))?
+        .map_err(|error| match error {
+            CatalogError::Exists => subject.exists().detail(
+                "It has other bytes, and a version never changes. Raise the version and upload \
                  again.",
-                ),
-                other => refusal::catalog(other, &subject),
-            },
-        )?;
+            ),
+            other => refusal::catalog(other, &subject),
+        })?;
     let saved = Arc::unwrap_or_clone(saved);
     if is_new {
         let location = format!("/v1/plugins/{}/versions/{}", saved.name, saved.version);

@@ -58,6 +58,8 @@ registry! {
         "The body is not JSON; `detail` says where it stops being so.";
     UnreadableBody = "unreadable-body", BAD_REQUEST,
         "The body could not be read to its end.";
+    SlowBody = "slow-body", REQUEST_TIMEOUT,
+        "The body did not come to its end in time; send it faster, or in smaller requests.";
     UnknownField = "unknown-field", BAD_REQUEST,
         "The body has a field that this request does not know; `did_you_mean` is the closest it knows.";
     MissingField = "missing-field", BAD_REQUEST,

@@ -11,6 +11,7 @@ use super::{
     docs::{Inactive, Missing},
     extract::PathId,
     problem::Problem,
+    refusal::{self, Subject},
     subscription_io::SubscriptionOut,
     subscriptions::{change, find},
 };
@@ -50,6 +51,11 @@ async fn move_state(
     let found = find(api, acting, id)?;
     let target = moved(found.state, by).map_err(|(state, remedy)| inactive(id, state, remedy))?;
     if found.state == target {
+        // Were they left held by a failure of the store, this is how one tries again.
+        if target == SubscriptionState::Active {
+            let subject = Subject::new("subscription", id);
+            api.catalog.resume_held(id).await.map_err(|e| refusal::catalog(e, &subject))?;
+        }
         return Ok(Json((&*found).into()));
     }
     let saved = change(api, id, move |subscription| {

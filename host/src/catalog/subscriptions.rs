@@ -23,6 +23,10 @@ impl Catalog {
                     tracing::error!(plugin = %step.name, version = %step.version, %error, "cannot load a plugin");
                 }
             }
+            if subscription.state == SubscriptionState::Active {
+                // The server may have ended between resuming it and making due what it held.
+                self.resume_held(subscription.id).await?;
+            }
             let subscription = Arc::new(subscription);
             self.write().put_subscription(SubscriptionEntry { subscription, pipeline });
         }
@@ -207,5 +211,82 @@ impl Catalog {
             self.ensure_loaded(step.sha256).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        clock::Clock,
+        model::{
+            Application, ApplicationId, DeliveryId, DeliveryState, Event, EventId, Secret,
+            Subscription, SubscriptionId, SubscriptionState, Timestamp,
+        },
+        plugin::{Compiler, PluginSettings, Runtime},
+        store::{DeliveryFilter, Lease, NewDelivery, NewEvent, SharedStore, sqlite::SqliteStore},
+    };
+
+    use super::Catalog;
+
+    #[tokio::test]
+    async fn what_an_active_subscription_holds_is_due_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
+        let store: SharedStore = std::sync::Arc::new(store);
+        let application =
+            Application { id: ApplicationId::new(now), name: "default".into(), created_at: now };
+        store.create_application(&application).await.unwrap();
+        let subscription = Subscription {
+            id: SubscriptionId::new(now),
+            application: application.id,
+            description: None,
+            endpoint: "http://127.0.0.1:9/".parse().unwrap(),
+            event_types: vec!["**".parse().unwrap()],
+            pipeline: vec![],
+            headers: [].into(),
+            retry: None,
+            concurrency: None,
+            // Resumed, and the server ended before what was held had been made due.
+            state: SubscriptionState::Active,
+            secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
+            created_at: now,
+            updated_at: now,
+        };
+        store.create_subscription(&subscription).await.unwrap();
+        let event = Event {
+            id: EventId::new(now),
+            application: application.id,
+            application_name: "default".into(),
+            event_type: "order.created".parse().unwrap(),
+            schema_version: 0,
+            subject: None,
+            occurred_at: now,
+            accepted_at: now,
+            payload: "1".into(),
+        };
+        let held = NewDelivery {
+            id: DeliveryId::new(now),
+            subscription: subscription.id,
+            pipeline: None,
+            held: true,
+            leased: false,
+        };
+        let new = NewEvent {
+            event: std::sync::Arc::new(event),
+            producer_id: None,
+            violations: vec![],
+            idempotency: vec![],
+            deliveries: vec![held],
+        };
+        store.append(&[new], Lease { owner: 1, until: now }).await.unwrap();
+
+        let settings =
+            PluginSettings::new(folder.path().join("plugins"), [0; 32], Compiler::InProcess);
+        let runtime = Runtime::start(settings).unwrap();
+        let _catalog = Catalog::load(store.clone(), runtime, Clock::system()).await.unwrap();
+        let filter = DeliveryFilter::default();
+        let page = store.deliveries(application.id, &filter, None, 9).await.unwrap();
+        assert_eq!(page.items[0].state, DeliveryState::Pending);
     }
 }

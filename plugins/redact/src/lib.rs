@@ -8,6 +8,7 @@ mod places;
 
 use hookmill_sdk::prelude::*;
 use places::Place;
+use std::collections::BTreeSet;
 
 /// What to hide.
 #[derive(Config)]
@@ -57,18 +58,16 @@ fn redact(event: &Event, config: Redact) -> Result<Outcome> {
     let places = places::find(event, &config.fields)?;
 
     let mut edits = edit();
-    let mut hidden: Vec<&str> = Vec::new();
     let removed = places.iter().filter(|place| place.rule.action == Action::Remove);
+    // What is inside something removed, or already masked, is gone with it.
+    let mut gone: BTreeSet<&str> = removed.clone().map(|place| place.pointer.as_str()).collect();
     for place in places.iter().filter(|place| place.rule.action != Action::Remove) {
-        // What is inside something removed, or already masked, is gone with it.
-        let gone =
-            hidden.iter().copied().chain(removed.clone().map(|place| place.pointer.as_str()));
-        if places::any_covers(gone, &place.pointer) {
+        if places::covered(&gone, &place.pointer) {
             continue;
         }
         if let Some(value) = mask::masked(place.rule, &place.text)? {
             edits = edits.set(place.pointer.as_str(), value);
-            hidden.push(&place.pointer);
+            gone.insert(&place.pointer);
         }
     }
     // Last elements first, so that the indexes of the others still hold.

@@ -10,6 +10,7 @@ use hookmill_sdk::serde::de::{self, MapAccess, SeqAccess, Visitor};
 use hookmill_sdk::serde::{Deserialize, Deserializer};
 use hookmill_sdk::serde_json::{self, value::RawValue};
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// One value to hide.
@@ -67,15 +68,18 @@ fn expand<'a>(
         return Ok(());
     }
     let Children(children) = serde_json::from_str(text)?;
+    // Compared before a pointer is made: most children of most elements are not meant.
+    let wanted = (token != "*").then(|| token.replace("~1", "/").replace("~0", "~"));
     for (index, (key, child)) in children.into_iter().enumerate() {
+        if let Some(wanted) = &wanted
+            && !key.as_ref().map_or_else(|| is_index(wanted, index), |key| key == wanted)
+        {
+            continue;
+        }
         let mut here = at.to_owned();
         match &key {
             Some(key) => pointer::push(&mut here, key),
             None => pointer::push_index(&mut here, index),
-        }
-        // Both sides are escaped, and an index has one spelling.
-        if token != "*" && here[at.len() + 1..] != *token {
-            continue;
         }
         match rest {
             Some(rest) => expand(&here, child.get(), rest, rule, places)?,
@@ -83,6 +87,11 @@ fn expand<'a>(
         }
     }
     Ok(())
+}
+
+/// Whether a token is this index: it has one spelling.
+fn is_index(token: &str, index: usize) -> bool {
+    token.parse() == Ok(index) && (token == "0" || !token.starts_with(['0', '+']))
 }
 
 /// The children of an object or an array, unparsed.
@@ -121,11 +130,15 @@ impl<'de> Deserialize<'de> for Children<'de> {
     }
 }
 
-/// Whether one of the pointers is this one, or of something it is inside.
-pub(crate) fn any_covers<'a>(mut pointers: impl Iterator<Item = &'a str>, inner: &str) -> bool {
-    pointers.any(|outer| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
+/// Whether one of the pointers is this one, or of something it is inside. Asks for each of
+/// its beginnings, of which there are few, not for each pointer, of which there may be one
+/// for every element.
+pub(crate) fn covered(pointers: &BTreeSet<&str>, inner: &str) -> bool {
+    if pointers.is_empty() {
+        return false;
+    }
+    let outer = inner.match_indices('/').map(|(slash, _)| &inner[..slash]);
+    outer.chain([inner]).any(|pointer| pointers.contains(pointer))
 }
 
 /// The order of the document as far as it matters: elements of an array by index, a
@@ -151,8 +164,17 @@ pub(crate) fn order(left: &str, right: &str) -> Ordering {
 
 #[cfg(test)]
 mod tests {
-    use super::{any_covers, order, split};
+    use super::{covered, is_index, order, split};
     use std::cmp::Ordering;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn an_index_has_one_spelling() {
+        assert!(is_index("0", 0) && is_index("10", 10));
+        for other in ["00", "010", "+10", "-0", "", "x", "1"] {
+            assert!(!is_index(other, 0) && !is_index(other, 10), "{other}");
+        }
+    }
 
     #[test]
     fn pointers_are_split_at_a_whole_star_token() {
@@ -164,10 +186,16 @@ mod tests {
 
     #[test]
     fn covering_is_by_whole_tokens() {
-        assert!(any_covers(["/a"].into_iter(), "/a/b"));
-        assert!(any_covers(["/a"].into_iter(), "/a"));
-        assert!(!any_covers(["/a"].into_iter(), "/ab"));
-        assert!(!any_covers(["/a/b"].into_iter(), "/a"));
+        for (outer, inner, expected) in [
+            ("/a", "/a/b", true),
+            ("/a", "/a", true),
+            ("", "/a", true),
+            ("/a", "/ab", false),
+            ("/a/b", "/a", false),
+        ] {
+            assert_eq!(covered(&BTreeSet::from([outer]), inner), expected, "{outer} {inner}");
+        }
+        assert!(!covered(&BTreeSet::new(), "/a"));
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl SqliteStore {
         batch: &[NewEvent],
         lease: Lease,
     ) -> Result<Vec<Appended>> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         let (answers, fresh) = self.sort_out(&mut transaction, batch).await?;
         insert_events(&mut transaction, &fresh).await?;

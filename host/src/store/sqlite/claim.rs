@@ -24,7 +24,7 @@ impl SqliteStore {
     ) -> Result<Claims> {
         let mut claims = Claims::default();
         let mut rows = Vec::new();
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         for &(subscription, limit) in wanted {
             rows.append(&mut take(&mut transaction, subscription, limit, lease, now).await?);
@@ -56,7 +56,7 @@ impl SqliteStore {
     }
 
     pub(super) async fn release_all(&self, owner: i64) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         sqlx::query("UPDATE deliveries SET state = 0, owner = 0, lease_until = 0 WHERE state < 2 AND state = 1 AND owner = ?")
             .bind(owner)
             .execute(&mut *write.connection)

@@ -271,7 +271,7 @@ impl History for SqliteStore {
         id: DeliveryId,
         now: Timestamp,
     ) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let changed = sqlx::query(
             "UPDATE deliveries SET state = 0, due_at = ?1, owner = 0, lease_until = 0, reason = NULL,
                     finished_at = NULL

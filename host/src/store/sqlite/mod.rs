@@ -41,6 +41,8 @@ const READERS: u32 = 4;
 /// A database file that this process has to itself.
 pub struct SqliteStore {
     writer: Mutex<SqliteConnection>,
+    /// What the writer is connected with.
+    options: SqliteConnectOptions,
     readers: SqlitePool,
     checkpointer: Checkpointer,
     /// Row numbers are given here rather than by the database, so that an event's deliveries
@@ -116,14 +118,27 @@ impl SqliteStore {
             writer: Mutex::new(writer),
             readers,
             checkpointer,
+            options,
             next_event: AtomicI64::new(events + 1),
             next_delivery: AtomicI64::new(deliveries + 1),
             _lock: lock,
         })
     }
 
-    async fn write(&self) -> Write<'_> {
-        Write { connection: self.writer.lock().await, store: self }
+    /// The writer's turn. A transaction that SQLite rolled back by itself, as it does when the
+    /// disk is full, leaves the connection believing that it is still within it: such a
+    /// connection takes no other transaction and is replaced.
+    async fn write(&self) -> Result<Write<'_>> {
+        let mut connection = self.writer.lock().await;
+        if connection.is_in_transaction() {
+            // The rollback of a transaction that was dropped may only be on its way.
+            connection.ping().await.map_err(failed)?;
+        }
+        if connection.is_in_transaction() {
+            tracing::warn!("a transaction was cut off by the database; connecting to it anew");
+            *connection = SqliteConnection::connect_with(&self.options).await.map_err(failed)?;
+        }
+        Ok(Write { connection, store: self })
     }
 
     fn take_rows(counter: &AtomicI64, count: usize) -> i64 {

@@ -48,7 +48,7 @@ impl SqliteStore {
                 record.run.as_ref().map(|(id, run)| (record.delivery.event, *id, run.as_ref()))
             })
             .collect();
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         ATTEMPTS.execute(&mut transaction, &attempts, put_attempt).await?;
         insert_runs(&mut transaction, &runs).await?;

@@ -65,7 +65,7 @@ fn owner_bytes(owner: Option<ApplicationId>) -> Vec<u8> {
 #[async_trait]
 impl Resources for SqliteStore {
     async fn create_application(&self, application: &Application) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         sqlx::query("INSERT INTO applications (id, name, created_at) VALUES (?, ?, ?)")
             .bind(application.id.as_bytes().as_slice())
             .bind(application.name.as_str())
@@ -94,7 +94,7 @@ impl Resources for SqliteStore {
     }
 
     async fn delete_application(&self, id: ApplicationId) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         let used: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM subscriptions WHERE application_id = ?1)
@@ -123,7 +123,7 @@ impl Resources for SqliteStore {
         event_type: &EventType,
         schema: Option<&Value>,
     ) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         sqlx::query(
             "INSERT INTO event_types (name, description, mode, created_at) VALUES (?, ?, ?, ?)",
@@ -166,7 +166,7 @@ impl Resources for SqliteStore {
         description: Option<&str>,
         mode: SchemaMode,
     ) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let changed =
             sqlx::query("UPDATE event_types SET description = ?, mode = ? WHERE name = ?")
                 .bind(description)
@@ -189,7 +189,7 @@ impl Resources for SqliteStore {
         if used {
             return Err(StoreError::InUse(1));
         }
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let gone = sqlx::query("DELETE FROM event_types WHERE name = ?")
             .bind(name.as_str())
             .execute(&mut *write.connection)
@@ -205,7 +205,7 @@ impl Resources for SqliteStore {
         schema: &Value,
         now: Timestamp,
     ) -> Result<u32> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let version = add_schema(&mut write.connection, name, schema, now).await?;
         write.done();
         Ok(version)
@@ -232,7 +232,7 @@ impl Resources for SqliteStore {
 
     async fn add_plugin(&self, version: &PluginVersion, component: &Bytes) -> Result<()> {
         let owner = owner_bytes(version.application);
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         let known: Option<Vec<u8>> = sqlx::query_scalar(
             "SELECT sha256 FROM plugins WHERE owner = ? AND name = ? AND version = ?",
@@ -310,7 +310,7 @@ impl Resources for SqliteStore {
         name: &str,
         version: &str,
     ) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let changed = sqlx::query(
             "UPDATE plugins SET live = (version = ?3) WHERE owner = ?1 AND name = ?2
              AND EXISTS (SELECT 1 FROM plugins WHERE owner = ?1 AND name = ?2 AND version = ?3)",
@@ -331,7 +331,7 @@ impl Resources for SqliteStore {
         name: &str,
         version: Option<&str>,
     ) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         let gone = sqlx::query(
             "DELETE FROM plugins WHERE owner = ?1 AND name = ?2 AND (?3 IS NULL OR version = ?3)",
         )
@@ -373,7 +373,7 @@ impl Resources for SqliteStore {
     async fn intern_pipeline(&self, steps: &[ResolvedStep]) -> Result<PipelineId> {
         let text = json(&steps)?;
         let digest = Sha256::of(text.as_bytes());
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         sqlx::query("INSERT OR IGNORE INTO pipelines (digest, steps) VALUES (?, ?)")
             .bind(digest.0.as_slice())
             .bind(text)
@@ -399,7 +399,7 @@ impl Resources for SqliteStore {
     }
 
     async fn create_key(&self, key: &StoredKey) -> Result<()> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         sqlx::query("INSERT INTO api_keys (id, hash, created_at) VALUES (?, ?, ?)")
             .bind(key.id.as_bytes().as_slice())
             .bind(key.hash.as_slice())
@@ -428,7 +428,7 @@ impl Resources for SqliteStore {
     }
 
     async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]> {
-        let mut write = self.write().await;
+        let mut write = self.write().await?;
         sqlx::query("INSERT OR IGNORE INTO installation (name, value) VALUES ('key', ?)")
             .bind(fresh.as_slice())
             .execute(&mut *write.connection)

@@ -72,7 +72,7 @@ pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Subscription>> {
 }
 
 pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> Result<()> {
-    let mut write = store.write().await;
+    let mut write = store.write().await?;
     sqlx::query(
         "INSERT INTO subscriptions (id, application_id, description, endpoint, event_types, pipeline,
              headers, retry, concurrency, state, secrets, created_at, updated_at)
@@ -99,7 +99,7 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
 }
 
 pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Result<()> {
-    let mut write = store.write().await;
+    let mut write = store.write().await?;
     let changed = sqlx::query(
         "UPDATE subscriptions SET description = ?, endpoint = ?, event_types = ?, pipeline = ?,
              headers = ?, retry = ?, concurrency = ?, state = ?, secrets = ?, updated_at = ?
@@ -124,7 +124,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
 }
 
 pub(super) async fn delete(store: &SqliteStore, id: SubscriptionId, now: Timestamp) -> Result<()> {
-    let mut write = store.write().await;
+    let mut write = store.write().await?;
     let mut transaction = write.begin().await?;
     let gone = sqlx::query("DELETE FROM subscriptions WHERE id = ?")
         .bind(id.as_bytes().as_slice())
@@ -155,7 +155,7 @@ pub(super) async fn resume_held(
     id: SubscriptionId,
     now: Timestamp,
 ) -> Result<u64> {
-    let mut write = store.write().await;
+    let mut write = store.write().await?;
     let changed = sqlx::query(
         "UPDATE deliveries SET state = 0, due_at = ?, reason = NULL WHERE subscription_id = ? AND state = 5",
     )
@@ -174,7 +174,7 @@ pub(super) async fn hold_pending(
     id: SubscriptionId,
     reason: &str,
 ) -> Result<u64> {
-    let mut write = store.write().await;
+    let mut write = store.write().await?;
     let changed = sqlx::query(
         "UPDATE deliveries SET state = 5, reason = ? WHERE subscription_id = ? AND state < 2 AND state = 0",
     )

@@ -394,6 +394,27 @@ async fn lists_are_newest_first_filtered_and_paged() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_the_database_ended_by_itself_does_not_stop_the_next() {
+    let bench = Bench::new().await;
+    {
+        let mut write = bench.store.write().await.unwrap();
+        let mut transaction = write.begin().await.unwrap();
+        // What SQLite does when the disk is full, behind the connection's back.
+        sqlx::query("ROLLBACK").execute(&mut *transaction).await.unwrap();
+    }
+    let appended = bench.store.append(&[bench.event(1)], lease(60)).await.unwrap();
+    assert!(matches!(appended[..], [Appended::New(_)]));
+    {
+        // One that was merely dropped is rolled back, and nothing else with it.
+        let mut write = bench.store.write().await.unwrap();
+        let _dropped = write.begin().await.unwrap();
+    }
+    bench.store.append(&[bench.event(2)], lease(60)).await.unwrap();
+    let page = bench.store.events(bench.application.id, &EventFilter::default(), None, 9).await;
+    assert_eq!(page.unwrap().items.len(), 2);
+}
+
+#[tokio::test]
 async fn one_file_has_one_server() {
     let bench = Bench::new().await;
     let second = SqliteStore::open(&bench.folder.path().join("test.db")).await;
