@@ -4,21 +4,23 @@
 //! When `publish` answers `Ok`, the event survives a crash. Never speaks HTTP, never runs a
 //! plugin.
 
+mod batch;
+mod idempotency;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use metrics::{Counter, Histogram};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
-    delivery::{Dispatcher, Ready},
+    delivery::Dispatcher,
     model::{
         Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
-        SubscriptionState, Timestamp, Violation,
+        Timestamp, Violation,
     },
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore},
 };
@@ -173,7 +175,7 @@ impl Ingest {
             accepted: metrics::counter!("hookmill_events_accepted_total"),
             batch_size: metrics::histogram!("hookmill_ingest_batch_size"),
         });
-        tokio::spawn(append_batches(shared.clone(), waiting));
+        tokio::spawn(batch::append_batches(shared.clone(), waiting));
         Self { shared, queue }
     }
 
@@ -197,7 +199,7 @@ impl Ingest {
         event: Publish,
     ) -> Result<Published, Rejected> {
         let now = self.shared.clock.now();
-        let keys = keys(&event, self.shared.settings.idempotency_window, now);
+        let keys = idempotency::keys(&event, self.shared.settings.idempotency_window, now);
         let checked = match self.check(&event, now) {
             Ok(checked) => checked,
             // What was accepted once stays so, though a newer schema would refuse it.
@@ -394,157 +396,5 @@ fn violations(entry: &EventTypeEntry, version: u32, payload: &Value) -> Vec<Viol
     match entry.validators.get(index as usize) {
         Some(validator) if !validator.accepts(payload) => validator.violations(payload),
         _ => Vec::new(),
-    }
-}
-
-/// The producer's id and the request's key, in spaces of their own.
-fn keys(event: &Publish, window: Duration, now: Timestamp) -> Vec<Idempotency> {
-    let given = [("id", &event.id), ("key", &event.idempotency_key)];
-    let mut given =
-        given.into_iter().filter_map(|(kind, key)| Some((kind, key.as_ref()?))).peekable();
-    if given.peek().is_none() {
-        return Vec::new();
-    }
-    let fingerprint = fingerprint(event);
-    let expires_at = now.checked_add(window).unwrap_or(Timestamp::MAX);
-    given
-        .map(|(kind, key)| Idempotency { key: format!("{kind}:{key}"), fingerprint, expires_at })
-        .collect()
-}
-
-/// What must be the same for a request to be a repetition.
-fn fingerprint(event: &Publish) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    let occurred_at = event.occurred_at.map(|at| at.to_string()).unwrap_or_default();
-    let version = event.schema_version.map(|v| v.to_string()).unwrap_or_default();
-    let parts = [
-        event.event_type.as_bytes(),
-        event.subject.as_deref().unwrap_or_default().as_bytes(),
-        event.id.as_deref().unwrap_or_default().as_bytes(),
-        occurred_at.as_bytes(),
-        version.as_bytes(),
-        &event.payload,
-    ];
-    for part in parts {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().into()
-}
-
-/// While one transaction is on its way to the disk, the requests for the next gather.
-async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
-    let mut batch = Vec::with_capacity(shared.settings.batch);
-    while waiting.recv_many(&mut batch, shared.settings.batch).await > 0 {
-        shared.batch_size.record(batch.len() as f64);
-        let (news, answers): (Vec<_>, Vec<_>) =
-            batch.drain(..).map(|Waiting { new, answer }| (new, answer)).unzip();
-        match shared.store.append(&news, shared.dispatcher.lease()).await {
-            Ok(appended) => {
-                for ((new, appended), answer) in news.into_iter().zip(appended).zip(answers) {
-                    shared.hand_over(&new, &appended);
-                    // Whoever asked may be gone; what they asked for is done.
-                    let _gone = answer.send(Ok(appended));
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, events = news.len(), "events could not be stored");
-                for (new, answer) in news.iter().zip(answers) {
-                    shared.give_back(new);
-                    let _gone = answer.send(Err(error.to_string()));
-                }
-            }
-        }
-    }
-}
-
-impl Shared {
-    fn hand_over(&self, new: &NewEvent, appended: &Appended) {
-        let Appended::New(keys) = appended else { return self.give_back(new) };
-        self.accepted.increment(1);
-        let deliveries = || new.deliveries.iter().zip(keys);
-        let ready: Vec<Ready> = deliveries()
-            .filter(|(delivery, _)| delivery.leased)
-            .map(|(delivery, &key)| Ready {
-                key,
-                id: delivery.id,
-                subscription: delivery.subscription,
-                pipeline: delivery.pipeline,
-            })
-            .collect();
-        if !ready.is_empty() {
-            self.dispatcher.accept(new.event.clone(), ready);
-        }
-        for delivery in new.deliveries.iter().filter(|d| !d.leased) {
-            if delivery.held {
-                self.resume_if_active(delivery.subscription);
-            } else {
-                self.dispatcher.wake(delivery.subscription, new.event.accepted_at);
-            }
-        }
-    }
-
-    fn give_back(&self, new: &NewEvent) {
-        for delivery in new.deliveries.iter().filter(|d| d.leased) {
-            self.dispatcher.unreserve(delivery.subscription);
-        }
-    }
-
-    /// A subscription resumed between the match and the commit would never see a delivery
-    /// that was stored as held.
-    fn resume_if_active(&self, id: SubscriptionId) {
-        let active = self
-            .catalog
-            .subscription(id)
-            .is_some_and(|subscription| subscription.state == SubscriptionState::Active);
-        if active {
-            let catalog = self.catalog.clone();
-            tokio::spawn(async move {
-                if let Err(error) = catalog.resume_held(id).await {
-                    tracing::error!(subscription = %id, %error, "held deliveries could not be resumed");
-                }
-            });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn publish(payload: &'static str) -> Publish {
-        Publish {
-            event_type: "order.created".into(),
-            payload: Bytes::from_static(payload.as_bytes()),
-            id: Some("7".into()),
-            idempotency_key: None,
-            subject: None,
-            occurred_at: None,
-            schema_version: None,
-        }
-    }
-
-    #[test]
-    fn a_print_tells_requests_apart_by_every_part() {
-        let same = fingerprint(&publish("{}"));
-        assert_eq!(same, fingerprint(&publish("{}")));
-        assert_ne!(same, fingerprint(&publish("{ }")));
-        assert_ne!(same, fingerprint(&Publish { subject: Some("x".into()), ..publish("{}") }));
-        assert_ne!(same, fingerprint(&Publish { schema_version: Some(1), ..publish("{}") }));
-        let shifted = Publish {
-            event_type: "order.create".into(),
-            subject: Some("d".into()),
-            ..publish("{}")
-        };
-        assert_ne!(same, fingerprint(&shifted), "parts do not run into each other");
-    }
-
-    #[test]
-    fn ids_and_keys_have_spaces_of_their_own() {
-        let both = Publish { idempotency_key: Some("7".into()), ..publish("{}") };
-        let keys = keys(&both, Duration::from_secs(60), Timestamp::UNIX_EPOCH);
-        let texts: Vec<_> = keys.iter().map(|k| k.key.as_str()).collect();
-        assert_eq!(texts, ["id:7", "key:7"]);
-        assert_eq!(keys[0].expires_at, Timestamp::from_second(60).unwrap());
     }
 }

@@ -1,0 +1,89 @@
+//! The transactions of ingestion: many waiting requests to each, and what follows a commit.
+//! Never checks or matches: what waits here was found acceptable.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Shared, Waiting};
+use crate::{
+    delivery::Ready,
+    model::{SubscriptionId, SubscriptionState},
+    store::{Appended, NewEvent},
+};
+
+/// While one transaction is on its way to the disk, the requests for the next gather.
+pub(super) async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut batch = Vec::with_capacity(shared.settings.batch);
+    while waiting.recv_many(&mut batch, shared.settings.batch).await > 0 {
+        shared.batch_size.record(batch.len() as f64);
+        let (news, answers): (Vec<_>, Vec<_>) =
+            batch.drain(..).map(|Waiting { new, answer }| (new, answer)).unzip();
+        match shared.store.append(&news, shared.dispatcher.lease()).await {
+            Ok(appended) => {
+                for ((new, appended), answer) in news.into_iter().zip(appended).zip(answers) {
+                    shared.hand_over(&new, &appended);
+                    // Whoever asked may be gone; what they asked for is done.
+                    let _gone = answer.send(Ok(appended));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, events = news.len(), "events could not be stored");
+                for (new, answer) in news.iter().zip(answers) {
+                    shared.give_back(new);
+                    let _gone = answer.send(Err(error.to_string()));
+                }
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn hand_over(&self, new: &NewEvent, appended: &Appended) {
+        let Appended::New(keys) = appended else { return self.give_back(new) };
+        self.accepted.increment(1);
+        let deliveries = || new.deliveries.iter().zip(keys);
+        let ready: Vec<Ready> = deliveries()
+            .filter(|(delivery, _)| delivery.leased)
+            .map(|(delivery, &key)| Ready {
+                key,
+                id: delivery.id,
+                subscription: delivery.subscription,
+                pipeline: delivery.pipeline,
+            })
+            .collect();
+        if !ready.is_empty() {
+            self.dispatcher.accept(new.event.clone(), ready);
+        }
+        for delivery in new.deliveries.iter().filter(|d| !d.leased) {
+            if delivery.held {
+                self.resume_if_active(delivery.subscription);
+            } else {
+                self.dispatcher.wake(delivery.subscription, new.event.accepted_at);
+            }
+        }
+    }
+
+    fn give_back(&self, new: &NewEvent) {
+        for delivery in new.deliveries.iter().filter(|d| d.leased) {
+            self.dispatcher.unreserve(delivery.subscription);
+        }
+    }
+
+    /// A subscription resumed between the match and the commit would never see a delivery
+    /// that was stored as held.
+    fn resume_if_active(&self, id: SubscriptionId) {
+        let active = self
+            .catalog
+            .subscription(id)
+            .is_some_and(|subscription| subscription.state == SubscriptionState::Active);
+        if active {
+            let catalog = self.catalog.clone();
+            tokio::spawn(async move {
+                if let Err(error) = catalog.resume_held(id).await {
+                    tracing::error!(subscription = %id, %error, "held deliveries could not be resumed");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! How a repeated request is recognised: its keys, and the print of what must be the same.
+//! Pure functions; the store remembers.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::Publish;
+use crate::{model::Timestamp, store::Idempotency};
+
+/// The producer's id and the request's key, in spaces of their own.
+pub(super) fn keys(event: &Publish, window: Duration, now: Timestamp) -> Vec<Idempotency> {
+    let given = [("id", &event.id), ("key", &event.idempotency_key)];
+    let mut given =
+        given.into_iter().filter_map(|(kind, key)| Some((kind, key.as_ref()?))).peekable();
+    if given.peek().is_none() {
+        return Vec::new();
+    }
+    let fingerprint = fingerprint(event);
+    let expires_at = now.checked_add(window).unwrap_or(Timestamp::MAX);
+    given
+        .map(|(kind, key)| Idempotency { key: format!("{kind}:{key}"), fingerprint, expires_at })
+        .collect()
+}
+
+/// What must be the same for a request to be a repetition.
+fn fingerprint(event: &Publish) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let occurred_at = event.occurred_at.map(|at| at.to_string()).unwrap_or_default();
+    let version = event.schema_version.map(|v| v.to_string()).unwrap_or_default();
+    let parts = [
+        event.event_type.as_bytes(),
+        event.subject.as_deref().unwrap_or_default().as_bytes(),
+        event.id.as_deref().unwrap_or_default().as_bytes(),
+        occurred_at.as_bytes(),
+        version.as_bytes(),
+        &event.payload,
+    ];
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn publish(payload: &'static str) -> Publish {
+        Publish {
+            event_type: "order.created".into(),
+            payload: Bytes::from_static(payload.as_bytes()),
+            id: Some("7".into()),
+            idempotency_key: None,
+            subject: None,
+            occurred_at: None,
+            schema_version: None,
+        }
+    }
+
+    #[test]
+    fn a_print_tells_requests_apart_by_every_part() {
+        let same = fingerprint(&publish("{}"));
+        assert_eq!(same, fingerprint(&publish("{}")));
+        assert_ne!(same, fingerprint(&publish("{ }")));
+        assert_ne!(same, fingerprint(&Publish { subject: Some("x".into()), ..publish("{}") }));
+        assert_ne!(same, fingerprint(&Publish { schema_version: Some(1), ..publish("{}") }));
+        let shifted = Publish {
+            event_type: "order.create".into(),
+            subject: Some("d".into()),
+            ..publish("{}")
+        };
+        assert_ne!(same, fingerprint(&shifted), "parts do not run into each other");
+    }
+
+    #[test]
+    fn ids_and_keys_have_spaces_of_their_own() {
+        let both = Publish { idempotency_key: Some("7".into()), ..publish("{}") };
+        let keys = keys(&both, Duration::from_secs(60), Timestamp::UNIX_EPOCH);
+        let texts: Vec<_> = keys.iter().map(|k| k.key.as_str()).collect();
+        assert_eq!(texts, ["id:7", "key:7"]);
+        assert_eq!(keys[0].expires_at, Timestamp::from_second(60).unwrap());
+    }
+}
