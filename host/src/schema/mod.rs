@@ -3,7 +3,7 @@
 //! Owns drafts (4, 6, 7, 2019-09, 2020-12), formats, bounds on patterns and size, and what a
 //! violation looks like. Never fetches anything: a remote `$ref` is an error.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jsonschema::{PatternOptions, ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
@@ -39,6 +39,9 @@ impl Validator {
     pub const MAX_SCHEMA_BYTES: usize = 4 << 20;
     /// Deepest chain of `$ref`s that lead to one another without entering the instance.
     const MAX_REF_CHAIN: usize = 64;
+    /// Most schemas one value may have to satisfy: a few definitions that name the next one
+    /// twice make billions, and nothing interrupts a validation.
+    const MAX_APPLIED: u64 = 100_000;
 
     /// Compiles `schema`. Without a `$schema` it is taken for draft 2020-12.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
@@ -149,7 +152,7 @@ fn check_references(schema: &Value) -> Result<(), SchemaError> {
             ),
         });
     }
-    References { root: schema, path: Vec::new(), cleared: HashSet::new() }.walk(schema, "")
+    References { root: schema, path: Vec::new(), cleared: HashMap::new() }.walk(schema, "")
 }
 
 /// A walk along the references of a schema.
@@ -157,8 +160,8 @@ struct References<'a> {
     root: &'a Value,
     /// What was come through to get here, all of it applying to one instance.
     path: Vec<*const Value>,
-    /// What is known to lead in no circle.
-    cleared: HashSet<*const Value>,
+    /// What is known to lead in no circle, and how many schemas it applies to one value.
+    cleared: HashMap<*const Value, u64>,
 }
 
 impl<'a> References<'a> {
@@ -179,12 +182,13 @@ impl<'a> References<'a> {
         }
     }
 
-    /// Goes where `node` refers to, through everything that applies to the same instance.
-    fn follow(&mut self, node: &'a Value, at: &str) -> Result<(), SchemaError> {
-        let Value::Object(members) = node else { return Ok(()) };
+    /// Goes where `node` refers to, through everything that applies to the same instance, and
+    /// counts it.
+    fn follow(&mut self, node: &'a Value, at: &str) -> Result<u64, SchemaError> {
+        let Value::Object(members) = node else { return Ok(1) };
         let here = std::ptr::from_ref(node);
-        if self.cleared.contains(&here) {
-            return Ok(());
+        if let Some(&applied) = self.cleared.get(&here) {
+            return Ok(applied);
         }
         if self.path.contains(&here) || self.path.len() >= Validator::MAX_REF_CHAIN {
             return Err(SchemaError {
@@ -196,20 +200,33 @@ impl<'a> References<'a> {
             });
         }
         self.path.push(here);
+        let mut applied: u64 = 1;
         if let Some(Value::String(target)) = members.get("$ref")
             && let Some(pointer) = target.strip_prefix('#')
             && let Some(next) = self.root.pointer(pointer)
         {
-            self.follow(next, at)?;
+            applied = applied.saturating_add(self.follow(next, at)?);
         }
         for keyword in ["allOf", "anyOf", "oneOf"] {
             if let Some(Value::Array(branches)) = members.get(keyword) {
-                branches.iter().try_for_each(|branch| self.follow(branch, at))?;
+                for branch in branches {
+                    applied = applied.saturating_add(self.follow(branch, at)?);
+                }
             }
         }
+        if applied > Validator::MAX_APPLIED {
+            return Err(SchemaError {
+                at: at.to_owned(),
+                message: format!(
+                    "the references here apply more than {} schemas to one value; name each \
+                     definition once",
+                    Validator::MAX_APPLIED
+                ),
+            });
+        }
         self.path.pop();
-        self.cleared.insert(here);
-        Ok(())
+        self.cleared.insert(here, applied);
+        Ok(applied)
     }
 }
 
@@ -283,6 +300,20 @@ mod tests {
             json!({"properties": {"children": {"items": {"$ref": "#"}}, "n": {"type": "integer"}}});
         let validator = Validator::compile(&tree).unwrap();
         assert!(!validator.accepts(&json!({"children": [{"children": [{"n": "x"}]}]})));
+    }
+
+    #[test]
+    fn references_that_double_are_refused() {
+        let chain = |levels: usize| {
+            let link = |i| json!({"$ref": format!("#/$defs/d{i}")});
+            let definition = |i| (format!("d{i}"), json!({"allOf": [link(i + 1), link(i + 1)]}));
+            let mut definitions: serde_json::Map<_, _> = (0..levels).map(definition).collect();
+            definitions.insert(format!("d{levels}"), json!({"type": "object"}));
+            json!({"$ref": "#/$defs/d0", "$defs": definitions})
+        };
+        assert!(Validator::compile(&chain(8)).unwrap().accepts(&json!({})));
+        let error = Validator::compile(&chain(30)).unwrap_err();
+        assert!(error.message.contains("more than 100000"), "{error}");
     }
 
     #[test]
