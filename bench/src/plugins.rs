@@ -46,7 +46,7 @@ impl Guests {
             config: config.to_string().into(),
             on_error: OnError::Dead,
         };
-        Arc::new(Pipeline { id: PipelineId(1), steps: vec![step] })
+        Arc::new(Pipeline { id: PipelineId(1), steps: vec![step], contract: None })
     }
 
     /// Mean microseconds of a run by itself, and with its hand-over to the plugin's thread

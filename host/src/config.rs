@@ -52,6 +52,11 @@ pub struct Config {
     pub subscription_concurrency: u32,
     /// Threads that run plugins; as many as the machine has cores if none is given.
     pub plugin_threads: Option<usize>,
+    /// A plugin version is quarantined after so many failures in a row; 0 for never.
+    pub quarantine_failures: u32,
+    /// A plugin version is quarantined when this percentage of at least 100 runs within a
+    /// minute failed; 0 for never.
+    pub quarantine_percent: u32,
     /// How long open requests are given to end when stopping, in seconds. Attempts under way
     /// then have their own time limits to end.
     pub shutdown_seconds: u64,
@@ -89,6 +94,8 @@ impl Default for Config {
             max_in_flight: 512,
             subscription_concurrency: 32,
             plugin_threads: None,
+            quarantine_failures: 20,
+            quarantine_percent: 50,
             shutdown_seconds: 20,
             log_format: LogFormat::default(),
         }
@@ -194,7 +201,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 12] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 14] = [
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -272,6 +279,20 @@ impl Config {
                 1.0,
                 256.0,
                 "1 to 256 are allowed",
+            ),
+            (
+                "quarantine_failures",
+                f64::from(self.quarantine_failures),
+                0.0,
+                1_000_000.0,
+                "0 to 1000000 are allowed",
+            ),
+            (
+                "quarantine_percent",
+                f64::from(self.quarantine_percent),
+                0.0,
+                100.0,
+                "0 to 100 are allowed",
             ),
         ];
         for (setting, given, least, most, expected) in bounds {

@@ -22,7 +22,7 @@ use url::Url;
 
 use self::connections::Connections;
 use crate::{
-    api::{self, Api, ApiLimits, Auth, EndpointPolicy},
+    api::{self, Api, ApiLimits, Auth, EndpointPolicy, KnownKey},
     catalog::{Catalog, Change},
     clock::Clock,
     config::Config,
@@ -32,6 +32,7 @@ use crate::{
     plugin::{Compiler, PluginSettings, Runtime},
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry,
+    watch::{Watch, WatchSettings},
 };
 
 /// Why the server did not start, or did not stop in order.
@@ -66,18 +67,30 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         guard: Guard::new(settings.allowed_networks.clone()),
         allow_http: settings.allow_http,
     };
+    let watch = Watch::start(
+        WatchSettings {
+            failures: config.quarantine_failures,
+            percent: config.quarantine_percent,
+            ..WatchSettings::default()
+        },
+        store.clone(),
+        catalog.clone(),
+        runtime.clone(),
+        clock,
+    );
     let dispatcher = Dispatcher::start(
         settings,
         store.clone(),
         catalog.clone(),
-        runtime.clone(),
+        watch.clone(),
         clock,
         i64::from_le_bytes(random()?),
     )
     .await
     .map_err(|e| failed("delivery cannot start")(&e))?;
-    let told = dispatcher.clone();
+    let (told, watching) = (dispatcher.clone(), watch.clone());
     catalog.listen(move |change| match change {
+        Change::Rollouts => watching.rollouts_changed(),
         Change::Due(subscription, at) => told.wake(subscription, at),
         Change::Deleted(subscription) => told.forget(subscription),
     });
@@ -94,11 +107,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     );
 
     let ready = Arc::new(AtomicBool::new(true));
+    let counted = catalog.clone();
     let api = Arc::new(Api {
         store: store.clone(),
         catalog: catalog.clone(),
         ingest,
         runtime: runtime.clone(),
+        watch: watch.clone(),
         dispatcher: dispatcher.clone(),
         auth: key.auth,
         clock,
@@ -109,7 +124,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             max_batch_body: config.max_batch_bytes,
         },
         endpoint_policy: Arc::new(policy),
-        metrics: Arc::new(move || render(&rendered, &runtime)),
+        metrics: Arc::new(move || render(&rendered, &runtime, &watch, &counted)),
         ready: ready.clone(),
     });
     announce(&config, address, is_new, &catalog, key.made.as_deref());
@@ -187,18 +202,22 @@ struct Key {
 async fn admin_key(store: &SharedStore, config: &Config, clock: Clock) -> Result<Key, ServeError> {
     let unreadable = failed("the database cannot be read");
     if let Some(key) = &config.admin_key {
-        return Ok(Key { auth: Auth::new(vec![api::hash_key(key)]), made: None });
+        let key = KnownKey { name: "configured-key".into(), hash: api::hash_key(key) };
+        return Ok(Key { auth: Auth::new(vec![key]), made: None });
     }
     let known = store.keys().await.map_err(|e| unreadable(&e))?;
     if !known.is_empty() {
-        return Ok(Key { auth: Auth::new(known.iter().map(|key| key.hash).collect()), made: None });
+        return Ok(Key { auth: Auth::new(known.iter().map(known_key).collect()), made: None });
     }
     let key = api::generate_key().map_err(|e| failed("the system gives no random bytes")(&e))?;
     let now = clock.now();
-    let hash = api::hash_key(&key);
-    let stored = StoredKey { id: KeyId::new(now), hash, created_at: now };
+    let stored = StoredKey { id: KeyId::new(now), hash: api::hash_key(&key), created_at: now };
     store.create_key(&stored).await.map_err(|e| unreadable(&e))?;
-    Ok(Key { auth: Auth::new(vec![hash]), made: Some(key) })
+    Ok(Key { auth: Auth::new(vec![known_key(&stored)]), made: Some(key) })
+}
+
+fn known_key(stored: &StoredKey) -> KnownKey {
+    KnownKey { name: stored.id.to_string().into(), hash: stored.hash }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ServeError> {
@@ -247,8 +266,44 @@ async fn told_to_stop() {
     tracing::info!("stopping: finishing what is under way");
 }
 
+/// Most versions with metrics of their own: each is a dozen series.
+const MOST_VERSIONS: usize = 200;
+
+/// What each plugin version's runs came to; those that ran most, if there are too many.
+fn versions(watch: &Watch) {
+    let mut all = watch.all_stats();
+    all.sort_by_key(|(.., stats)| std::cmp::Reverse(stats.runs));
+    for (plugin, version, stats) in all.into_iter().take(MOST_VERSIONS) {
+        let labels = [("plugin", plugin), ("version", version)];
+        let counter = |name: &'static str| metrics::counter!(name, &labels);
+        counter("hookmill_plugin_version_runs_total").absolute(stats.runs);
+        counter("hookmill_plugin_version_learned_total").absolute(stats.learned);
+        counter("hookmill_plugin_version_drops_total").absolute(stats.dropped);
+        counter("hookmill_plugin_version_exhausted_total").absolute(stats.exhausted);
+        for (quantile, value) in [("0.5", stats.p50_us), ("0.99", stats.p99_us)] {
+            let [plugin, version] = labels.clone();
+            let labels = [plugin, version, ("quantile", quantile.to_owned())];
+            metrics::gauge!("hookmill_plugin_version_seconds", &labels).set(value as f64 / 1e6);
+        }
+        for fault in stats.faults {
+            let [plugin, version] = labels.clone();
+            let labels = [plugin, version, ("kind", fault.kind.as_str().to_owned())];
+            metrics::counter!("hookmill_plugin_version_faults_total", &labels)
+                .absolute(fault.count);
+        }
+    }
+}
+
 /// Prometheus' text: what was recorded, and what the plugin runtime counts by itself.
-fn render(recorded: &PrometheusHandle, runtime: &Runtime) -> String {
+fn render(
+    recorded: &PrometheusHandle,
+    runtime: &Runtime,
+    watch: &Watch,
+    catalog: &Catalog,
+) -> String {
+    versions(watch);
+    metrics::gauge!("hookmill_plugins_quarantined").set(catalog.quarantine_count() as f64);
+    metrics::counter!("hookmill_plugin_failures_unkept_total").absolute(watch.unkept_failures());
     let stats = runtime.stats();
     metrics::counter!("hookmill_plugin_runs_total").absolute(stats.runs);
     metrics::counter!("hookmill_plugin_shared_total").absolute(stats.shared);

@@ -10,7 +10,7 @@ use axum::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use super::{
     Api, explain,
@@ -37,9 +37,18 @@ pub fn hash_key(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
 }
 
-/// The keys that are let in, by their hashes.
+/// A key that is let in.
+#[derive(Debug, Clone)]
+pub struct KnownKey {
+    /// What the history calls whoever uses it.
+    pub name: Arc<str>,
+    /// What is known of the key itself.
+    pub hash: [u8; 32],
+}
+
+/// The keys that are let in.
 #[derive(Clone)]
-pub struct Auth(Arc<[[u8; 32]]>);
+pub struct Auth(Arc<[KnownKey]>);
 
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,12 +58,12 @@ impl std::fmt::Debug for Auth {
 
 impl Auth {
     /// Lets these keys in.
-    pub fn new(hashes: Vec<[u8; 32]>) -> Self {
-        Self(hashes.into())
+    pub fn new(keys: Vec<KnownKey>) -> Self {
+        Self(keys.into())
     }
 
-    /// Refuses a request that carries no key or a wrong one.
-    pub fn verify(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Whose key a request carries; refuses one that carries none or a wrong one.
+    pub fn verify(&self, headers: &HeaderMap) -> Result<Arc<str>, Problem> {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             return Err(unauthorized("The request carries no key", "Bearer realm=\"hookmill\""));
         };
@@ -70,21 +79,20 @@ impl Auth {
                 "Bearer realm=\"hookmill\", error=\"invalid_request\"",
             ));
         };
-        if self.knows(key) {
-            Ok(())
-        } else {
-            Err(unauthorized(
+        self.owner(key).ok_or_else(|| {
+            unauthorized(
                 "The key is not one of this server's",
                 "Bearer realm=\"hookmill\", error=\"invalid_token\"",
-            ))
-        }
+            )
+        })
     }
 
     /// Compares with every hash to its end, so time tells nothing of how near a key came.
-    fn knows(&self, key: &str) -> bool {
+    fn owner(&self, key: &str) -> Option<Arc<str>> {
         let hash = hash_key(key);
-        let found = self.0.iter().fold(Choice::from(0), |found, known| found | known.ct_eq(&hash));
-        found.into()
+        let compared: Vec<bool> = self.0.iter().map(|key| key.hash.ct_eq(&hash).into()).collect();
+        let found = compared.iter().position(|&same| same)?;
+        Some(Arc::clone(&self.0[found].name))
     }
 }
 
@@ -104,7 +112,7 @@ impl FromRequestParts<Arc<Api>> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        api.auth.verify(&parts.headers).map(|()| Self)
+        api.auth.verify(&parts.headers).map(|_| Self)
     }
 }
 
@@ -114,16 +122,18 @@ impl FromRequestParts<Arc<Api>> for Admin {
 pub struct Acting {
     /// The application.
     pub application: Arc<Application>,
+    /// Whose key it carries, for the history of changes.
+    pub by: Arc<str>,
 }
 
 impl FromRequestParts<Arc<Api>> for Acting {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        api.auth.verify(&parts.headers)?;
+        let by = api.auth.verify(&parts.headers)?;
         let name = named_application(&parts.headers)?;
         match find_application(api, name) {
-            Some(application) => Ok(Self { application }),
+            Some(application) => Ok(Self { application, by }),
             None => {
                 let known = api.catalog.applications();
                 Err(Problem::new(
@@ -165,7 +175,9 @@ mod tests {
     }
 
     fn auth(keys: &[&str]) -> Auth {
-        Auth::new(keys.iter().map(|key| hash_key(key)).collect())
+        let known =
+            |key: &&str| KnownKey { name: Arc::from(&key[key.len() - 1..]), hash: hash_key(key) };
+        Auth::new(keys.iter().map(known).collect())
     }
 
     #[test]
@@ -174,6 +186,8 @@ mod tests {
         for good in ["Bearer hmk_admin_a", "bearer hmk_admin_b", "BEARER  hmk_admin_a"] {
             assert!(auth.verify(&with(good)).is_ok(), "{good}");
         }
+        // The one whose key it was is named, not just any.
+        assert_eq!(&*auth.verify(&with("Bearer hmk_admin_b")).unwrap(), "b");
     }
 
     #[test]

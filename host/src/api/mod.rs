@@ -16,6 +16,9 @@ mod extract;
 mod health;
 mod message;
 mod page;
+mod plugin_health;
+mod plugin_live;
+mod plugin_rollout;
 mod plugin_run;
 mod plugin_upload;
 mod plugins;
@@ -47,10 +50,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::problem::{Code, Problem};
 use crate::{
     catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest, plugin::Runtime,
-    store::SharedStore,
+    store::SharedStore, watch::Watch,
 };
 
-pub use auth::{Auth, generate_key, hash_key};
+pub use auth::{Auth, KnownKey, generate_key, hash_key};
 pub use docs::openapi;
 
 /// What requests may weigh.
@@ -99,6 +102,8 @@ pub struct Api {
     pub ingest: Ingest,
     /// What runs plugins.
     pub runtime: Arc<Runtime>,
+    /// What watches plugins at work.
+    pub watch: Arc<Watch>,
     /// What delivers.
     pub dispatcher: Arc<Dispatcher>,
     /// Who is let in.
@@ -176,7 +181,17 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plugins::get_plugin, plugins::delete_plugin))
         .routes(routes!(plugins::list_plugin_versions))
         .routes(routes!(plugins::get_plugin_version, plugins::delete_plugin_version))
-        .routes(routes!(plugins::set_live_version))
+        .routes(routes!(plugin_live::set_live_version))
+        .routes(routes!(plugin_live::roll_back))
+        .routes(routes!(plugin_live::list_plugin_history))
+        .routes(routes!(
+            plugin_rollout::get_rollout,
+            plugin_rollout::start_rollout,
+            plugin_rollout::end_rollout
+        ))
+        .routes(routes!(plugin_health::plugin_version_stats))
+        .routes(routes!(plugin_health::list_plugin_failures))
+        .routes(routes!(plugin_health::release_plugin_version))
         .routes(routes!(plugin_run::run_plugin))
         .routes(routes!(applications::create_application, applications::list_applications))
         .routes(routes!(applications::get_application, applications::delete_application))

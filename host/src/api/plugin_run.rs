@@ -212,6 +212,7 @@ fn pipeline(plugin: &PluginVersion, config: &Value) -> Arc<Pipeline> {
             config: config.to_string().into(),
             on_error: OnError::Dead,
         }],
+        contract: None,
     })
 }
 
@@ -226,7 +227,7 @@ mod tests {
             name: "default".into(),
             created_at: Timestamp::UNIX_EPOCH,
         };
-        Acting { application: Arc::new(application) }
+        Acting { application: Arc::new(application), by: "key".into() }
     }
 
     fn event(text: &str) -> Result<Event, Problem> {

@@ -87,7 +87,8 @@ pub async fn upload_plugin(
     // Finished although the client goes away: memory must not stay behind the store.
     let adding = {
         let catalog = Arc::clone(&api.catalog);
-        tokio::spawn(async move { catalog.add_plugin(version, inspected.component).await })
+        let by = acting.by;
+        tokio::spawn(async move { catalog.add_plugin(version, inspected.component, &by).await })
     };
     let saved = adding
         .await

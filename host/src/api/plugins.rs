@@ -1,4 +1,4 @@
-//! `/v1/plugins`: uploading components, and which version is live.
+//! `/v1/plugins`: plugins and their versions.
 //!
 //! A name means the acting application's own plugin, or else the platform's shared one. To
 //! change a shared one, `?shared=true` must say so.
@@ -12,9 +12,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     auth::Acting,
-    docs::{Breaks, Missing, Unloadable, Used},
+    docs::{Missing, Used},
     explain::closest,
-    extract::{JsonBody, PathParts, QueryParams},
+    extract::{PathParts, QueryParams},
     page::{PageOut, PageQuery, Paging},
     problem::Problem,
     refusal::{self, Subject},
@@ -58,7 +58,7 @@ pub struct VersionsQuery {
 
 type Versions = Vec<Arc<PluginVersion>>;
 
-fn plugin_subject(name: &str) -> Subject {
+pub fn plugin_subject(name: &str) -> Subject {
     Subject::new("plugin", name)
 }
 
@@ -93,13 +93,24 @@ fn find(api: &Api, acting: &Acting, name: &str, shared: bool) -> Result<Versions
     }
 }
 
+/// The owner of the plugin that a name means.
+pub fn owner_of(
+    api: &Api,
+    acting: &Acting,
+    name: &str,
+    shared: bool,
+) -> Result<Option<ApplicationId>, Problem> {
+    let all = api.catalog.plugins(acting.application.id);
+    select(&all, name, shared).map(|(owner, _)| owner).ok_or_else(|| missing(&all, name))
+}
+
 fn missing(all: &[Arc<PluginVersion>], name: &str) -> Problem {
     let known = all.iter().map(|version| version.name.as_str());
     plugin_subject(name).not_found().did_you_mean(closest(name, known))
 }
 
 /// The owner of a plugin that is to be changed: shared ones only if the request says so.
-fn owner_to_change(
+pub fn owner_to_change(
     api: &Api,
     acting: &Acting,
     name: &str,
@@ -249,44 +260,6 @@ pub fn version_of(
             None => version_subject(name, "live").not_found().detail("No version is live."),
         }
     })
-}
-
-/// Which version goes live.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"version": "1.2.0"}))]
-pub struct LiveIn {
-    /// The version.
-    version: String,
-}
-
-/// Set the live version
-///
-/// Steps that name no version run it for events accepted from now on. Refused if the config
-/// of such a step would not satisfy its schema.
-#[utoipa::path(
-    put,
-    path = "/v1/plugins/{name}/live",
-    tag = "Plugins",
-    params(("name" = String, Path, description = "The plugin"), OwnerQuery),
-    request_body = LiveIn,
-    responses((status = 200, body = PluginVersion), Missing, Breaks, Unloadable)
-)]
-pub async fn set_live_version(
-    acting: Acting,
-    State(api): State<Arc<Api>>,
-    PathParts(name): PathParts<String>,
-    QueryParams(query): QueryParams<OwnerQuery>,
-    JsonBody(given): JsonBody<LiveIn>,
-) -> Result<Json<PluginVersion>, Problem> {
-    let owner = owner_to_change(&api, &acting, &name, query.shared)?;
-    version_of(&api, &acting, &name, Some(&given.version), query.shared)?;
-    let subject = version_subject(&name, &given.version);
-    api.catalog
-        .set_live(owner, &name, &given.version)
-        .await
-        .map(|saved| Json(Arc::unwrap_or_clone(saved)))
-        .map_err(|error| refusal::catalog(error, &subject))
 }
 
 /// Delete a plugin

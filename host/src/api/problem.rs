@@ -96,6 +96,10 @@ registry! {
         "Others depend on it, so it cannot go.";
     BreaksConfigs = "breaks-configs", CONFLICT,
         "The plugin version would not accept the configs of subscriptions that follow `live`; `subscriptions` lists them.";
+    NoPreviousVersion = "no-previous-version", CONFLICT,
+        "No other version of the plugin was live before, so there is none to go back to.";
+    CandidateIsLive = "candidate-is-live", CONFLICT,
+        "The candidate of a rollout is the live version; upload another without making it live.";
     IdempotencyConflict = "idempotency-conflict", CONFLICT,
         "The event's id or the Idempotency-Key was used for another event.";
     SubscriptionInactive = "subscription-inactive", CONFLICT,
@@ -114,6 +118,8 @@ registry! {
         "The name has a form that names of its kind may not have.";
     InvalidSubscription = "invalid-subscription", UNPROCESSABLE_ENTITY,
         "The subscription cannot be saved as given; `errors` lists every reason.";
+    InvalidRollout = "invalid-rollout", UNPROCESSABLE_ENTITY,
+        "The rollout cannot be started as given; `errors` lists every reason.";
     UnknownPlugin = "unknown-plugin", UNPROCESSABLE_ENTITY,
         "A pipeline step names a plugin or version that does not exist.";
     InvalidConfig = "invalid-config", UNPROCESSABLE_ENTITY,

@@ -84,8 +84,19 @@ pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
                 Code::BreaksConfigs,
                 format!("{subject} would not accept the configs of {} subscriptions", list.len()),
             )
-            .detail("Change their configs first, or pin them to the version they use now.")
+            .detail(
+                "Change their configs first, or pin them to the version they use now, or force it.",
+            )
             .member("subscriptions", list)
+        }
+        CatalogError::NothingBefore => {
+            let title = format!("No version of {subject} was live before");
+            Problem::new(Code::NoPreviousVersion, title)
+                .detail("Make one live by its version: PUT /v1/plugins/{name}/live.")
+        }
+        CatalogError::CandidateIsLive(version) => {
+            Problem::new(Code::CandidateIsLive, format!("{version} is the live version"))
+                .detail("Upload the candidate without making it live (?live=false) and try that.")
         }
         CatalogError::Unloadable(cause) => {
             tracing::error!(%cause, %subject, "a stored plugin cannot be loaded");

@@ -18,11 +18,15 @@ use super::{
     problem::{Code, FieldError, Problem},
     subscription_io::{StepIn, SubscriptionPatch},
 };
-use crate::model::{Pattern, RetryPolicy, Secret, SecretError, Step, Subscription};
+use crate::{
+    model::{Pattern, RetryPolicy, Secret, SecretError, Step, Subscription},
+    schema::Validator,
+};
 
 const MAX_DESCRIPTION: usize = 2000;
 const MAX_PATTERNS: usize = 100;
 const MAX_STEPS: usize = 16;
+const MAX_OUTPUT_SCHEMA: usize = 256 << 10;
 const MAX_HEADERS: usize = 32;
 const MAX_CONCURRENCY: u32 = crate::delivery::DeliverySettings::MAX_CONCURRENCY;
 
@@ -32,6 +36,7 @@ pub struct Checked {
     pub endpoint: Option<Url>,
     pub event_types: Option<Vec<Pattern>>,
     pub pipeline: Option<Vec<Step>>,
+    pub output_schema: Option<Option<Value>>,
     pub headers: Option<BTreeMap<String, String>>,
     pub description: Option<Option<String>>,
     pub retry: Option<Option<RetryPolicy>>,
@@ -84,6 +89,7 @@ impl<'a> Checker<'a> {
             endpoint: patch.endpoint.and_then(|given| self.endpoint(&given)),
             event_types: patch.event_types.map(|given| self.patterns(&given)),
             pipeline: patch.pipeline.map(|given| self.steps(given)),
+            output_schema: patch.output_schema.map(|given| self.output_schema(given)),
             headers: patch.headers.map(|given| self.headers(given)),
             description: patch.description,
             retry: patch.retry,
@@ -134,6 +140,18 @@ impl<'a> Checker<'a> {
         steps
     }
 
+    fn output_schema(&mut self, given: Option<Value>) -> Option<Value> {
+        let schema = given?;
+        let size = schema.to_string().len();
+        if size > MAX_OUTPUT_SCHEMA {
+            let why = format!("is {size} bytes; at most {MAX_OUTPUT_SCHEMA} are allowed");
+            self.wrong("/output_schema", why);
+        } else if let Err(error) = Validator::compile(&schema) {
+            self.wrong(format!("/output_schema{}", error.at), error.message);
+        }
+        Some(schema)
+    }
+
     fn headers(&mut self, given: BTreeMap<String, String>) -> BTreeMap<String, String> {
         if given.len() > MAX_HEADERS {
             let why = format!("has {} headers; at most {MAX_HEADERS} are allowed", given.len());
@@ -177,6 +195,7 @@ impl Checked {
         put(&mut subscription.endpoint, self.endpoint);
         put(&mut subscription.event_types, self.event_types);
         put(&mut subscription.pipeline, self.pipeline);
+        put(&mut subscription.output_schema, self.output_schema);
         put(&mut subscription.headers, self.headers);
         put(&mut subscription.description, self.description);
         put(&mut subscription.retry, self.retry);
@@ -255,6 +274,13 @@ mod tests {
         assert_eq!(checked.description, None);
         assert_eq!(checked.endpoint, None);
         assert_eq!(checked.pipeline.unwrap()[0].config, serde_json::json!({}));
+    }
+
+    #[test]
+    fn an_output_schema_that_cannot_be_used_says_where() {
+        let wrong = check(r#"{"output_schema":{"properties":{"a":{"type":"strnig"}}}}"#);
+        assert_eq!(wrong.unwrap_err(), ["/output_schema/properties/a/type"]);
+        assert_eq!(check(r#"{"output_schema":null}"#).unwrap().output_schema, Some(None));
     }
 
     #[test]

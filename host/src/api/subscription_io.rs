@@ -32,6 +32,9 @@ pub struct SubscriptionIn {
     #[serde(default)]
     #[schema(max_items = 16)]
     pub pipeline: Vec<StepIn>,
+    /// A JSON Schema that what is sent must satisfy; what does not is never sent.
+    #[schema(value_type = Option<Object>)]
+    pub output_schema: Option<Value>,
     /// Headers added to every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -60,6 +63,10 @@ pub struct SubscriptionPatch {
     /// The plugins its deliveries run through; replaces the list.
     #[schema(max_items = 16)]
     pub pipeline: Option<Vec<StepIn>>,
+    /// A JSON Schema that what is sent must satisfy; null for none.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Object>)]
+    pub output_schema: Option<Option<Value>>,
     /// Headers added to every request; replaces them all.
     pub headers: Option<BTreeMap<String, String>>,
     /// For people; null removes it.
@@ -105,6 +112,9 @@ pub struct SubscriptionOut {
     pub event_types: Vec<Pattern>,
     /// The plugins its deliveries run through, in order.
     pub pipeline: Vec<Step>,
+    /// The JSON Schema that what is sent must satisfy.
+    #[schema(value_type = Option<Object>)]
+    pub output_schema: Option<Value>,
     /// Headers added to every request.
     pub headers: BTreeMap<String, String>,
     /// For people.
@@ -130,6 +140,7 @@ impl From<&Subscription> for SubscriptionOut {
             endpoint: subscription.endpoint.clone(),
             event_types: subscription.event_types.clone(),
             pipeline: subscription.pipeline.clone(),
+            output_schema: subscription.output_schema.clone(),
             headers: subscription.headers.clone(),
             description: subscription.description.clone(),
             retry: subscription.retry.clone(),
@@ -158,6 +169,7 @@ impl SubscriptionIn {
             endpoint: Some(self.endpoint),
             event_types: Some(self.event_types),
             pipeline: Some(self.pipeline),
+            output_schema: Some(self.output_schema),
             headers: Some(self.headers),
             description: Some(self.description),
             retry: Some(self.retry),

@@ -82,6 +82,7 @@ pub async fn create_subscription(
         endpoint,
         event_types: Vec::new(),
         pipeline: Vec::new(),
+        output_schema: None,
         headers: BTreeMap::new(),
         retry: None,
         concurrency: None,

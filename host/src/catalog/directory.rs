@@ -8,7 +8,8 @@ use super::Catalog;
 use crate::{
     delivery::Directory,
     model::{
-        DisabledReason, Pipeline, PipelineId, Subscription, SubscriptionId, SubscriptionState,
+        ApplicationId, DisabledReason, Pipeline, PipelineId, Subscription, SubscriptionId,
+        SubscriptionState,
     },
 };
 
@@ -43,6 +44,24 @@ impl Directory for Catalog {
             })?;
         }
         Ok(pipeline)
+    }
+
+    fn current(&self, id: SubscriptionId) -> Option<PipelineId> {
+        self.read().subscriptions.get(&id)?.pipeline.as_ref().map(|pipeline| pipeline.id)
+    }
+
+    fn quarantined(&self, application: ApplicationId, pipeline: &Pipeline) -> Option<String> {
+        let state = self.read();
+        state.quarantined(application, pipeline).map(|quarantine| {
+            format!(
+                "{}@{} is quarantined: {}",
+                quarantine.name, quarantine.version, quarantine.reason
+            )
+        })
+    }
+
+    fn held_back(&self, id: SubscriptionId) -> bool {
+        self.read().held_back(id)
     }
 
     async fn disable(&self, id: SubscriptionId, reason: DisabledReason) {

@@ -7,6 +7,8 @@
 mod directory;
 mod event_types;
 mod plugins;
+mod quarantine;
+mod rollout;
 mod state;
 mod subscriptions;
 
@@ -20,12 +22,15 @@ use tokio::sync::Mutex;
 use crate::{
     clock::Clock,
     model::{
-        Application, ApplicationId, EventType, PipelineId, SubscriptionId, Timestamp, Violation,
+        Application, ApplicationId, EventId, EventType, PipelineId, Rollout, SubscriptionId,
+        Timestamp, Violation,
     },
     plugin::Runtime,
     schema::{SchemaError, Validator},
     store::{SharedStore, StoreError},
 };
+pub use plugins::Move;
+pub use rollout::Ended;
 use state::State;
 
 /// An event type, ready to validate.
@@ -38,14 +43,34 @@ pub struct EventTypeEntry {
 }
 
 /// A subscription that an event goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Match {
     /// The subscription.
     pub subscription: SubscriptionId,
     /// The pipeline its deliveries run through from now on.
-    pub pipeline: Option<PipelineId>,
+    pipeline: Option<PipelineId>,
+    /// The pipelines of a canary, each for the events with a place below the number.
+    canaries: Arc<[(u16, PipelineId)]>,
     /// Whether it is paused.
     pub held: bool,
+}
+
+impl Match {
+    /// The pipeline an event runs through.
+    pub fn pipeline(&self, event: EventId) -> Option<PipelineId> {
+        if self.canaries.is_empty() {
+            return self.pipeline;
+        }
+        let place = Rollout::place(event);
+        let canary = self.canaries.iter().find(|(below, _)| place < *below);
+        canary.map(|(_, pipeline)| *pipeline).or(self.pipeline)
+    }
+
+    /// The same, past any pipeline.
+    #[must_use]
+    pub fn bare(self) -> Self {
+        Self { pipeline: None, canaries: Arc::default(), ..self }
+    }
 }
 
 /// What the catalog tells whoever delivers.
@@ -55,6 +80,8 @@ pub enum Change {
     Due(SubscriptionId, Timestamp),
     /// A subscription was deleted.
     Deleted(SubscriptionId),
+    /// A rollout began or ended.
+    Rollouts,
 }
 
 /// Why a change was refused.
@@ -95,6 +122,12 @@ pub enum CatalogError {
     /// Promoting the version would break saved configs of these subscriptions.
     #[error("the config of {} would not satisfy the version's schema", list(.0))]
     BreaksConfigs(Vec<SubscriptionId>),
+    /// There is no version to go back to.
+    #[error("no version was live before")]
+    NothingBefore,
+    /// The candidate of a rollout is the live version itself.
+    #[error("{0} is live")]
+    CandidateIsLive(String),
     /// A component could not be loaded.
     #[error("{0}")]
     Unloadable(String),
@@ -158,6 +191,8 @@ impl Catalog {
         catalog.load_applications().await?;
         catalog.load_event_types().await?;
         catalog.load_plugins().await?;
+        catalog.load_rollouts().await?;
+        catalog.load_quarantines().await?;
         catalog.load_subscriptions().await?;
         Ok(Arc::new(catalog))
     }

@@ -5,13 +5,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    Catalog, CatalogError, Result, refused,
+    Catalog, CatalogError, Change, Result, refused,
     state::{PluginEntry, SubscriptionEntry},
 };
 use crate::{
-    model::{ApplicationId, PluginRef, PluginVersion, Sha256, Step, Subscription, SubscriptionId},
+    model::{
+        ApplicationId, ChangeAction, PluginChange, PluginRef, PluginVersion, Rollout, Sha256, Step,
+        Subscription, SubscriptionId,
+    },
     schema::Validator,
 };
+
+/// Most moves of `live` that a rollback looks back over.
+const HISTORY: u32 = 1_000;
+
+/// How `live` moves.
+#[derive(Debug, Clone, Copy)]
+pub struct Move<'a> {
+    /// Whether configs that the version refuses are accepted.
+    pub force: bool,
+    /// Whose doing it is.
+    pub by: &'a str,
+}
 
 impl Catalog {
     pub(super) async fn load_plugins(&self) -> Result<()> {
@@ -63,6 +78,7 @@ impl Catalog {
         &self,
         mut version: PluginVersion,
         component: Bytes,
+        by: &str,
     ) -> Result<Arc<PluginVersion>> {
         let _changing = self.changing.lock().await;
         let known = self.versions(version.application, &version.name);
@@ -76,46 +92,103 @@ impl Catalog {
         version.live |= known.is_empty();
         let added = entry(version)?;
         let version = added.version.clone();
-        let followers = if version.live { self.follow(&added).await? } else { Vec::new() };
-        self.store.add_plugin(&version, &component).await.map_err(refused)?;
-        let mut state = self.write();
-        state.plugins.push(added);
-        state.plugins.sort_by(|a, b| {
-            let (a, b) = (&a.version, &b.version);
-            a.name.cmp(&b.name).then(b.created_at.cmp(&a.created_at))
+        let moved = version.live.then(|| PluginChange {
+            application: version.application,
+            name: version.name.clone(),
+            action: ChangeAction::Upload,
+            from: known.iter().find(|v| v.live).map(|v| v.version.clone()),
+            to: Some(version.version.clone()),
+            by: by.to_owned(),
+            forced: false,
+            note: None,
+            at: self.clock.now(),
         });
-        drop(state);
+        let followers = if version.live { self.follow(&added, false).await? } else { Vec::new() };
+        self.store.add_plugin(&version, &component, moved.as_ref()).await.map_err(refused)?;
+        {
+            let mut state = self.write();
+            state.plugins.push(added);
+            state.plugins.sort_by(|a, b| {
+                let (a, b) = (&a.version, &b.version);
+                a.name.cmp(&b.name).then(b.created_at.cmp(&a.created_at))
+            });
+        }
         if version.live {
-            self.now_live(&version, followers);
+            self.now_live(&version, followers).await?;
         }
         Ok(version)
     }
 
-    /// Moves `live` of a plugin. Refused if a subscription's saved config does not satisfy
-    /// the version's schema.
+    /// Moves `live` of a plugin, and ends its rollout. Refused if a subscription's saved
+    /// config does not satisfy the version's schema, unless forced.
     pub async fn set_live(
         &self,
         owner: Option<ApplicationId>,
         name: &str,
         version: &str,
+        how: Move<'_>,
     ) -> Result<Arc<PluginVersion>> {
         let _changing = self.changing.lock().await;
-        let wanted = self
-            .read()
-            .plugins
-            .iter()
-            .find(|e| {
-                e.version.application == owner
-                    && e.version.name == name
-                    && e.version.version == version
-            })
-            .cloned()
-            .ok_or(CatalogError::NotFound)?;
+        self.move_live(owner, name, version, ChangeAction::Promote, how).await
+    }
+
+    /// Moves `live` back to the version that was live before.
+    pub async fn roll_back(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+        how: Move<'_>,
+    ) -> Result<Arc<PluginVersion>> {
+        let _changing = self.changing.lock().await;
+        let history = self.store.plugin_history(owner, name, None, HISTORY).await;
+        let mut moves = history.map_err(refused)?.items;
+        moves.reverse();
+        let there: Vec<String> =
+            self.versions(owner, name).into_iter().map(|v| v.version.clone()).collect();
+        let before = live_before(moves.iter().map(|(_, change)| change), &there)
+            .ok_or(CatalogError::NothingBefore)?;
+        self.move_live(owner, name, &before, ChangeAction::Rollback, how).await
+    }
+
+    async fn move_live(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+        version: &str,
+        action: ChangeAction,
+        how: Move<'_>,
+    ) -> Result<Arc<PluginVersion>> {
+        let wanted = self.version_entry(owner, name, version).ok_or(CatalogError::NotFound)?;
         self.ensure_loaded(wanted.version.sha256).await?;
-        let followers = self.follow(&wanted).await?;
-        self.store.set_live(owner, name, version).await.map_err(refused)?;
-        self.now_live(&wanted.version, followers);
+        let followers = self.follow(&wanted, how.force).await?;
+        let change = PluginChange {
+            application: owner,
+            name: name.to_owned(),
+            action,
+            from: self.versions(owner, name).iter().find(|v| v.live).map(|v| v.version.clone()),
+            to: Some(version.to_owned()),
+            by: how.by.to_owned(),
+            forced: how.force,
+            note: None,
+            at: self.clock.now(),
+        };
+        self.store.set_live(&change).await.map_err(refused)?;
+        self.now_live(&wanted.version, followers).await?;
+        self.release_everywhere(&wanted.version.sha256, how.by).await?;
         self.versions(owner, name).into_iter().find(|v| v.live).ok_or(CatalogError::NotFound)
+    }
+
+    /// A version of exactly this owner.
+    pub(super) fn version_entry(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+        version: &str,
+    ) -> Option<PluginEntry> {
+        let state = self.read();
+        let is =
+            |v: &PluginVersion| v.application == owner && v.name == name && v.version == version;
+        state.plugins.iter().find(|entry| is(&entry.version)).cloned()
     }
 
     /// Removes one version, or all with none; refused while a subscription's pipeline uses it.
@@ -140,7 +213,11 @@ impl Catalog {
         Ok(())
     }
 
-    fn versions(&self, owner: Option<ApplicationId>, name: &str) -> Vec<Arc<PluginVersion>> {
+    pub(super) fn versions(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+    ) -> Vec<Arc<PluginVersion>> {
         let state = self.read();
         let all = state.plugins.iter().map(|e| &e.version);
         all.filter(|v| v.application == owner && v.name == name).cloned().collect()
@@ -162,21 +239,17 @@ impl Catalog {
     }
 
     /// The subscriptions whose pipelines change when `next` goes live, with the pipelines they
-    /// then have; or those whose config it would break.
-    async fn follow(&self, next: &PluginEntry) -> Result<Vec<SubscriptionEntry>> {
-        let affected: Vec<Arc<Subscription>> = {
-            let state = self.read();
-            let subscriptions = state.subscriptions.values().map(|e| &e.subscription);
-            subscriptions
-                .filter(|s| s.pipeline.iter().any(|step| follows(s, step, next)))
-                .cloned()
-                .collect()
-        };
-        let mut followers = Vec::with_capacity(affected.len());
+    /// then have; or those whose config it would break, unless that is forced.
+    pub(super) async fn follow(
+        &self,
+        next: &PluginEntry,
+        force: bool,
+    ) -> Result<Vec<SubscriptionEntry>> {
+        let mut followers = Vec::new();
         let mut broken = Vec::new();
-        for subscription in affected {
-            match self.resolve(&subscription, Some(next)).await {
-                Ok(pipeline) => followers.push(SubscriptionEntry { subscription, pipeline }),
+        for subscription in self.followers(&next.version) {
+            match self.resolved(&subscription, std::slice::from_ref(next), !force).await {
+                Ok(entry) => followers.push(entry),
                 Err(CatalogError::BadConfig { .. }) => broken.push(subscription.id),
                 Err(other) => return Err(other),
             }
@@ -184,32 +257,152 @@ impl Catalog {
         if broken.is_empty() { Ok(followers) } else { Err(CatalogError::BreaksConfigs(broken)) }
     }
 
-    fn now_live(&self, version: &PluginVersion, followers: Vec<SubscriptionEntry>) {
-        let mut state = self.write();
-        for entry in &mut state.plugins {
-            let other = &entry.version;
-            if other.application == version.application && other.name == version.name {
-                let live = other.version == version.version;
-                if other.live != live {
-                    entry.version = Arc::new(PluginVersion { live, ..(**other).clone() });
+    /// The subscriptions with a step that follows the plugin's live version.
+    pub(super) fn followers(&self, version: &PluginVersion) -> Vec<Arc<Subscription>> {
+        let state = self.read();
+        let subscriptions = state.subscriptions.values().map(|e| &e.subscription);
+        let followers = subscriptions
+            .filter(|s| s.pipeline.iter().any(|step| follows_version(s, step, version)));
+        followers.cloned().collect()
+    }
+
+    async fn now_live(
+        &self,
+        version: &PluginVersion,
+        followers: Vec<SubscriptionEntry>,
+    ) -> Result<()> {
+        {
+            let mut state = self.write();
+            state.rollouts.retain(|rollout| !is_of(rollout, version));
+            for entry in &mut state.plugins {
+                let other = &entry.version;
+                if other.application == version.application && other.name == version.name {
+                    let live = other.version == version.version;
+                    if other.live != live {
+                        entry.version = Arc::new(PluginVersion { live, ..(**other).clone() });
+                    }
                 }
             }
         }
-        for follower in followers {
-            state.put_subscription(follower);
+        self.tell(Change::Rollouts);
+        self.put_entries(followers).await
+    }
+
+    /// Replaces subscriptions' pipelines; what waited for a version to come back into service
+    /// is due if it has.
+    pub(super) async fn put_entries(&self, entries: Vec<SubscriptionEntry>) -> Result<()> {
+        let mut waited = Vec::new();
+        {
+            let mut state = self.write();
+            for entry in entries {
+                let id = entry.subscription.id;
+                if state.held_back(id) {
+                    waited.push(id);
+                }
+                state.put_subscription(entry);
+            }
+        }
+        for id in waited {
+            self.resume_if_possible(id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a rollout is one of the plugin that a version is of.
+fn is_of(rollout: &Rollout, version: &PluginVersion) -> bool {
+    rollout.application == version.application && rollout.name == version.name
+}
+
+/// Of a plugin's history, oldest first: the version that was live before the one that is,
+/// of those that are there still. A rollback is no step forward to go back from.
+fn live_before<'a>(
+    history: impl Iterator<Item = &'a PluginChange>,
+    there: &[String],
+) -> Option<String> {
+    let mut live: Vec<&String> = Vec::new();
+    for change in history.filter(|change| change.action.moves_live()) {
+        let Some(to) = &change.to else { continue };
+        if live.is_empty() {
+            live.extend(&change.from);
+        }
+        if change.action == ChangeAction::Rollback {
+            live.pop();
+            while live.last().is_some_and(|last| *last != to) {
+                live.pop();
+            }
+            if live.is_empty() {
+                live.push(to);
+            }
+        } else if live.last() != Some(&to) {
+            live.push(to);
         }
     }
+    let now = live.pop()?;
+    live.into_iter().rev().find(|version| *version != now && there.contains(version)).cloned()
 }
 
 /// Whether a step runs `next` once it is live.
 pub(super) fn follows(subscription: &Subscription, step: &Step, next: &PluginEntry) -> bool {
+    follows_version(subscription, step, &next.version)
+}
+
+fn follows_version(subscription: &Subscription, step: &Step, next: &PluginVersion) -> bool {
     step.plugin.version.is_none()
-        && step.plugin.name == next.version.name
-        && next.version.application.is_none_or(|owner| owner == subscription.application)
+        && step.plugin.name == next.name
+        && next.application.is_none_or(|owner| owner == subscription.application)
 }
 
 fn entry(version: PluginVersion) -> Result<PluginEntry> {
     let config =
         Validator::compile(&version.manifest.config_schema).map_err(CatalogError::Schema)?;
     Ok(PluginEntry { version: Arc::new(version), config: Arc::new(config) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    fn change(action: ChangeAction, from: Option<&str>, to: &str) -> PluginChange {
+        PluginChange {
+            application: None,
+            name: "redact".into(),
+            action,
+            from: from.map(Into::into),
+            to: Some(to.into()),
+            by: "key".into(),
+            forced: false,
+            note: None,
+            at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn a_rollback_goes_back_step_by_step_and_not_in_circles() {
+        use ChangeAction::{Promote, Rollback, Upload};
+        let there = ["1", "2", "3"].map(String::from);
+        let mut history = vec![
+            change(Upload, None, "1"),
+            change(Upload, Some("1"), "2"),
+            change(Promote, Some("2"), "3"),
+        ];
+        let before = |history: &[PluginChange]| live_before(history.iter(), &there);
+        assert_eq!(before(&history[..1]), None);
+        assert_eq!(before(&history), Some("2".into()));
+        history.push(change(Rollback, Some("3"), "2"));
+        assert_eq!(before(&history), Some("1".into()));
+        history.push(change(Rollback, Some("2"), "1"));
+        assert_eq!(before(&history), None);
+        history.push(change(Promote, Some("1"), "3"));
+        assert_eq!(before(&history), Some("1".into()));
+    }
+
+    #[test]
+    fn a_version_that_is_gone_is_passed_over_and_an_older_history_begins_with_what_was_live() {
+        use ChangeAction::Promote;
+        let history = [change(Promote, Some("1"), "2"), change(Promote, Some("2"), "3")];
+        assert_eq!(live_before(history.iter(), &["1".into(), "3".into()]), Some("1".into()));
+        assert_eq!(live_before(history.iter(), &["3".into()]), None);
+    }
 }

@@ -9,7 +9,7 @@ use super::{EventTypeEntry, Match};
 use crate::{
     model::{
         Application, ApplicationId, EventTypeName, Pipeline, PipelineId, PluginRef, PluginVersion,
-        ResolvedStep, Subscription, SubscriptionId, SubscriptionState,
+        Quarantine, ResolvedStep, Rollout, Sha256, Subscription, SubscriptionId, SubscriptionState,
     },
     routing::Index,
     schema::Validator,
@@ -22,22 +22,32 @@ pub(super) struct PluginEntry {
     pub(super) config: Arc<Validator>,
 }
 
-/// A subscription with its pipeline resolved.
+/// A subscription with its pipelines resolved.
 #[derive(Debug, Clone)]
 pub(super) struct SubscriptionEntry {
     pub(super) subscription: Arc<Subscription>,
     pub(super) pipeline: Option<Arc<Pipeline>>,
+    /// What events with a place below the number run through instead; the lowest first.
+    pub(super) canaries: Arc<[(u16, PipelineId)]>,
+    /// What runs beside the pipeline, to be compared.
+    pub(super) shadow: Option<Arc<Pipeline>>,
 }
+
+/// What tells pipelines apart.
+pub(super) type Content = (Vec<ResolvedStep>, Option<Arc<str>>);
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) applications: BTreeMap<ApplicationId, Arc<Application>>,
     pub(super) event_types: BTreeMap<EventTypeName, Arc<EventTypeEntry>>,
     pub(super) plugins: Vec<PluginEntry>,
+    /// Candidates tried on live events, at most one for each plugin.
+    pub(super) rollouts: Vec<Arc<Rollout>>,
+    pub(super) quarantines: HashMap<(ApplicationId, Sha256), Arc<Quarantine>>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, SubscriptionEntry>,
     /// Pipelines that deliveries may name, current ones and older.
     pub(super) pipelines: HashMap<PipelineId, Arc<Pipeline>>,
-    by_steps: HashMap<Vec<ResolvedStep>, PipelineId>,
+    by_steps: HashMap<Content, PipelineId>,
     routes: HashMap<ApplicationId, Index<SubscriptionId>>,
 }
 
@@ -71,19 +81,40 @@ impl State {
                 index.insert(pattern, subscription.id);
             }
         }
-        if let Some(pipeline) = &entry.pipeline {
+        for pipeline in entry.pipeline.iter().chain(&entry.shadow) {
             self.put_pipeline(pipeline.clone());
         }
         self.subscriptions.insert(subscription.id, entry);
     }
 
     pub(super) fn put_pipeline(&mut self, pipeline: Arc<Pipeline>) {
-        self.by_steps.insert(pipeline.steps.clone(), pipeline.id);
+        let content = (pipeline.steps.clone(), pipeline.contract.clone());
+        self.by_steps.insert(content, pipeline.id);
         self.pipelines.insert(pipeline.id, pipeline);
     }
 
-    pub(super) fn pipeline_of(&self, steps: &[ResolvedStep]) -> Option<Arc<Pipeline>> {
-        self.pipelines.get(self.by_steps.get(steps)?).cloned()
+    pub(super) fn pipeline_of(&self, content: &Content) -> Option<Arc<Pipeline>> {
+        self.pipelines.get(self.by_steps.get(content)?).cloned()
+    }
+
+    /// Why a pipeline may not run for an application: one of its versions is quarantined.
+    pub(super) fn quarantined(
+        &self,
+        application: ApplicationId,
+        pipeline: &Pipeline,
+    ) -> Option<&Arc<Quarantine>> {
+        if self.quarantines.is_empty() {
+            return None;
+        }
+        pipeline.steps.iter().find_map(|step| self.quarantines.get(&(application, step.sha256)))
+    }
+
+    /// Whether a subscription's deliveries wait for a version to come back into service.
+    pub(super) fn held_back(&self, id: SubscriptionId) -> bool {
+        self.subscriptions.get(&id).is_some_and(|entry| {
+            let pipeline = entry.pipeline.as_deref();
+            pipeline.is_some_and(|p| self.quarantined(entry.subscription.application, p).is_some())
+        })
     }
 
     /// They are read again when a delivery names them.
@@ -110,6 +141,7 @@ impl State {
             .map(|entry| Match {
                 subscription: entry.subscription.id,
                 pipeline: entry.pipeline.as_ref().map(|p| p.id),
+                canaries: entry.canaries.clone(),
                 held: entry.subscription.state == SubscriptionState::Paused,
             })
             .collect()

@@ -16,19 +16,18 @@ use crate::model::{
 impl Catalog {
     pub(super) async fn load_subscriptions(&self) -> Result<()> {
         for subscription in self.store.subscriptions().await.map_err(refused)? {
-            let pipeline = self.resolve(&subscription, None).await?;
-            for step in pipeline.iter().flat_map(|p| &p.steps) {
+            let subscription = Arc::new(subscription);
+            let entry = self.resolved(&subscription, &[], false).await?;
+            let pipelines = entry.pipeline.iter().chain(&entry.shadow);
+            for step in pipelines.flat_map(|p| &p.steps) {
                 // A component that cannot be loaded fails its own deliveries, not the start.
                 if let Err(error) = self.ensure_loaded(step.sha256).await {
                     tracing::error!(plugin = %step.name, version = %step.version, %error, "cannot load a plugin");
                 }
             }
-            if subscription.state == SubscriptionState::Active {
-                // The server may have ended between resuming it and making due what it held.
-                self.resume_held(subscription.id).await?;
-            }
-            let subscription = Arc::new(subscription);
-            self.write().put_subscription(SubscriptionEntry { subscription, pipeline });
+            self.write().put_subscription(entry);
+            // The server may have ended between resuming it and making due what it held.
+            self.resume_if_possible(subscription.id).await?;
         }
         Ok(())
     }
@@ -45,6 +44,7 @@ impl Catalog {
         Some(Match {
             subscription: id,
             pipeline: entry.pipeline.as_ref().map(|p| p.id),
+            canaries: entry.canaries.clone(),
             held: entry.subscription.state != SubscriptionState::Active,
         })
     }
@@ -67,12 +67,11 @@ impl Catalog {
         subscription: Subscription,
     ) -> Result<Arc<Subscription>> {
         let _changing = self.changing.lock().await;
-        let pipeline = self.resolve(&subscription, None).await?;
-        self.load_pipeline(pipeline.as_deref()).await?;
-        self.store.create_subscription(&subscription).await.map_err(refused)?;
         let subscription = Arc::new(subscription);
-        self.write()
-            .put_subscription(SubscriptionEntry { subscription: subscription.clone(), pipeline });
+        let entry = self.resolved(&subscription, &[], true).await?;
+        self.load_entry(&entry).await?;
+        self.store.create_subscription(&subscription).await.map_err(refused)?;
+        self.write().put_subscription(entry);
         Ok(subscription)
     }
 
@@ -88,15 +87,20 @@ impl Catalog {
         let mut after = (*before).clone();
         change(&mut after);
         after.updated_at = self.clock.now();
-        let pipeline = self.resolve(&after, None).await?;
-        self.load_pipeline(pipeline.as_deref()).await?;
-        self.store.put_subscription(&after).await.map_err(refused)?;
         let after = Arc::new(after);
+        // A config that a forced version broke must not stand in the way of other changes.
+        let checked = before.pipeline != after.pipeline;
+        let entry = self.resolved(&after, &[], checked).await?;
+        self.load_entry(&entry).await?;
+        let held_back = self.read().held_back(id);
+        self.store.put_subscription(&after).await.map_err(refused)?;
         // Memory first, then deliveries: what is matched from here on has the new state, and
         // what was matched before is moved below.
-        self.write().put_subscription(SubscriptionEntry { subscription: after.clone(), pipeline });
+        self.write().put_subscription(entry);
         if before.state != after.state {
             self.move_deliveries(&after).await?;
+        } else if held_back {
+            self.resume_if_possible(id).await?;
         }
         Ok(after)
     }
@@ -123,6 +127,20 @@ impl Catalog {
         Ok(())
     }
 
+    /// Makes what a subscription holds due now, if it takes events and its plugins are in
+    /// service.
+    pub(super) async fn resume_if_possible(&self, id: SubscriptionId) -> Result<()> {
+        let waits = {
+            let state = self.read();
+            let active = state
+                .subscriptions
+                .get(&id)
+                .is_some_and(|entry| entry.subscription.state == SubscriptionState::Active);
+            !active || state.held_back(id)
+        };
+        if waits { Ok(()) } else { self.resume_held(id).await }
+    }
+
     /// Removes a subscription; what it had pending or held is cancelled.
     pub async fn delete_subscription(&self, id: SubscriptionId) -> Result<()> {
         let _changing = self.changing.lock().await;
@@ -132,28 +150,65 @@ impl Catalog {
         Ok(())
     }
 
-    /// The pipeline of a subscription with versions and configs fixed: what it is now, or
-    /// with `next` what it would be were that version live.
+    /// A subscription's pipelines with versions and configs fixed: as they are now, or with
+    /// `next` as they would be were those versions live. `checked` refuses configs that do
+    /// not satisfy their plugin's schema.
+    pub(super) async fn resolved(
+        &self,
+        subscription: &Arc<Subscription>,
+        next: &[PluginEntry],
+        checked: bool,
+    ) -> Result<SubscriptionEntry> {
+        let pipeline = self.resolve(subscription, next, checked).await?;
+        let candidates = self.candidates(subscription, next);
+        let mut canaries = Vec::with_capacity(candidates.canaries.len());
+        // An event below a share is below every larger one, too.
+        for (index, (below, _)) in candidates.canaries.iter().enumerate() {
+            let tried = candidates.canaries[index..].iter().map(|(_, entry)| entry.clone());
+            let all: Vec<_> = tried.chain(next.iter().cloned()).collect();
+            if let Some(canary) = self.resolve(subscription, &all, false).await? {
+                canaries.push((*below, canary.id));
+            }
+        }
+        let shadow = if candidates.shadows.is_empty() {
+            None
+        } else {
+            let all = [candidates.shadows, next.to_vec()].concat();
+            self.resolve(subscription, &all, false).await?
+        };
+        Ok(SubscriptionEntry {
+            subscription: subscription.clone(),
+            pipeline,
+            canaries: canaries.into(),
+            shadow,
+        })
+    }
+
+    /// Of several versions of one plugin in `next`, the first counts.
     pub(super) async fn resolve(
         &self,
         subscription: &Subscription,
-        next: Option<&PluginEntry>,
+        next: &[PluginEntry],
+        checked: bool,
     ) -> Result<Option<Arc<Pipeline>>> {
-        if subscription.pipeline.is_empty() {
+        if subscription.pipeline.is_empty() && subscription.output_schema.is_none() {
             return Ok(None);
         }
         let steps = subscription.pipeline.iter().enumerate();
         let steps: Vec<_> = steps
             .map(|(index, step)| {
-                let next = next.filter(|next| follows(subscription, step, next));
-                self.resolve_step(subscription.application, index, step, next)
+                let next = next.iter().find(|next| follows(subscription, step, next));
+                self.resolve_step(subscription.application, index, step, next, checked)
             })
             .collect::<Result<_>>()?;
-        if let Some(known) = self.read().pipeline_of(&steps) {
+        let contract = subscription.output_schema.as_ref().map(|s| s.to_string().into());
+        let content = (steps, contract);
+        if let Some(known) = self.read().pipeline_of(&content) {
             return Ok(Some(known));
         }
-        let id = self.store.intern_pipeline(&steps).await.map_err(refused)?;
-        let pipeline = Arc::new(Pipeline { id, steps });
+        let (steps, contract) = content;
+        let interned = self.store.intern_pipeline(&steps, contract.as_deref()).await;
+        let pipeline = Arc::new(Pipeline { id: interned.map_err(refused)?, steps, contract });
         self.write().put_pipeline(pipeline.clone());
         Ok(Some(pipeline))
     }
@@ -164,6 +219,7 @@ impl Catalog {
         index: usize,
         step: &Step,
         next: Option<&PluginEntry>,
+        checked: bool,
     ) -> Result<ResolvedStep> {
         let found = match next {
             Some(next) => Some(next.clone()),
@@ -172,7 +228,7 @@ impl Catalog {
         let Some(PluginEntry { version, config }) = found else {
             return Err(self.unknown_plugin(application, index, &step.plugin));
         };
-        let violations = config.violations(&step.config);
+        let violations = if checked { config.violations(&step.config) } else { Vec::new() };
         if !violations.is_empty() {
             let plugin = format!("{}@{}", version.name, version.version);
             return Err(CatalogError::BadConfig { step: index, plugin, violations });
@@ -206,8 +262,8 @@ impl Catalog {
         CatalogError::UnknownPlugin { step, name, did_you_mean }
     }
 
-    async fn load_pipeline(&self, pipeline: Option<&Pipeline>) -> Result<()> {
-        for step in pipeline.iter().flat_map(|p| &p.steps) {
+    pub(super) async fn load_entry(&self, entry: &SubscriptionEntry) -> Result<()> {
+        for step in entry.pipeline.iter().chain(&entry.shadow).flat_map(|p| &p.steps) {
             self.ensure_loaded(step.sha256).await?;
         }
         Ok(())
@@ -244,6 +300,7 @@ mod tests {
             endpoint: "http://127.0.0.1:9/".parse().unwrap(),
             event_types: vec!["**".parse().unwrap()],
             pipeline: vec![],
+            output_schema: None,
             headers: [].into(),
             retry: None,
             concurrency: None,

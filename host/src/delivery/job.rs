@@ -25,7 +25,7 @@ impl SharedEvent {
 
     /// The event for plugin runs: one for all deliveries, so that they share results.
     pub fn live(&self) -> &Arc<LiveEvent> {
-        self.live.get_or_init(|| LiveEvent::new(Arc::clone(&self.event)))
+        self.live.get_or_init(|| LiveEvent::to_deliver(Arc::clone(&self.event)))
     }
 }
 

@@ -33,9 +33,9 @@ pub use self::{
 };
 use crate::{
     model::{
-        DeliveryId, DisabledReason, Pipeline, PipelineId, PipelineRun, Subscription, SubscriptionId,
+        ApplicationId, DeliveryId, DisabledReason, Pipeline, PipelineId, PipelineRun, Subscription,
+        SubscriptionId,
     },
-    plugin::Runtime,
     store::DeliveryKey,
 };
 
@@ -46,6 +46,17 @@ pub trait Directory: Send + Sync {
     fn subscription(&self, id: SubscriptionId) -> Option<Arc<Subscription>>;
     /// A pipeline whose components are loaded; else why not.
     async fn pipeline(&self, id: PipelineId) -> Result<Arc<Pipeline>, String>;
+    /// The pipeline that new deliveries of a subscription run through, canaries aside; none
+    /// if it has none.
+    fn current(&self, id: SubscriptionId) -> Option<PipelineId>;
+    /// Why a pipeline may not run for an application now: a version in it is quarantined.
+    fn quarantined(&self, _application: ApplicationId, _pipeline: &Pipeline) -> Option<String> {
+        None
+    }
+    /// Whether a subscription's deliveries wait for a version to come back into service.
+    fn held_back(&self, _id: SubscriptionId) -> bool {
+        false
+    }
     /// Disables a subscription whose endpoint asked for it.
     async fn disable(&self, id: SubscriptionId, reason: DisabledReason);
     /// Deliveries were recorded as held while their subscription was being resumed: makes
@@ -58,13 +69,6 @@ pub trait Directory: Send + Sync {
 pub trait Pipelines: Send + Sync {
     /// Runs a pipeline over an event.
     async fn run(&self, event: &SharedEvent, pipeline: &Arc<Pipeline>) -> Arc<PipelineRun>;
-}
-
-#[async_trait]
-impl Pipelines for Runtime {
-    async fn run(&self, event: &SharedEvent, pipeline: &Arc<Pipeline>) -> Arc<PipelineRun> {
-        Self::run(self, event.live(), pipeline).await
-    }
 }
 
 /// A delivery just persisted and leased.

@@ -210,10 +210,10 @@ impl Task {
     }
 
     fn takes_events(&self, id: SubscriptionId) -> bool {
-        self.board
-            .directory
-            .subscription(id)
-            .is_some_and(|found| found.state == SubscriptionState::Active)
+        let directory = &self.board.directory;
+        let found = directory.subscription(id);
+        found.is_some_and(|found| found.state == SubscriptionState::Active)
+            && !directory.held_back(id)
     }
 
     async fn settle(&self, records: &[Record], about: &[About]) {

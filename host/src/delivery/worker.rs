@@ -55,6 +55,8 @@ enum Prepared {
     Message(Arc<PipelineRun>),
     Drop(String),
     Fail(OnError, String),
+    /// A version in it is out of service.
+    Hold(String),
 }
 
 type NewRun = Option<(PipelineId, Arc<PipelineRun>)>;
@@ -85,7 +87,7 @@ impl Worker {
         }
         let started_at = self.board.clock.now();
         let start = self.board.clock.instant();
-        let (prepared, run) = self.prepare(job).await;
+        let (prepared, run) = self.prepare(job, &subscription).await;
         let mut attempted = match prepared {
             Prepared::Payload => {
                 let body = job.event.event.payload.clone();
@@ -101,6 +103,7 @@ impl Worker {
                 }
             },
             Prepared::Drop(reason) => self.unattempted(job, limit, Next::Filtered(reason)),
+            Prepared::Hold(reason) => self.unattempted(job, limit, Next::Held(reason)),
             Prepared::Fail(on_error, reason) => {
                 let took = start.elapsed();
                 self.plugin_failed(job, &subscription, started_at, took, on_error, reason)
@@ -141,21 +144,49 @@ impl Worker {
 
     /// Runs the pipeline, unless what it came to is recorded. With it comes the run to
     /// record, if there is a new one worth recording.
-    async fn prepare(&self, job: &Job) -> (Prepared, NewRun) {
-        let Some(id) = job.pipeline else { return (Prepared::Payload, None) };
-        // A recorded failure is no reason to fail again: a limit may have been raised.
+    ///
+    /// A pipeline that fails has sent nothing, so the delivery need not stay with it: it goes
+    /// through the one its subscription has now. So a canary's failure costs no delivery, and
+    /// a plugin that was mended mends what failed before.
+    async fn prepare(&self, job: &Job, subscription: &Subscription) -> (Prepared, NewRun) {
+        let Some(named) = job.pipeline else { return (Prepared::Payload, None) };
         let recorded = job.run.as_ref();
         if let Some(run) = recorded.filter(|run| !matches!(run.outcome, Outcome::Fail { .. })) {
             return (prepared(run), None);
         }
+        // A recorded failure is no reason to fail again: a limit may have been raised.
+        let current = self.board.directory.current(job.subscription);
+        let first = if recorded.is_some() { current } else { Some(named) };
+        let tried = self.run_pipeline(job, subscription, first).await;
+        let gave_way = matches!(tried.0, Prepared::Fail(..) | Prepared::Hold(_));
+        if gave_way && first != current {
+            return self.run_pipeline(job, subscription, current).await;
+        }
+        tried
+    }
+
+    async fn run_pipeline(
+        &self,
+        job: &Job,
+        subscription: &Subscription,
+        id: Option<PipelineId>,
+    ) -> (Prepared, NewRun) {
+        let Some(id) = id else { return (Prepared::Payload, None) };
         let pipeline = match self.board.directory.pipeline(id).await {
             Ok(pipeline) => pipeline,
             Err(why) => {
                 return (Prepared::Fail(OnError::Retry, format!("unavailable: {why}")), None);
             }
         };
+        let directory = &self.board.directory;
+        if let Some(why) = directory.quarantined(subscription.application, &pipeline) {
+            return (Prepared::Hold(why), None);
+        }
         let run = self.pipelines.run(&job.event, &pipeline).await;
-        let known = recorded.is_some_and(|recorded| recorded.outcome == run.outcome);
+        let known = job
+            .run
+            .as_ref()
+            .is_some_and(|recorded| job.pipeline == Some(id) && recorded.outcome == run.outcome);
         let new = (run.is_repeatable() && !known).then(|| (id, Arc::clone(&run)));
         (prepared(&run), new)
     }

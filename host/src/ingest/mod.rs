@@ -268,7 +268,7 @@ impl Ingest {
             occurred_at: None,
             schema_version: None,
         };
-        let only = [Match { pipeline: None, ..found }];
+        let only = [found.bare()];
         let (receipt, repeated) =
             self.persist(application, checked, event, Vec::new(), &only).await?;
         Ok(Published { receipt, event_type, repeated })
@@ -314,18 +314,19 @@ impl Ingest {
         // From here to `send` nothing awaits: places taken in the dispatcher cannot leak when
         // the caller goes away.
         let now = checked.accepted_at;
+        let id = EventId::new(now);
         let deliveries = matches
             .iter()
             .map(|found| NewDelivery {
                 id: DeliveryId::new(now),
                 subscription: found.subscription,
-                pipeline: found.pipeline,
+                pipeline: found.pipeline(id),
                 held: found.held,
                 leased: !found.held && shared.dispatcher.reserve(found.subscription),
             })
             .collect();
         let receipt = Receipt {
-            id: EventId::new(now),
+            id,
             schema_version: checked.schema_version,
             deliveries: matches.len() as u32,
         };

@@ -25,7 +25,7 @@ pub enum DeliveryState {
     Dead,
     /// A plugin dropped it.
     Filtered,
-    /// Kept back: its subscription is paused or disabled.
+    /// Kept back: its subscription is paused or disabled, or a plugin is quarantined.
     Held,
     /// Its subscription was deleted.
     Cancelled,
@@ -279,6 +279,9 @@ pub struct StepReport {
     /// config on the same event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// Whether the verdict was known without running, from runs that read the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
     /// Whether it read the whole payload.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_all: bool,
@@ -351,11 +354,35 @@ pub enum FailureKind {
     /// Its answer cannot be used: an edit that does not apply, a header that may not be
     /// set, a body that the next step cannot read.
     BadOutput,
+    /// What would be sent does not satisfy the subscription's output schema.
+    ContractViolation,
     /// The component could not be loaded.
     Unavailable,
 }
 
 impl FailureKind {
+    /// Every failure.
+    pub const ALL: [Self; 12] = [
+        Self::InvalidEvent,
+        Self::InvalidConfig,
+        Self::Failed,
+        Self::Trap,
+        Self::OutOfFuel,
+        Self::Timeout,
+        Self::OutOfMemory,
+        Self::StackOverflow,
+        Self::OutputTooLarge,
+        Self::BadOutput,
+        Self::ContractViolation,
+        Self::Unavailable,
+    ];
+
+    /// Whether it speaks against the plugin: not so where the event or the step's config is
+    /// wrong, or the machine at fault.
+    pub const fn is_the_plugins(self) -> bool {
+        !matches!(self, Self::InvalidEvent | Self::InvalidConfig | Self::Unavailable)
+    }
+
     /// The failure's name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -369,6 +396,7 @@ impl FailureKind {
             Self::StackOverflow => "stack-overflow",
             Self::OutputTooLarge => "output-too-large",
             Self::BadOutput => "bad-output",
+            Self::ContractViolation => "contract-violation",
             Self::Unavailable => "unavailable",
         }
     }
@@ -386,7 +414,8 @@ mod tests {
         for outcome in AttemptOutcome::ALL {
             assert_eq!(serde_json::to_value(outcome).unwrap(), outcome.as_str());
         }
-        let kind = FailureKind::OutputTooLarge;
-        assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        for kind in FailureKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
     }
 }

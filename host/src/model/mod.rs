@@ -10,6 +10,7 @@ mod event_type;
 mod id;
 mod pattern;
 mod plugin;
+mod rollout;
 mod secret;
 mod subscription;
 
@@ -26,6 +27,9 @@ pub use pattern::{Pattern, PatternError};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
     Sha256, Step,
+};
+pub use rollout::{
+    ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };
 pub use secret::{Secret, SecretError};
 pub use subscription::{DisabledReason, RetryPolicy, Subscription, SubscriptionState};

@@ -204,8 +204,10 @@ pub struct PipelineId(pub i64);
 pub struct Pipeline {
     /// Equal pipelines have equal ids.
     pub id: PipelineId,
-    /// In the order they run; never empty.
+    /// In the order they run; empty only if there is a contract.
     pub steps: Vec<ResolvedStep>,
+    /// The JSON Schema that what is sent must satisfy, as JSON text.
+    pub contract: Option<Arc<str>>,
 }
 
 /// A step with its version fixed.

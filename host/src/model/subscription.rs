@@ -24,6 +24,8 @@ pub struct Subscription {
     pub event_types: Vec<Pattern>,
     /// The plugins its deliveries run through, in order.
     pub pipeline: Vec<Step>,
+    /// The JSON Schema that what it sends must satisfy.
+    pub output_schema: Option<serde_json::Value>,
     /// Headers added to every request.
     pub headers: BTreeMap<String, String>,
     /// When failed attempts are repeated; none for the server's default.

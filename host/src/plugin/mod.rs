@@ -5,6 +5,7 @@
 
 mod cache;
 mod compile;
+mod contract;
 mod document;
 mod engine;
 mod host;
@@ -32,7 +33,17 @@ pub use runtime::Runtime;
 pub use settings::{Class, CompileLimits, Compiler, Limits, PluginSettings};
 pub use stats::Stats;
 
-use crate::model::{Event, Manifest, Pipeline, PipelineRun, PluginKind, Sha256};
+use crate::model::{
+    Event, Manifest, Pipeline, PipelineRun, PluginKind, ResolvedStep, Sha256, StepReport,
+};
+
+/// Who is told of every run for a delivery.
+pub trait Observer: Send + Sync {
+    /// A step ran, or its verdict was known.
+    fn ran(&self, event: &Event, step: &ResolvedStep, report: &StepReport);
+    /// What a step that ran made broke the subscription's output schema.
+    fn broke_contract(&self, event: &Event, step: &ResolvedStep, report: &StepReport);
+}
 
 /// An event in flight, with what its plugin runs share: its parsed payload and their results.
 #[derive(Debug)]
@@ -41,6 +52,8 @@ pub struct LiveEvent {
     pub event: Arc<Event>,
     /// The event as the first step of every pipeline sees it.
     seen: Arc<host::Seen>,
+    /// Whether its runs are for deliveries, and so told to the observer.
+    observed: bool,
     /// What the steps run so far came to.
     root: pipeline::Node,
     /// What whole pipelines came to. Few: a list is quicker than a map.
@@ -51,12 +64,22 @@ pub struct LiveEvent {
 type RunCell = Arc<OnceCell<Arc<PipelineRun>>>;
 
 impl LiveEvent {
-    /// Wraps an event for its plugin runs.
+    /// Wraps an event for plugin runs that are only tried.
     pub fn new(event: Arc<Event>) -> Arc<Self> {
+        Self::wrap(event, false)
+    }
+
+    /// Wraps an event for plugin runs that decide about deliveries.
+    pub fn to_deliver(event: Arc<Event>) -> Arc<Self> {
+        Self::wrap(event, true)
+    }
+
+    fn wrap(event: Arc<Event>, observed: bool) -> Arc<Self> {
         let document = document::Document::new(event.payload.clone());
         Arc::new(Self {
             seen: Arc::new(host::Seen { event: Arc::clone(&event), document }),
             event,
+            observed,
             root: pipeline::Node::root(),
             runs: Mutex::default(),
         })

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::{
-    LiveEvent,
+    LiveEvent, contract,
     document::{Document, EditError, Editor},
     host::{Seen, cut, types},
     message::{self, Failure, bad_output},
@@ -97,9 +97,13 @@ pub(super) fn run(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Pipeli
     };
     let mut steps = Vec::with_capacity(pipeline.steps.len());
     let mut node: Option<Arc<Node>> = None;
+    let observer = if event.observed { core.observer.get() } else { None };
     for (i, step) in pipeline.steps.iter().enumerate() {
         let here = node.as_deref().unwrap_or(&event.root).child(step);
         let (done, shared) = here.done(core, step, &stage);
+        if let Some(observer) = observer.filter(|_| !shared) {
+            observer.ran(&event.event, step, &done.report);
+        }
         let mut report = done.report.clone();
         report.shared = shared;
         let before = stage;
@@ -122,7 +126,11 @@ pub(super) fn run(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Pipeli
         }
         node = Some(here);
     }
-    PipelineRun { outcome: Outcome::Send(stage.message()), steps }
+    let run = core.contracts.apply(pipeline, stage.message(), steps);
+    if let (Some(observer), Some((step, report))) = (observer, contract::breach(pipeline, &run)) {
+        observer.broke_contract(&event.event, step, report);
+    }
+    run
 }
 
 impl Node {
@@ -154,6 +162,7 @@ fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {
         duration_us: 0,
         memory_bytes: 0,
         shared: false,
+        learned: false,
         read_all: false,
         reads: vec![],
         log: vec![],

@@ -12,9 +12,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Class, Inspected, LiveEvent, PluginSettings, Rejection, RunCell, Stats,
+    Class, Inspected, LiveEvent, Observer, PluginSettings, Rejection, RunCell, Stats,
     cache::Cache,
     compile,
+    contract::Contracts,
     engine::{self, Ticker},
     inspect::{self, Examined},
     load::TrustedCode,
@@ -46,6 +47,8 @@ pub(super) struct Core {
     plugins: RwLock<HashMap<Sha256, Arc<Plugin>>>,
     pub(super) ticker: Ticker,
     pub(super) stats: Counters,
+    pub(super) contracts: Contracts,
+    pub(super) observer: OnceLock<Arc<dyn Observer>>,
     pub(super) json: Arc<str>,
     pub(super) no_headers: Arc<Vec<(String, String)>>,
 }
@@ -104,6 +107,8 @@ impl Runtime {
             plugins: RwLock::default(),
             ticker,
             stats: Counters::default(),
+            contracts: Contracts::default(),
+            observer: OnceLock::new(),
             json: "application/json".into(),
             no_headers: Arc::default(),
             settings,
@@ -144,6 +149,13 @@ impl Runtime {
         drop(plugins);
         let Examined { component, kind, interface, .. } = examined;
         Ok(Inspected { component, sha256, kind, interface, manifest })
+    }
+
+    /// Tells `observer` of every run for a delivery from now on. Once; a second is ignored.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        if self.core.observer.set(observer).is_err() {
+            tracing::error!("the plugin runtime has an observer already");
+        }
     }
 
     /// Whether `run` can run it.
@@ -311,6 +323,7 @@ fn lost(pipeline: &Pipeline) -> PipelineRun {
     let kind = FailureKind::Unavailable;
     let reason = format!("{}@{}: {}: {message}", step.name, step.version, kind.as_str());
     let report = StepReport {
+        learned: false,
         plugin: step.name.clone(),
         version: step.version.clone(),
         verdict: StepVerdict::Fault { kind, message: message.into() },

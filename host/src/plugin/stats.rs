@@ -6,19 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::model::FailureKind;
 
-const KINDS: [FailureKind; 11] = [
-    FailureKind::InvalidEvent,
-    FailureKind::InvalidConfig,
-    FailureKind::Failed,
-    FailureKind::Trap,
-    FailureKind::OutOfFuel,
-    FailureKind::Timeout,
-    FailureKind::OutOfMemory,
-    FailureKind::StackOverflow,
-    FailureKind::OutputTooLarge,
-    FailureKind::BadOutput,
-    FailureKind::Unavailable,
-];
+const KINDS: [FailureKind; FailureKind::ALL.len()] = FailureKind::ALL;
 
 /// What was counted since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

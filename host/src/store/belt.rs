@@ -133,7 +133,7 @@ pub struct Record {
     /// The attempt, if one was made.
     pub attempt: Option<Attempt>,
     /// The pipeline's run and its pipeline, unless recorded before. Never one that the
-    /// wall clock ended.
+    /// wall clock ended. From here on the delivery names that pipeline.
     pub run: Option<(PipelineId, Arc<PipelineRun>)>,
     /// Where the delivery goes from here.
     pub next: Next,

@@ -6,23 +6,24 @@
 //! implementations know SQL; nothing here knows HTTP, plugins or the network.
 
 mod belt;
+mod plugins;
 pub mod sqlite;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde_json::Value;
 
 pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
     Receipt, Record,
 };
+pub use plugins::Plugins;
 
 use crate::model::{
     Application, ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, EventType,
-    EventTypeName, KeyId, Pipeline, PipelineId, PipelineRun, PluginVersion, ResolvedStep,
-    SchemaMode, SchemaVersion, Sha256, StoredEvent, Subscription, SubscriptionId, Timestamp,
+    EventTypeName, KeyId, Pipeline, PipelineId, PipelineRun, ResolvedStep, SchemaMode,
+    SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
 };
 
 /// What can go wrong in the store.
@@ -147,23 +148,6 @@ pub trait Resources: Send + Sync {
     -> Result<u32>;
     async fn schemas(&self, name: &EventTypeName) -> Result<Vec<SchemaVersion>>;
 
-    /// Adds a version with its component. `Exists` if that version has other bytes;
-    /// with the same bytes nothing changes. `live` moves to it if asked.
-    async fn add_plugin(&self, version: &PluginVersion, component: &Bytes) -> Result<()>;
-    /// All versions of all plugins an application sees: its own and the shared ones.
-    async fn plugins(&self) -> Result<Vec<PluginVersion>>;
-    async fn component(&self, sha256: &Sha256) -> Result<Bytes>;
-    /// Moves `live`.
-    async fn set_live(&self, owner: Option<ApplicationId>, name: &str, version: &str)
-    -> Result<()>;
-    /// One version, or all with none.
-    async fn delete_plugin(
-        &self,
-        owner: Option<ApplicationId>,
-        name: &str,
-        version: Option<&str>,
-    ) -> Result<()>;
-
     async fn create_subscription(&self, subscription: &Subscription) -> Result<()>;
     async fn subscriptions(&self) -> Result<Vec<Subscription>>;
     /// Replaces it whole.
@@ -176,7 +160,11 @@ pub trait Resources: Send + Sync {
     async fn hold_pending(&self, id: SubscriptionId, reason: &str) -> Result<u64>;
 
     /// The number of a pipeline, given anew if it is new.
-    async fn intern_pipeline(&self, steps: &[ResolvedStep]) -> Result<PipelineId>;
+    async fn intern_pipeline(
+        &self,
+        steps: &[ResolvedStep],
+        contract: Option<&str>,
+    ) -> Result<PipelineId>;
     async fn pipeline(&self, id: PipelineId) -> Result<Pipeline>;
 
     async fn create_key(&self, key: &StoredKey) -> Result<()>;
@@ -230,7 +218,7 @@ pub trait History: Send + Sync {
 
 /// All of it, and what keeps it in order.
 #[async_trait]
-pub trait Store: Belt + Resources + History {
+pub trait Store: Belt + Resources + Plugins + History {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Flushes and closes.

@@ -11,22 +11,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("schema", &["model", "clock"]),
     ("routing", &["model", "clock"]),
     ("store", &["model", "clock"]),
-    ("plugin", &["model", "clock"]),
+    ("plugin", &["model", "clock", "schema"]),
     ("delivery", &["model", "clock", "store", "plugin"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
+    ("watch", &["model", "clock", "config", "store", "plugin", "delivery", "catalog"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
     (
         "api",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "ingest",
+            "catalog", "watch", "ingest",
         ],
     ),
     (
         "server",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "ingest", "api",
+            "catalog", "watch", "ingest", "api",
         ],
     ),
     (

@@ -124,6 +124,7 @@ async fn run(
             config: config.into(),
             on_error: OnError::Dead,
         }],
+        contract: None,
     });
     Ok(runtime.run(&event, &pipeline).await)
 }

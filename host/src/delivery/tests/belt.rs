@@ -11,7 +11,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::PATIENCE;
 use crate::{
     clock::Clock,
-    model::{DeliveryId, Event, PipelineId, PipelineRun, SubscriptionId, Timestamp},
+    model::{DeliveryId, Event, Outcome, PipelineId, PipelineRun, SubscriptionId, Timestamp},
     store::{
         Appended, Belt, Claimed, Claims, DeliveryKey, Lease, NewEvent, Next, Record, Result,
         StoreError,
@@ -100,6 +100,12 @@ impl FakeBelt {
         state.rows.insert(key, row);
         state.note_leased();
         (key, id)
+    }
+
+    /// Makes a delivery that is over due once more.
+    pub(crate) fn again(&self, key: DeliveryKey) {
+        let mut state = self.state.lock().unwrap();
+        state.rows.get_mut(&key).unwrap().at = At::Pending(Timestamp::UNIX_EPOCH);
     }
 
     pub(crate) fn row(&self, key: DeliveryKey) -> Row {
@@ -193,8 +199,12 @@ impl Belt for FakeBelt {
         for record in batch {
             let row = state.rows.get_mut(&record.delivery).unwrap();
             assert!(matches!(row.at, At::Leased(_)), "only what is leased is recorded: {row:?}");
-            if let Some((_, run)) = &record.run {
-                row.run.get_or_insert_with(|| Arc::clone(run));
+            if let Some((pipeline, run)) = &record.run {
+                let sent = |run: &Arc<PipelineRun>| !matches!(run.outcome, Outcome::Fail { .. });
+                if row.pipeline != Some(*pipeline) || !row.run.as_ref().is_some_and(sent) {
+                    row.run = Some(Arc::clone(run));
+                }
+                row.pipeline = Some(*pipeline);
             }
             row.records.push(record.clone());
             row.at = match &record.next {

@@ -39,6 +39,9 @@ pub(super) struct FakeDirectory {
     subscriptions: Mutex<HashMap<SubscriptionId, Arc<Subscription>>>,
     pub disabled: Mutex<Vec<SubscriptionId>>,
     pub pipeline_problem: Mutex<Option<String>>,
+    /// The pipeline that deliveries name, unless a test says otherwise.
+    pub current: Mutex<Option<Option<PipelineId>>>,
+    pub quarantined: Mutex<Vec<PipelineId>>,
 }
 
 impl FakeDirectory {
@@ -60,8 +63,22 @@ impl Directory for FakeDirectory {
     async fn pipeline(&self, id: PipelineId) -> Result<Arc<Pipeline>, String> {
         match self.pipeline_problem.lock().unwrap().clone() {
             Some(problem) => Err(problem),
-            None => Ok(Arc::new(Pipeline { id, steps: vec![] })),
+            None => Ok(Arc::new(Pipeline { id, steps: vec![], contract: None })),
         }
+    }
+
+    fn current(&self, _id: SubscriptionId) -> Option<PipelineId> {
+        self.current.lock().unwrap().flatten()
+    }
+
+    fn quarantined(&self, _application: ApplicationId, pipeline: &Pipeline) -> Option<String> {
+        let out = self.quarantined.lock().unwrap().contains(&pipeline.id);
+        out.then(|| "p@1 is quarantined: 20 runs in a row failed".into())
+    }
+
+    fn held_back(&self, _id: SubscriptionId) -> bool {
+        let current = self.current.lock().unwrap().flatten();
+        current.is_some_and(|id| self.quarantined.lock().unwrap().contains(&id))
     }
 
     async fn disable(&self, id: SubscriptionId, _reason: DisabledReason) {
@@ -154,6 +171,7 @@ impl World {
             endpoint: url.parse().unwrap(),
             event_types: vec![],
             pipeline: vec![],
+            output_schema: None,
             headers: BTreeMap::new(),
             retry: None,
             concurrency: None,
@@ -175,6 +193,7 @@ impl World {
         subscription: SubscriptionId,
         pipeline: Option<PipelineId>,
     ) -> DeliveryKey {
+        self.directory.current.lock().unwrap().get_or_insert(pipeline);
         let event = event();
         let lease = dispatcher.reserve(subscription).then(|| dispatcher.lease());
         let (key, id) = self.belt.add(&event, subscription, pipeline, lease);

@@ -39,6 +39,7 @@ fn timed_out(outcome: Outcome) -> PipelineRun {
         duration_us: 0,
         memory_bytes: 0,
         shared: false,
+        learned: false,
         read_all: false,
         reads: vec![],
         log: vec![],
@@ -132,4 +133,60 @@ async fn a_pipeline_that_cannot_be_loaded_is_tried_again() {
     let row = world.belt.done(key).await;
     assert_eq!(row.attempts(), 3);
     assert_eq!(row.last().error.as_deref(), Some("unavailable: no such component"));
+}
+
+#[tokio::test]
+async fn where_a_candidate_fails_what_is_live_decides_at_once() {
+    let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
+    *world.pipelines.answers.lock().unwrap() =
+        vec![run(failure(OnError::Dead)), run(message("live"))];
+    *world.directory.current.lock().unwrap() = Some(Some(PipelineId(1)));
+    let dispatcher = world.start(settings(), 1).await;
+    let subscription = world.subscribe(&endpoint.url);
+    let key = world.publish(&dispatcher, subscription, Some(PipelineId(2)));
+    let row = world.belt.done(key).await;
+    assert_eq!((row.at.clone(), row.attempts()), (At::Final(Next::Succeeded), 1));
+    assert_eq!(row.records[0].run.as_ref().unwrap().0, PipelineId(1));
+    assert_eq!(endpoint.requests()[0].body, "live");
+}
+
+#[tokio::test]
+async fn what_failed_goes_through_the_pipeline_its_subscription_has_by_then() {
+    let script = [Reply::Status(200)];
+    let (world, endpoint) = (World::default(), Endpoint::start(script).await);
+    *world.pipelines.answers.lock().unwrap() =
+        vec![run(failure(OnError::Dead)), run(message("mended"))];
+    let dispatcher = world.start(settings(), 1).await;
+    let subscription = world.subscribe(&endpoint.url);
+    let key = world.publish(&dispatcher, subscription, Some(PipelineId(1)));
+    assert!(matches!(world.belt.done(key).await.at, At::Final(Next::Dead(_))));
+    *world.directory.current.lock().unwrap() = Some(Some(PipelineId(2)));
+    world.belt.again(key);
+    dispatcher.wake(subscription, crate::clock::Clock::system().now());
+    let row = world.belt.done(key).await;
+    assert_eq!(row.at, At::Final(Next::Succeeded));
+    assert_eq!(row.records[1].run.as_ref().unwrap().0, PipelineId(2));
+}
+
+#[tokio::test]
+async fn what_a_quarantined_version_would_decide_is_held_unless_the_subscription_moved_on() {
+    for (current, expected) in [(1, "held"), (2, "sent")] {
+        let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
+        *world.pipelines.answers.lock().unwrap() = vec![run(message("sent"))];
+        *world.directory.current.lock().unwrap() = Some(Some(PipelineId(current)));
+        world.directory.quarantined.lock().unwrap().push(PipelineId(1));
+        let dispatcher = world.start(settings(), 1).await;
+        let subscription = world.subscribe(&endpoint.url);
+        let key = world.publish(&dispatcher, subscription, Some(PipelineId(1)));
+        let row = world.belt.done(key).await;
+        let found = match &row.at {
+            At::Final(Next::Held(reason)) => {
+                assert!(reason.starts_with("p@1 is quarantined"), "{reason}");
+                "held"
+            }
+            At::Final(Next::Succeeded) => "sent",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found, expected);
+    }
 }

@@ -70,7 +70,7 @@ fn step(plugin: &Inspected, config: &str, on_error: OnError) -> ResolvedStep {
 }
 
 fn pipeline(id: i64, steps: impl IntoIterator<Item = ResolvedStep>) -> Arc<Pipeline> {
-    Arc::new(Pipeline { id: PipelineId(id), steps: steps.into_iter().collect() })
+    Arc::new(Pipeline { id: PipelineId(id), steps: steps.into_iter().collect(), contract: None })
 }
 
 fn event(payload: &str) -> Arc<LiveEvent> {

@@ -10,6 +10,7 @@ mod checkpoint;
 mod claim;
 mod codec;
 mod history;
+mod plugins;
 mod record;
 mod resources;
 mod subscriptions;
@@ -167,8 +168,10 @@ impl Write<'_> {
 
 /// What brings a database up to date, oldest first. What is here once was released and is
 /// never edited, only added to.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "start", include_str!("../../../migrations/0001_start.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "start", include_str!("../../../migrations/0001_start.sql")),
+    (2, "plugin platform", include_str!("../../../migrations/0002_plugin_platform.sql")),
+];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
     let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {

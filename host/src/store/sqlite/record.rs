@@ -22,18 +22,23 @@ static ATTEMPTS: Bulk = Bulk::new(
 );
 /// Only a leased delivery takes a result: one that was cancelled meanwhile stays so.
 static DELIVERIES: Bulk = Bulk::new(
-    "WITH result (row, state, attempts, due_at, reason, finished_at) AS (VALUES",
-    "(?, ?, ?, ?, ?, ?)",
+    "WITH result (row, state, attempts, due_at, reason, finished_at, pipeline_id) AS (VALUES",
+    "(?, ?, ?, ?, ?, ?, ?)",
     ") UPDATE deliveries SET state = result.state, attempts = deliveries.attempts + result.attempts, \
          due_at = coalesce(result.due_at, deliveries.due_at), owner = 0, lease_until = 0, \
-         reason = result.reason, finished_at = result.finished_at \
+         reason = result.reason, finished_at = result.finished_at, \
+         pipeline_id = coalesce(result.pipeline_id, deliveries.pipeline_id) \
          FROM result WHERE deliveries.row = result.row AND deliveries.state = 1",
 );
 static RUNS: Bulk = Bulk::new(
-    "INSERT OR IGNORE INTO runs (event_row, pipeline_id, kind, reason, on_error, content_type, \
+    "INSERT INTO runs (event_row, pipeline_id, kind, reason, on_error, content_type, \
          headers, body, steps) VALUES",
     "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    "",
+    // Only a failure gives way: what was sent once is what is sent again.
+    "ON CONFLICT (event_row, pipeline_id) DO UPDATE SET kind = excluded.kind, \
+         reason = excluded.reason, on_error = excluded.on_error, \
+         content_type = excluded.content_type, headers = excluded.headers, \
+         body = excluded.body, steps = excluded.steps WHERE runs.kind = 2",
 );
 
 impl SqliteStore {
@@ -88,7 +93,8 @@ fn put_result(row: &mut Row<'_>, record: &Record) {
         .put(i64::from(record.attempt.is_some()))
         .put(due)
         .put(reason)
-        .put(finished);
+        .put(finished)
+        .put(record.run.as_ref().map(|(pipeline, _)| pipeline.0));
 }
 
 /// A run as the columns of its row.

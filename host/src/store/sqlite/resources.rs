@@ -1,8 +1,7 @@
-//! Applications, event types, plugins, pipelines and keys. Subscriptions are long enough for
-//! a file of their own.
+//! Applications, event types, pipelines and keys. Subscriptions and plugins are long enough
+//! for files of their own.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use serde_json::Value;
 use sqlx::{SqliteConnection, sqlite::SqliteRow};
 
@@ -17,8 +16,7 @@ use super::{
 use crate::{
     model::{
         Application, ApplicationId, EventType, EventTypeName, KeyId, Pipeline, PipelineId,
-        PluginVersion, ResolvedStep, SchemaMode, SchemaVersion, Sha256, Subscription,
-        SubscriptionId, Timestamp,
+        ResolvedStep, SchemaMode, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
     },
     store::{Resources, StoredKey},
 };
@@ -35,31 +33,6 @@ fn event_type_from(row: &SqliteRow) -> Result<EventType> {
         created_at: col_time(row, 4)?,
         latest_version: col_u32(row, 5)?,
     })
-}
-
-fn plugin_from(row: &SqliteRow) -> Result<PluginVersion> {
-    let owner: &[u8] = col(row, 0)?;
-    Ok(PluginVersion {
-        application: if owner.is_empty() {
-            None
-        } else {
-            Some(ApplicationId::from_bytes(bytes16(owner)?))
-        },
-        name: col(row, 1)?,
-        version: col(row, 2)?,
-        sha256: Sha256(col::<&[u8]>(row, 3)?.try_into().map_err(|_| damaged("a digest"))?),
-        kind: from_word(col(row, 4)?)?,
-        size: col_u64(row, 5)?,
-        interface: col(row, 6)?,
-        manifest: from_json(col(row, 7)?)?,
-        live: col(row, 8)?,
-        created_at: col_time(row, 9)?,
-    })
-}
-
-/// A plugin's owner as its column: empty for shared ones.
-fn owner_bytes(owner: Option<ApplicationId>) -> Vec<u8> {
-    owner.map_or_else(Vec::new, |id| id.as_bytes().to_vec())
 }
 
 #[async_trait]
@@ -230,122 +203,6 @@ impl Resources for SqliteStore {
             .collect()
     }
 
-    async fn add_plugin(&self, version: &PluginVersion, component: &Bytes) -> Result<()> {
-        let owner = owner_bytes(version.application);
-        let mut write = self.write().await?;
-        let mut transaction = write.begin().await?;
-        let known: Option<Vec<u8>> = sqlx::query_scalar(
-            "SELECT sha256 FROM plugins WHERE owner = ? AND name = ? AND version = ?",
-        )
-        .bind(owner.as_slice())
-        .bind(version.name.as_str())
-        .bind(version.version.as_str())
-        .fetch_optional(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        match known {
-            Some(sha256) if sha256 == version.sha256.0 => return Ok(()),
-            Some(_) => return Err(StoreError::Exists),
-            None => {}
-        }
-        sqlx::query("INSERT OR IGNORE INTO components (sha256, bytes) VALUES (?, ?)")
-            .bind(version.sha256.0.as_slice())
-            .bind(component.as_ref())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        if version.live {
-            sqlx::query("UPDATE plugins SET live = 0 WHERE owner = ? AND name = ?")
-                .bind(owner.as_slice())
-                .bind(version.name.as_str())
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed)?;
-        }
-        sqlx::query(
-            "INSERT INTO plugins (owner, name, version, sha256, kind, size, interface, manifest, live, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(owner)
-        .bind(version.name.as_str())
-        .bind(version.version.as_str())
-        .bind(version.sha256.0.as_slice())
-        .bind(word(&version.kind)?)
-        .bind(version.size as i64)
-        .bind(version.interface.as_str())
-        .bind(json(&version.manifest)?)
-        .bind(version.live)
-        .bind(millis(version.created_at))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
-        write.done();
-        Ok(())
-    }
-
-    async fn plugins(&self) -> Result<Vec<PluginVersion>> {
-        let rows = sqlx::query(
-            "SELECT owner, name, version, sha256, kind, size, interface, manifest, live, created_at
-             FROM plugins ORDER BY name, created_at DESC",
-        )
-        .fetch_all(&self.readers)
-        .await
-        .map_err(failed)?;
-        rows.iter().map(plugin_from).collect()
-    }
-
-    async fn component(&self, sha256: &Sha256) -> Result<Bytes> {
-        let bytes: Vec<u8> = sqlx::query_scalar("SELECT bytes FROM components WHERE sha256 = ?")
-            .bind(sha256.0.as_slice())
-            .fetch_one(&self.readers)
-            .await
-            .map_err(failed)?;
-        Ok(bytes.into())
-    }
-
-    async fn set_live(
-        &self,
-        owner: Option<ApplicationId>,
-        name: &str,
-        version: &str,
-    ) -> Result<()> {
-        let mut write = self.write().await?;
-        let changed = sqlx::query(
-            "UPDATE plugins SET live = (version = ?3) WHERE owner = ?1 AND name = ?2
-             AND EXISTS (SELECT 1 FROM plugins WHERE owner = ?1 AND name = ?2 AND version = ?3)",
-        )
-        .bind(owner_bytes(owner))
-        .bind(name)
-        .bind(version)
-        .execute(&mut *write.connection)
-        .await
-        .map_err(failed)?;
-        write.done();
-        found(changed.rows_affected())
-    }
-
-    async fn delete_plugin(
-        &self,
-        owner: Option<ApplicationId>,
-        name: &str,
-        version: Option<&str>,
-    ) -> Result<()> {
-        let mut write = self.write().await?;
-        let gone = sqlx::query(
-            "DELETE FROM plugins WHERE owner = ?1 AND name = ?2 AND (?3 IS NULL OR version = ?3)",
-        )
-        .bind(owner_bytes(owner))
-        .bind(name)
-        .bind(version)
-        .execute(&mut *write.connection)
-        .await
-        .map_err(failed)?;
-        write.done();
-        // The component stays: deliveries made before may still name it.
-        found(gone.rows_affected())
-    }
-
     async fn create_subscription(&self, subscription: &Subscription) -> Result<()> {
         subscriptions::create(self, subscription).await
     }
@@ -370,13 +227,22 @@ impl Resources for SqliteStore {
         subscriptions::hold_pending(self, id, reason).await
     }
 
-    async fn intern_pipeline(&self, steps: &[ResolvedStep]) -> Result<PipelineId> {
+    async fn intern_pipeline(
+        &self,
+        steps: &[ResolvedStep],
+        contract: Option<&str>,
+    ) -> Result<PipelineId> {
         let text = json(&steps)?;
-        let digest = Sha256::of(text.as_bytes());
+        // JSON text holds no line break, so the parts cannot run into each other.
+        let digest = match contract {
+            None => Sha256::of(text.as_bytes()),
+            Some(contract) => Sha256::of(format!("{text}\n{contract}").as_bytes()),
+        };
         let mut write = self.write().await?;
-        sqlx::query("INSERT OR IGNORE INTO pipelines (digest, steps) VALUES (?, ?)")
+        sqlx::query("INSERT OR IGNORE INTO pipelines (digest, steps, contract) VALUES (?, ?, ?)")
             .bind(digest.0.as_slice())
             .bind(text)
+            .bind(contract)
             .execute(&mut *write.connection)
             .await
             .map_err(failed)?;
@@ -390,12 +256,13 @@ impl Resources for SqliteStore {
     }
 
     async fn pipeline(&self, id: PipelineId) -> Result<Pipeline> {
-        let steps: String = sqlx::query_scalar("SELECT steps FROM pipelines WHERE id = ?")
-            .bind(id.0)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(failed)?;
-        Ok(Pipeline { id, steps: from_json(&steps)? })
+        let (steps, contract): (String, Option<String>) =
+            sqlx::query_as("SELECT steps, contract FROM pipelines WHERE id = ?")
+                .bind(id.0)
+                .fetch_one(&self.readers)
+                .await
+                .map_err(failed)?;
+        Ok(Pipeline { id, steps: from_json(&steps)?, contract: contract.map(Into::into) })
     }
 
     async fn create_key(&self, key: &StoredKey) -> Result<()> {

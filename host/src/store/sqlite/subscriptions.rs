@@ -56,13 +56,14 @@ fn subscription(row: &SqliteRow) -> Result<Subscription> {
         secrets: secrets_from(col(row, 10)?)?,
         created_at: col_time(row, 11)?,
         updated_at: col_time(row, 12)?,
+        output_schema: col::<Option<&str>>(row, 13)?.map(from_json).transpose()?,
     })
 }
 
 pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Subscription>> {
     let rows = sqlx::query(
         "SELECT id, application_id, description, endpoint, event_types, pipeline, headers, retry,
-                concurrency, state, secrets, created_at, updated_at
+                concurrency, state, secrets, created_at, updated_at, output_schema
          FROM subscriptions ORDER BY id DESC",
     )
     .fetch_all(&store.readers)
@@ -75,8 +76,8 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     let mut write = store.write().await?;
     sqlx::query(
         "INSERT INTO subscriptions (id, application_id, description, endpoint, event_types, pipeline,
-             headers, retry, concurrency, state, secrets, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             headers, retry, concurrency, state, secrets, created_at, updated_at, output_schema)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(subscription.id.as_bytes().as_slice())
     .bind(subscription.application.as_bytes().as_slice())
@@ -91,6 +92,7 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     .bind(secrets_text(&subscription.secrets)?)
     .bind(millis(subscription.created_at))
     .bind(millis(subscription.updated_at))
+    .bind(subscription.output_schema.as_ref().map(json).transpose()?)
     .execute(&mut *write.connection)
     .await
     .map_err(taken)?;
@@ -102,7 +104,8 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     let mut write = store.write().await?;
     let changed = sqlx::query(
         "UPDATE subscriptions SET description = ?, endpoint = ?, event_types = ?, pipeline = ?,
-             headers = ?, retry = ?, concurrency = ?, state = ?, secrets = ?, updated_at = ?
+             headers = ?, retry = ?, concurrency = ?, state = ?, secrets = ?, updated_at = ?,
+             output_schema = ?
          WHERE id = ?",
     )
     .bind(subscription.description.as_deref())
@@ -115,6 +118,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     .bind(word(&subscription.state)?)
     .bind(secrets_text(&subscription.secrets)?)
     .bind(millis(subscription.updated_at))
+    .bind(subscription.output_schema.as_ref().map(json).transpose()?)
     .bind(subscription.id.as_bytes().as_slice())
     .execute(&mut *write.connection)
     .await

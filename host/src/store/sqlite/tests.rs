@@ -54,6 +54,7 @@ impl Bench {
             endpoint: "http://127.0.0.1:9/hook".parse().unwrap(),
             event_types: vec!["order.**".parse().unwrap()],
             pipeline: vec![],
+            output_schema: None,
             headers: [("x-team".to_owned(), "blue".to_owned())].into(),
             retry: None,
             concurrency: Some(3),
@@ -273,8 +274,11 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
         config: "{}".into(),
         on_error: OnError::Retry,
     };
-    let pipeline = bench.store.intern_pipeline(std::slice::from_ref(&step)).await.unwrap();
-    assert_eq!(bench.store.intern_pipeline(std::slice::from_ref(&step)).await.unwrap(), pipeline);
+    let pipeline = bench.store.intern_pipeline(std::slice::from_ref(&step), None).await.unwrap();
+    assert_eq!(
+        bench.store.intern_pipeline(std::slice::from_ref(&step), None).await.unwrap(),
+        pipeline
+    );
     assert_eq!(bench.store.pipeline(pipeline).await.unwrap().steps, [step]);
     assert!(matches!(bench.store.pipeline(PipelineId(99)).await, Err(StoreError::NotFound)));
 
@@ -298,6 +302,7 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
             duration_us: 6,
             memory_bytes: 7,
             shared: false,
+            learned: false,
             read_all: false,
             reads: vec!["/a".into()],
             log: vec![],

@@ -1,0 +1,63 @@
+//! Carries out what was concluded: failures into the store, versions out of service,
+//! canaries back.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::board::Notice;
+use crate::{
+    catalog::{Catalog, CatalogError, Ended},
+    model::{PluginFailure, Quarantine},
+    store::SharedStore,
+};
+
+/// Failures kept of each version and application.
+const KEPT: u32 = 50;
+/// Most notices taken at once.
+const BATCH: usize = 64;
+
+/// Ends when the last sender of notices is gone.
+pub(super) async fn keep(
+    mut notices: mpsc::Receiver<Notice>,
+    store: SharedStore,
+    catalog: Arc<Catalog>,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while notices.recv_many(&mut batch, BATCH).await > 0 {
+        let mut failures: Vec<PluginFailure> = Vec::new();
+        for notice in batch.drain(..) {
+            match notice {
+                Notice::Failure(failure) => failures.push(*failure),
+                Notice::Quarantine(found) => quarantine(&catalog, *found).await,
+                Notice::StopCanary { owner, name, why } => {
+                    // Several runs may have said so before the first was heard.
+                    match catalog.end_rollout(owner, &name, Ended::Stopped(&why)).await {
+                        Ok(()) => tracing::warn!(plugin = %name, %why, "a canary went back"),
+                        Err(CatalogError::NotFound) => {}
+                        Err(error) => {
+                            tracing::error!(plugin = %name, %error, "a canary cannot go back");
+                        }
+                    }
+                }
+            }
+        }
+        // What the failures are for can be had again by running the events again.
+        if let Err(error) = store.add_failures(&failures, KEPT).await {
+            tracing::warn!(%error, failures = failures.len(), "failures of plugins were not kept");
+        }
+    }
+}
+
+async fn quarantine(catalog: &Catalog, found: Quarantine) {
+    if catalog.quarantine_of(found.application, &found.sha256).is_some() {
+        return;
+    }
+    let (name, version, reason) = (found.name.clone(), found.version.clone(), found.reason.clone());
+    match catalog.quarantine(found).await {
+        Ok(()) => tracing::warn!(plugin = %name, %version, %reason, "a plugin is quarantined"),
+        Err(error) => {
+            tracing::error!(plugin = %name, %version, %error, "a plugin cannot be quarantined");
+        }
+    }
+}
