@@ -120,6 +120,11 @@ impl Client {
         self.send("PATCH", path, &[("content-type", "application/json")], body.to_string()).await
     }
 
+    /// PUT with a JSON body.
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send("PUT", path, &[("content-type", "application/json")], body.to_string()).await
+    }
+
     /// DELETE.
     pub async fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], "").await
@@ -128,6 +133,12 @@ impl Client {
     /// Uploads a plugin.
     pub async fn upload(&self, wasm: impl Into<Bytes>) -> Answer {
         self.send("POST", "/v1/plugins", &[("content-type", "application/wasm")], wasm).await
+    }
+
+    /// Uploads a plugin without making it live.
+    pub async fn upload_candidate(&self, wasm: impl Into<Bytes>) -> Answer {
+        let headers = [("content-type", "application/wasm")];
+        self.send("POST", "/v1/plugins?live=false", &headers, wasm).await
     }
 
     /// Makes an event type without a schema.

@@ -66,6 +66,18 @@ impl Client {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
+    /// POST with a query; a null body is none.
+    pub(super) async fn post_for(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path).query(&given(query));
+        let request = if body.is_null() { request } else { request.json(body) };
+        self.json(request).await
+    }
+
     /// POST of a JSON text, exactly as it is.
     pub(super) async fn post_text(&self, path: &[&str], body: String) -> Result<Value, Failure> {
         let request = self.request(Method::POST, path).body(body);

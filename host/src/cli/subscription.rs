@@ -38,6 +38,9 @@ pub(super) struct Subscribe {
     /// Most attempts under way at once
     #[arg(long, value_name = "N")]
     concurrency: Option<u32>,
+    /// A JSON Schema that what is sent must satisfy
+    #[arg(long, value_name = "JSON|@FILE")]
+    output_schema: Option<String>,
     /// When failed attempts are repeated, as JSON: {"schedule":[0,5,300]}
     #[arg(long, value_name = "JSON|@FILE")]
     retry: Option<String>,
@@ -74,6 +77,8 @@ pub(super) enum Command {
     AddStep(AddStep),
     /// Take a plugin out of its pipeline
     RemoveStep(RemoveStep),
+    /// Set the JSON Schema that what is sent must satisfy, or remove it
+    OutputSchema(OutputSchema),
 }
 
 /// List subscriptions
@@ -124,6 +129,35 @@ pub(super) struct RemoveStep {
     step: String,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hookmill subscription output-schema sub_01jd… @order-out.schema.json\n  hookmill subscription output-schema sub_01jd… --remove"
+)]
+pub(super) struct OutputSchema {
+    /// The subscription
+    #[arg(value_name = "sub_…")]
+    id: String,
+    /// The schema
+    #[arg(value_name = "JSON|@FILE", required_unless_present = "remove")]
+    schema: Option<String>,
+    /// Send whatever the pipeline makes
+    #[arg(long, conflicts_with = "schema")]
+    remove: bool,
+}
+
+impl OutputSchema {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let schema = match &self.schema {
+            Some(schema) => input::json_argument(schema)?,
+            None => Value::Null,
+        };
+        let body = json!({"output_schema": schema});
+        let changed = global.client()?.patch(&[PATH, &self.id], &body).await?;
+        show(global, &changed);
+        Ok(())
+    }
+}
+
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write NAME: VALUE")?;
     Ok((name.trim().into(), value.trim().into()))
@@ -139,6 +173,9 @@ impl Subscribe {
             let headers: Map<_, _> =
                 self.headers.into_iter().map(|(name, value)| (name, value.into())).collect();
             body.insert("headers".into(), headers.into());
+        }
+        if let Some(schema) = &self.output_schema {
+            body.insert("output_schema".into(), input::json_argument(schema)?);
         }
         if let Some(retry) = &self.retry {
             body.insert("retry".into(), input::json_argument(retry)?);
@@ -225,6 +262,7 @@ impl Command {
             }
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,
+            Self::OutputSchema(schema) => schema.run(global).await,
         }
     }
 }
@@ -268,6 +306,7 @@ fn show(global: &Global, subscription: &Value) {
         ("concurrency", "concurrency"),
         ("headers", "headers"),
         ("retry", "retry"),
+        ("output", "output_schema"),
         ("created", "created_at"),
         ("updated", "updated_at"),
     ] {

@@ -171,7 +171,9 @@ impl Board {
     }
 
     /// Counts for every trial that the step is part of, and ends those that went wrong.
-    fn try_step(&self, event: &Event, step: &ResolvedStep, report: &StepReport) {
+    /// Answers whether it is a canary's: that goes back, and needs no quarantine.
+    fn try_step(&self, event: &Event, step: &ResolvedStep, report: &StepReport) -> bool {
+        let mut is_canary = false;
         let trials = self.trials.read().unwrap_or_else(PoisonError::into_inner);
         for on_trial in trials.iter() {
             let rollout = &on_trial.rollout;
@@ -185,6 +187,7 @@ impl Board {
                 trial.live.count(report);
             } else if step.sha256 == on_trial.candidate {
                 trial.candidate.count(report);
+                is_canary |= rollout.mode == RolloutMode::Canary;
             } else {
                 continue;
             }
@@ -196,6 +199,7 @@ impl Board {
                 self.tell(Notice::StopCanary { owner, name, why });
             }
         }
+        is_canary
     }
 
     /// Should the queue be full, the next run tells again.
@@ -267,9 +271,7 @@ impl Board {
 
     fn observe(&self, event: &Event, step: &ResolvedStep, report: &StepReport, again: bool) {
         let now = self.clock.now();
-        if !again {
-            self.try_step(event, step, report);
-        }
+        let is_canary = !again && self.try_step(event, step, report);
         let Some(version) = self.version(event.application, step) else { return };
         let window = i64::from(self.settings.window_seconds);
         let StepVerdict::Fault { kind, message, .. } = &report.verdict else {
@@ -290,7 +292,9 @@ impl Board {
         } else {
             self.unkept.fetch_add(1, Relaxed);
         }
-        self.judge(event.application, step, &version, standing, now);
+        if !is_canary {
+            self.judge(event.application, step, &version, standing, now);
+        }
     }
 
     fn keep(

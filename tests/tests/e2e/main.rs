@@ -9,4 +9,6 @@ mod idempotency;
 mod journey;
 mod libraries;
 mod openapi;
+mod quarantine;
 mod resources;
+mod rollout;

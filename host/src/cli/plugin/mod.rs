@@ -4,16 +4,19 @@
 
 mod build;
 mod cases;
+mod health;
+mod live;
 mod new;
 mod project;
 mod report;
+mod rollout;
 mod run;
 mod test;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Global, input,
@@ -28,7 +31,7 @@ Examples:
   hookmill plugin test                      run tests/*.json in the server's own engine
   hookmill plugin push                      build, upload, make live
   hookmill plugin run big-orders --event evt_01jd… --config '{\"at_least\": 100}'
-  hookmill plugin promote big-orders 0.1.0  go back to an older version";
+  hookmill plugin rollback big-orders       back to the version that was live before";
 
 /// Write, build, test, upload and run plugins
 #[derive(Debug, Subcommand)]
@@ -47,7 +50,23 @@ pub(super) enum Command {
     /// Show a plugin, its configuration and its versions
     Show(Show),
     /// Make a version the live one
-    Promote(Promote),
+    Promote(live::Promote),
+    /// Make the version live that was live before
+    Rollback(live::Rollback),
+    /// Show what was done to a plugin: versions, rollouts, quarantines
+    History(live::History),
+    /// Let a candidate decide about a share of the events
+    Canary(rollout::Canary),
+    /// Run a candidate beside the live version and compare, without delivering what it decides
+    Shadow(rollout::Shadow),
+    /// Show how a candidate does, or end its trial
+    Rollout(rollout::Show),
+    /// Show what a plugin's runs came to
+    Stats(health::Stats),
+    /// Show a version's last failures
+    Failures(health::Failures),
+    /// Bring a quarantined version back into service
+    Release(health::Release),
     /// Delete a version of a plugin, or all
     Delete(Delete),
     /// Run an uploaded plugin over one event, without delivering anything
@@ -72,17 +91,6 @@ pub(super) struct Push {
 pub(super) struct Show {
     /// The plugin
     name: String,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct Promote {
-    /// The plugin
-    name: String,
-    /// The version that becomes live
-    version: String,
-    /// The platform's plugin of that name, not the application's own
-    #[arg(long)]
-    shared: bool,
 }
 
 #[derive(Debug, Args)]
@@ -111,13 +119,15 @@ impl Command {
             Self::Push(push) => push.run(global).await,
             Self::List => list(global).await,
             Self::Show(show) => show.run(global).await,
-            Self::Promote(Promote { name, version, shared }) => {
-                let body = json!({"version": version});
-                let path = [PATH, &name, "live"];
-                let live = global.client()?.put(&path, &owner(shared), &body).await?;
-                print(global, &live);
-                Ok(())
-            }
+            Self::Promote(promote) => promote.run(global).await,
+            Self::Rollback(rollback) => rollback.run(global).await,
+            Self::History(history) => history.run(global).await,
+            Self::Canary(canary) => canary.run(global).await,
+            Self::Shadow(shadow) => shadow.run(global).await,
+            Self::Rollout(rollout) => rollout.run(global).await,
+            Self::Stats(stats) => stats.run(global).await,
+            Self::Failures(failures) => failures.run(global).await,
+            Self::Release(release) => release.run(global).await,
             Self::Delete(Delete { name, version, shared }) => {
                 let client = global.client()?;
                 match &version {
