@@ -52,6 +52,8 @@ pub struct Config {
     pub subscription_concurrency: u32,
     /// Threads that run plugins; as many as the machine has cores if none is given.
     pub plugin_threads: Option<usize>,
+    /// Memory for learned verdicts of filters in bytes, at most 4 GiB; 0 learns nothing.
+    pub plugin_learn_bytes: usize,
     /// How long open requests are given to end when stopping, in seconds. Attempts under way
     /// then have their own time limits to end.
     pub shutdown_seconds: u64,
@@ -89,6 +91,7 @@ impl Default for Config {
             max_in_flight: 512,
             subscription_concurrency: 32,
             plugin_threads: None,
+            plugin_learn_bytes: 32 << 20,
             shutdown_seconds: 20,
             log_format: LogFormat::default(),
         }
@@ -194,7 +197,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 12] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 13] = [
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -272,6 +275,13 @@ impl Config {
                 1.0,
                 256.0,
                 "1 to 256 are allowed",
+            ),
+            (
+                "plugin_learn_bytes",
+                self.plugin_learn_bytes as f64,
+                0.0,
+                4_294_967_296.0,
+                "0 to 4 GiB are allowed",
             ),
         ];
         for (setting, given, least, most, expected) in bounds {

@@ -279,6 +279,9 @@ pub struct StepReport {
     /// config on the same event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// Whether nothing ran: earlier runs that read the same values came to this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learned: bool,
     /// Whether it read the whole payload.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_all: bool,

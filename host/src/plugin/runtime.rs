@@ -17,6 +17,7 @@ use super::{
     compile,
     engine::{self, Ticker},
     inspect::{self, Examined},
+    learn::Learned,
     load::TrustedCode,
     pipeline,
     run::{ClassEngine, Plugin},
@@ -45,6 +46,7 @@ pub(super) struct Core {
     engine: OnceLock<ClassEngine>,
     plugins: RwLock<HashMap<Sha256, Arc<Plugin>>>,
     pub(super) ticker: Ticker,
+    pub(super) learned: Learned,
     pub(super) stats: Counters,
     pub(super) json: Arc<str>,
     pub(super) no_headers: Arc<Vec<(String, String)>>,
@@ -103,6 +105,7 @@ impl Runtime {
             engine: OnceLock::new(),
             plugins: RwLock::default(),
             ticker,
+            learned: Learned::new(settings.learn_bytes),
             stats: Counters::default(),
             json: "application/json".into(),
             no_headers: Arc::default(),
@@ -196,14 +199,22 @@ impl Runtime {
     /// way end as they would have.
     pub fn unload(&self, sha256: &Sha256) {
         self.core.plugins.write().unwrap_or_else(PoisonError::into_inner).remove(sha256);
+        self.core.learned.forget(sha256);
         self.cache.remove(sha256, Class::Lean);
         self.cache.remove(sha256, Class::Engine);
     }
 
-    /// Runs a pipeline over an event; a step's component that is not loaded is a fault,
+    /// Runs a pipeline over an event, or answers what is known of it; a step's component that is not loaded is a fault,
     /// `unavailable`. Results are shared with earlier runs over the same `LiveEvent`.
     pub async fn run(&self, event: &Arc<LiveEvent>, pipeline: &Arc<Pipeline>) -> Arc<PipelineRun> {
-        let cell: RunCell = event.run_cell(pipeline);
+        // What somebody else runs just now is waited for, not looked up.
+        let cell: RunCell = match event.known_cell(pipeline) {
+            Some(cell) => cell,
+            None => match pipeline::learned(&self.core, event, pipeline) {
+                Some(run) => return Arc::new(run),
+                None => event.run_cell(pipeline),
+            },
+        };
         if let Some(run) = cell.get() {
             self.core.stats.shared();
             return Arc::clone(run);
@@ -222,7 +233,7 @@ impl Runtime {
     /// What was counted since the start.
     pub fn stats(&self) -> Stats {
         let loaded = self.core.plugins.read().unwrap_or_else(PoisonError::into_inner).len();
-        self.core.stats.read(loaded)
+        self.core.stats.read(loaded, self.core.learned.size())
     }
 
     async fn dispatch(&self, event: &Arc<LiveEvent>, pipeline: &Arc<Pipeline>) -> PipelineRun {
@@ -318,6 +329,7 @@ fn lost(pipeline: &Pipeline) -> PipelineRun {
         duration_us: 0,
         memory_bytes: 0,
         shared: false,
+        learned: false,
         read_all: false,
         reads: vec![],
         log: vec![],

@@ -300,6 +300,7 @@ mod tests {
             duration_us: 1,
             memory_bytes: 1,
             shared: false,
+            learned: false,
             read_all: false,
             reads: Vec::new(),
             log: Vec::new(),

@@ -39,6 +39,7 @@ fn timed_out(outcome: Outcome) -> PipelineRun {
         duration_us: 0,
         memory_bytes: 0,
         shared: false,
+        learned: false,
         read_all: false,
         reads: vec![],
         log: vec![],

@@ -298,6 +298,7 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
             duration_us: 6,
             memory_bytes: 7,
             shared: false,
+            learned: false,
             read_all: false,
             reads: vec!["/a".into()],
             log: vec![],
