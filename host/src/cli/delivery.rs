@@ -303,7 +303,7 @@ mod tests {
           big-orders@0.1.0  pass  14 µs  31 k fuel  read /total
           redact@1.2.0      2 edits  9 µs  18 k fuel  read /a /b  shared
             warn: hm
-          eu-only@1.0.0     pass  learned  9 k fuel  read /region
+          eu-only@1.0.0     pass  learned  9000 fuel  read /region
           sent      application/json  2 KB
           attempt 1  03:03:52Z  503  first byte 190 ms · 191 ms  "upstream unavailable"
           attempt 2  03:03:58Z  timeout  after 15 s, waiting for the first byte  15.0 s
