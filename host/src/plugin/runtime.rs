@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,8 +26,11 @@ use super::{
     stats::Counters,
     workers::Workers,
 };
-use crate::model::{
-    FailureKind, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport, StepVerdict,
+use crate::{
+    clock::Stopwatch,
+    model::{
+        FailureKind, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport, StepVerdict,
+    },
 };
 
 /// Everything that runs plugins.
@@ -228,6 +232,19 @@ impl Runtime {
             Ok(run) => Arc::clone(run),
             Err(run) => run,
         }
+    }
+
+    /// Makes so many instances of a loaded plugin, one after the other, each dropped before
+    /// the next: the part of a run that is the same for every event. Answers how long all took;
+    /// none if it is not loaded or cannot be instantiated. For measurements.
+    pub async fn instantiate(&self, sha256: &Sha256, times: u32) -> Option<Duration> {
+        let (core, plugin) = (Arc::clone(&self.core), self.core.plugin(sha256)?);
+        let instantiate = move || {
+            let start = Stopwatch::start();
+            let all = (0..times).all(|_| plugin.instantiate(&core.ticker).result.is_ok());
+            all.then(|| start.elapsed())
+        };
+        self.workers.run(instantiate).await.flatten()
     }
 
     /// What was counted since the start.
