@@ -5,10 +5,13 @@
 mod belt;
 mod fan_out;
 mod floor;
+mod languages;
+mod learned;
 mod plugins;
 mod process;
 mod report;
 mod server;
+mod versions;
 mod wire;
 
 use std::path::PathBuf;
@@ -16,8 +19,10 @@ use std::path::PathBuf;
 use report::Report;
 use server::Places;
 
-const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [FIGURE …]
-figures: ingest deliver belt plugin pointer fan-out memory restart (all if none is named)";
+const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [--rust FILE]
+    [--javascript FILE] [--python FILE] [FIGURE …]
+figures: ingest deliver belt plugin pointer languages learned versions fan-out memory restart
+    (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -38,11 +43,15 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     // Fails only if one was installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let (mut binary, mut plugins, mut wanted) = (None, None, Vec::new());
+    let mut guests = languages::guests();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--binary" => binary = arguments.next().map(PathBuf::from),
             "--plugins" => plugins = arguments.next().map(PathBuf::from),
-            _ => wanted.push(argument),
+            _ => match guests.iter_mut().find(|guest| guest.flag == argument) {
+                Some(guest) => guest.given = arguments.next().map(PathBuf::from),
+                None => wanted.push(argument),
+            },
         }
     }
     let (Some(binary), Some(plugins)) = (binary, plugins) else {
@@ -67,6 +76,15 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("pointer") {
         plugins::pointer(&places, &mut report).await;
+    }
+    if wants("languages") {
+        languages::run(&places, &guests, &mut report).await;
+    }
+    if wants("learned") {
+        learned::run(&places, &mut report).await;
+    }
+    if wants("versions") {
+        versions::run(&places, &mut report).await;
     }
     if wants("fan-out") {
         fan_out::run(&places, &mut report).await;

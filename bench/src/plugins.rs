@@ -19,25 +19,38 @@ use crate::{
 };
 
 const RUNS: usize = 3_000;
+const INSTANCES: u32 = 20_000;
 
 /// A runtime with plugins in it.
-struct Guests {
-    runtime: Arc<Runtime>,
+pub struct Guests {
+    pub runtime: Arc<Runtime>,
     places: Places,
     _cache: TempDir,
 }
 
 impl Guests {
-    fn new(places: &Places) -> Self {
+    /// Without learned verdicts: every run is one.
+    pub fn new(places: &Places) -> Self {
+        Self::with(places, Compiler::Child(places.binary.clone()), 0)
+    }
+
+    /// With so much memory for learned verdicts.
+    pub fn with(places: &Places, compiler: Compiler, learn_bytes: usize) -> Self {
         let cache = TempDir::new().expect("a temporary folder can be made");
-        let compiler = Compiler::Child(places.binary.clone());
-        let settings = PluginSettings::new(cache.path(), [7; 32], compiler);
+        let mut settings = PluginSettings::new(cache.path(), [7; 32], compiler);
+        settings.learn_bytes = learn_bytes;
         let runtime = Runtime::start(settings).expect("the runtime starts");
         Self { runtime, places: places.clone(), _cache: cache }
     }
 
-    async fn pipeline(&self, name: &str, config: &Value) -> Arc<Pipeline> {
-        let inspected = self.runtime.inspect(self.places.plugin(name).into()).await;
+    /// A pipeline of one step, of a built plugin.
+    pub async fn pipeline(&self, name: &str, config: &Value) -> Arc<Pipeline> {
+        self.pipeline_of(name, self.places.plugin(name), config).await
+    }
+
+    /// A pipeline of one step, of this component.
+    pub async fn pipeline_of(&self, name: &str, wasm: Vec<u8>, config: &Value) -> Arc<Pipeline> {
+        let inspected = self.runtime.inspect(wasm.into()).await;
         let inspected = inspected.unwrap_or_else(|rejection| panic!("{name}: {rejection}"));
         let step = ResolvedStep {
             name: name.to_owned(),
@@ -51,7 +64,7 @@ impl Guests {
 
     /// Mean microseconds of a run by itself, and with its hand-over to the plugin's thread
     /// and back.
-    async fn time(&self, pipeline: &Arc<Pipeline>, payload: &Value) -> (f64, f64) {
+    pub async fn time(&self, pipeline: &Arc<Pipeline>, payload: &Value) -> (f64, f64) {
         let event = Arc::new(event(payload));
         let (mut inside, mut around) = (0.0, 0.0);
         for n in 0..RUNS + 100 {
@@ -72,15 +85,17 @@ impl Guests {
     }
 }
 
+/// A figure of runs that failed would be none.
 #[track_caller]
-fn check(verdict: &StepVerdict) {
+pub fn check(verdict: &StepVerdict) {
     if let StepVerdict::Fault { kind, message } = verdict {
         let name = FailureKind::as_str(*kind);
         panic!("the plugin failed: {name}: {message}");
     }
 }
 
-fn event(payload: &Value) -> Event {
+/// An event with this payload.
+pub fn event(payload: &Value) -> Event {
     let now = Timestamp::UNIX_EPOCH;
     Event {
         id: EventId::new(now),
@@ -138,6 +153,17 @@ pub async fn run(places: &Places, report: &mut Report) {
         " µs",
         Goal::AtMost(10.0),
         format!("instantiate, call, drop; {around:.0} µs with the hand-over"),
+    );
+    let sha256 = empty.steps[0].sha256;
+    guests.runtime.instantiate(&sha256, 1_000).await;
+    let took =
+        guests.runtime.instantiate(&sha256, INSTANCES).await.expect("it can be instantiated");
+    report.add(
+        "plugin, instantiation alone",
+        took.as_secs_f64() * 1e6 / f64::from(INSTANCES),
+        " µs",
+        Goal::None,
+        format!("mean of {INSTANCES}: a store with its limits, an instance of the empty plugin, both dropped; nothing is called"),
     );
 }
 

@@ -27,7 +27,8 @@ fn twenty_plugins(places: &Places) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+/// A copy of `bytes` with `to` wherever `from` was; both have the same length.
+pub fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut changed = bytes.to_vec();
     let mut at = 0;
     while at + from.len() <= changed.len() {

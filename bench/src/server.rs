@@ -34,6 +34,16 @@ impl Places {
     }
 }
 
+/// Resident bytes of a process: its number, or `self`.
+pub fn resident(process: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
 /// A child process that says where it listens.
 #[derive(Debug)]
 pub struct Process {
@@ -73,13 +83,7 @@ impl Process {
 
     /// Resident bytes.
     pub fn resident(&self) -> u64 {
-        let pid = self.child.id().expect("it runs");
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let kilobytes = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-        kilobytes.unwrap_or(0) * 1024
+        resident(&self.child.id().expect("it runs").to_string())
     }
 
     /// Processor time used so far, in user and system mode.

@@ -57,6 +57,8 @@ pub struct Config {
     /// A plugin version is quarantined when this percentage of at least 100 runs within a
     /// minute failed; 0 for never.
     pub quarantine_percent: u32,
+    /// Memory for learned verdicts of filters in bytes, at most 4 GiB; 0 learns nothing.
+    pub plugin_learn_bytes: usize,
     /// How long open requests are given to end when stopping, in seconds. Attempts under way
     /// then have their own time limits to end.
     pub shutdown_seconds: u64,
@@ -96,6 +98,7 @@ impl Default for Config {
             plugin_threads: None,
             quarantine_failures: 20,
             quarantine_percent: 50,
+            plugin_learn_bytes: 32 << 20,
             shutdown_seconds: 20,
             log_format: LogFormat::default(),
         }
@@ -201,7 +204,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 14] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 15] = [
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -293,6 +296,13 @@ impl Config {
                 0.0,
                 100.0,
                 "0 to 100 are allowed",
+            ),
+            (
+                "plugin_learn_bytes",
+                self.plugin_learn_bytes as f64,
+                0.0,
+                4_294_967_296.0,
+                "0 to 4 GiB are allowed",
             ),
         ];
         for (setting, given, least, most, expected) in bounds {

@@ -157,6 +157,7 @@ async fn start_runtime(store: &SharedStore, config: &Config) -> Result<Arc<Runti
     if let Some(threads) = config.plugin_threads {
         settings.threads = threads;
     }
+    settings.learn_bytes = config.plugin_learn_bytes;
     Runtime::start(settings).map_err(ServeError)
 }
 
@@ -307,6 +308,9 @@ fn render(
     let stats = runtime.stats();
     metrics::counter!("hookmill_plugin_runs_total").absolute(stats.runs);
     metrics::counter!("hookmill_plugin_shared_total").absolute(stats.shared);
+    metrics::counter!("hookmill_plugin_learned_total").absolute(stats.learned);
+    metrics::gauge!("hookmill_plugin_learned_bytes").set(stats.learned_bytes as f64);
+    metrics::gauge!("hookmill_plugin_learned_trees").set(stats.learned_trees as f64);
     metrics::counter!("hookmill_plugin_fuel_total").absolute(stats.fuel);
     metrics::counter!("hookmill_plugin_run_microseconds_total").absolute(stats.run_us);
     metrics::counter!("hookmill_plugin_compiled_total").absolute(stats.compiled);

@@ -14,7 +14,7 @@ pub use client::{Answer, Client};
 pub use hostile::Hostile;
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{ADMIN_KEY, Server, binary};
-pub use tools::{npm_folder, plugin, python, repository};
+pub use tools::{github_payloads, npm_folder, plugin, python, repository};
 pub use versions::{Act, Version};
 
 use std::time::Duration;

@@ -34,6 +34,22 @@ pub fn npm_folder(name: &str) -> PathBuf {
     folder
 }
 
+/// The folder of GitHub's own example payloads, the ones that the demo sends.
+pub fn github_payloads() -> PathBuf {
+    let (demo, folder) = (repository().join("demo"), repository().join("build/npm"));
+    let packages = folder.join("node_modules");
+    if !packages.join(".package-lock.json").exists() {
+        std::fs::create_dir_all(&folder).expect("the build folder can be written");
+        for name in ["package.json", "package-lock.json"] {
+            std::fs::copy(demo.join(name), folder.join(name)).expect("the demo names its packages");
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
+        run(&mut npm, "npm ci fails");
+    }
+    packages.join("@octokit/webhooks-examples")
+}
+
 /// A Python with the packages of `tests/python/requirements.txt`.
 pub fn python() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();

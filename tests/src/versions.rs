@@ -89,7 +89,7 @@ impl Version {
                 store(76, second)
             )
         };
-        let mut mark = |texts: &mut Texts| {
+        let mark = |texts: &mut Texts| {
             let name = texts.put("x-made-by");
             let version = texts.put(&self.version);
             edit(2, name, version)

@@ -217,9 +217,12 @@ pub(super) fn step_line(step: &Value) -> String {
         "fault" => format!("fault {}: {}", field(step, "kind"), field(step, "message")),
         other => other.to_owned(),
     };
+    let took = match &step["learned"] {
+        Value::Bool(true) => "learned".to_owned(),
+        _ => output::micros(step["duration_us"].as_u64().unwrap_or(0)),
+    };
     let mut text = format!(
-        "{verdict}  {}  {} fuel",
-        output::micros(step["duration_us"].as_u64().unwrap_or(0)),
+        "{verdict}  {took}  {} fuel",
         output::short_count(step["fuel"].as_u64().unwrap_or(0))
     );
     let reads = step["reads"].as_array().into_iter().flatten().map(output::plain);
@@ -282,6 +285,8 @@ mod tests {
                 {"plugin": "redact", "version": "1.2.0", "verdict": "edit", "edits": 2,
                  "fuel": 18_000, "duration_us": 9, "reads": ["/a", "/b"], "shared": true,
                  "log": [{"level": "warn", "message": "hm"}]},
+                {"plugin": "eu-only", "version": "1.0.0", "verdict": "pass", "fuel": 9_000,
+                 "duration_us": 0, "reads": ["/region"], "learned": true},
             ],
             "sent": {"content_type": "application/json", "size": 1700},
             "attempts": [
@@ -298,6 +303,7 @@ mod tests {
           big-orders@0.1.0  pass  14 µs  31 k fuel  read /total
           redact@1.2.0      2 edits  9 µs  18 k fuel  read /a /b  shared
             warn: hm
+          eu-only@1.0.0     pass  learned  9000 fuel  read /region
           sent      application/json  2 KB
           attempt 1  03:03:52Z  503  first byte 190 ms · 191 ms  "upstream unavailable"
           attempt 2  03:03:58Z  timeout  after 15 s, waiting for the first byte  15.0 s

@@ -279,7 +279,7 @@ pub struct StepReport {
     /// config on the same event.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
-    /// Whether the verdict was known without running, from runs that read the same.
+    /// Whether nothing ran: earlier runs that read the same values came to this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub learned: bool,
     /// Whether it read the whole payload.

@@ -10,7 +10,11 @@ use wasmtime::{
     component::{HasSelf, Linker, Resource},
 };
 
-use super::{document::Document, settings::Limits};
+use super::{
+    document::Document,
+    learn::{Fact, Trace},
+    settings::Limits,
+};
 use crate::model::{Event, Log};
 
 /// Most pointers kept of what a run read.
@@ -72,6 +76,8 @@ pub(super) struct Guest {
     pub(super) reads: Vec<String>,
     /// Whether it read everything, or more than can be listed.
     pub(super) read_all: bool,
+    /// What it asked, in order.
+    pub(super) trace: Trace,
     /// Its notes.
     pub(super) notes: Vec<Log>,
     notes_left: usize,
@@ -86,6 +92,7 @@ impl Guest {
             seen,
             reads: Vec::new(),
             read_all: false,
+            trace: Trace::default(),
             notes: Vec::new(),
             notes_left: limits.log_bytes,
             meter: Meter {
@@ -106,7 +113,14 @@ impl Guest {
         }
     }
 
-    fn fact(&self, fact: impl FnOnce(&Event) -> String) -> wasmtime::Result<String> {
+    fn fact<T>(&mut self, asked: Fact, fact: impl FnOnce(&Event) -> T) -> wasmtime::Result<T> {
+        self.trace.fact(asked);
+        Ok(fact(&self.seen()?.event))
+    }
+
+    /// A fact that no two events share: what depends on it is not worth learning.
+    fn own_fact(&mut self, fact: impl FnOnce(&Event) -> String) -> wasmtime::Result<String> {
+        self.trace.forbid();
         Ok(fact(&self.seen()?.event))
     }
 
@@ -116,40 +130,47 @@ impl Guest {
             return Ok(found);
         }
         if self.reads.len() < MAX_READS && pointer.len() <= 1_024 {
+            self.trace.read(self.reads.len());
             self.reads.push(pointer.into());
         } else {
             // What is not listed must not look as if it had not been read.
             self.read_all = true;
+            self.trace.forbid();
         }
         Ok(found)
     }
+}
+
+/// What the answers of one `get-many` may come to, for a payload of this size.
+pub(super) const fn many_room(payload: usize) -> usize {
+    2 * payload + MANY_ANSWERS
 }
 
 impl types::Host for Guest {}
 
 impl types::HostEvent for Guest {
     fn id(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
-        self.fact(|event| event.id.to_string())
+        self.own_fact(|event| event.id.to_string())
     }
 
     fn event_type(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
-        self.fact(|event| event.event_type.to_string())
+        self.fact(Fact::EventType, |event| event.event_type.to_string())
     }
 
     fn schema_version(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<u32> {
-        Ok(self.seen()?.event.schema_version)
+        self.fact(Fact::SchemaVersion, |event| event.schema_version)
     }
 
     fn application(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
-        self.fact(|event| event.application_name.to_string())
+        self.fact(Fact::Application, |event| event.application_name.to_string())
     }
 
     fn occurred_at(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
-        self.fact(|event| event.occurred_at.to_string())
+        self.own_fact(|event| event.occurred_at.to_string())
     }
 
     fn subject(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<Option<String>> {
-        Ok(self.seen()?.event.subject.clone())
+        self.fact(Fact::Subject, |event| event.subject.clone())
     }
 
     fn get(
@@ -169,7 +190,8 @@ impl types::HostEvent for Guest {
             bail!("get-many answers at most {MAX_POINTERS} pointers, not {}", pointers.len());
         }
         // The same large value asked for many times over must not become that much memory.
-        let mut left = 2 * self.seen()?.document.bytes().len() + MANY_ANSWERS;
+        let room = many_room(self.seen()?.document.bytes().len());
+        let mut left = room;
         let mut answers = Vec::with_capacity(pointers.len());
         for pointer in &pointers {
             let answer = self.read(pointer)?;
@@ -181,11 +203,13 @@ impl types::HostEvent for Guest {
             }
             answers.push(answer);
         }
+        self.trace.many(room - left);
         Ok(answers)
     }
 
     fn raw(&mut self, _: Resource<EventHandle>) -> wasmtime::Result<String> {
         self.read_all = true;
+        self.trace.forbid();
         Ok(self.seen()?.document.text().into())
     }
 

@@ -8,8 +8,10 @@ mod compile;
 mod contract;
 mod document;
 mod engine;
+mod few;
 mod host;
 mod inspect;
+mod learn;
 mod load;
 mod measure;
 mod message;
@@ -34,7 +36,8 @@ pub use settings::{Class, CompileLimits, Compiler, Limits, PluginSettings};
 pub use stats::Stats;
 
 use crate::model::{
-    Event, Manifest, Pipeline, PipelineRun, PluginKind, ResolvedStep, Sha256, StepReport,
+    Event, Manifest, Pipeline, PipelineId, PipelineRun, PluginKind, ResolvedStep, Sha256,
+    StepReport,
 };
 
 /// Who is told of every run for a delivery.
@@ -56,8 +59,8 @@ pub struct LiveEvent {
     observed: bool,
     /// What the steps run so far came to.
     root: pipeline::Node,
-    /// What whole pipelines came to. Few: a list is quicker than a map.
-    runs: Mutex<Vec<(Arc<Pipeline>, RunCell)>>,
+    /// What whole pipelines came to.
+    runs: Mutex<few::Few<Arc<Pipeline>, RunCell>>,
 }
 
 /// A pipeline's result, once it is there; while it is made, others wait for it.
@@ -85,20 +88,42 @@ impl LiveEvent {
         })
     }
 
+    /// Who is told of its runs.
+    fn observer<'a>(&self, core: &'a runtime::Core) -> Option<&'a Arc<dyn Observer>> {
+        if self.observed { core.observer.get() } else { None }
+    }
+
+    /// Where the result of a pipeline is or will be, if it was asked for.
+    fn known_cell(&self, pipeline: &Arc<Pipeline>) -> Option<RunCell> {
+        find(&self.runs.lock().unwrap_or_else(PoisonError::into_inner), pipeline).cloned()
+    }
+
     /// Where the result of a pipeline is or will be.
     fn run_cell(&self, pipeline: &Arc<Pipeline>) -> RunCell {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        // The id alone is not enough: pipelines that are only tried out have none of their own.
-        let same = |known: &Arc<Pipeline>| {
-            Arc::ptr_eq(known, pipeline) || (known.id == pipeline.id && known == pipeline)
-        };
-        if let Some((_, cell)) = runs.iter().find(|(known, _)| same(known)) {
+        if let Some(cell) = find(&runs, pipeline) {
             return Arc::clone(cell);
         }
         let cell = RunCell::default();
-        runs.push((Arc::clone(pipeline), Arc::clone(&cell)));
+        runs.add(Arc::clone(pipeline), Arc::clone(&cell), |pipeline| mark(pipeline));
         cell
     }
+}
+
+fn find<'a>(
+    runs: &'a few::Few<Arc<Pipeline>, RunCell>,
+    pipeline: &Arc<Pipeline>,
+) -> Option<&'a RunCell> {
+    // The id alone is not enough: pipelines that are only tried out have none of their own.
+    runs.get(mark(pipeline), |known| {
+        Arc::ptr_eq(known, pipeline) || (known.id == pipeline.id && known == pipeline)
+    })
+}
+
+/// What tells most pipelines apart.
+fn mark(pipeline: &Pipeline) -> (PipelineId, Option<(Sha256, Arc<str>)>) {
+    let last = pipeline.steps.last();
+    (pipeline.id, last.map(|step| (step.sha256, Arc::clone(&step.config))))
 }
 
 /// An upload that may become a plugin version.

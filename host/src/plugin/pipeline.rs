@@ -11,7 +11,9 @@ use bytes::Bytes;
 use super::{
     LiveEvent, contract,
     document::{Document, EditError, Editor},
+    few::Few,
     host::{Seen, cut, types},
+    learn::{Leaf, Patience, Subject},
     message::{self, Failure, bad_output},
     run::{Answer, MAX_WORDS, Run},
     runtime::Core,
@@ -36,7 +38,7 @@ struct Stage {
 pub(super) struct Node {
     /// Held while the step runs, so that whoever else wants it waits for the result.
     done: Mutex<Option<Arc<Done>>>,
-    next: Mutex<Vec<(Key, Arc<Node>)>>,
+    next: Mutex<Few<Key, Arc<Node>>>,
 }
 
 /// What distinguishes a step, beside the steps before it.
@@ -72,32 +74,59 @@ impl Node {
 
     fn child(&self, step: &ResolvedStep) -> Arc<Self> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = next.iter().find(|(key, _)| {
+        let found = next.get((step.sha256, &step.config), |key| {
             key.sha256 == step.sha256
                 && key.on_error == step.on_error
                 && (Arc::ptr_eq(&key.config, &step.config) || key.config == step.config)
         });
-        if let Some((_, node)) = found {
+        if let Some(node) = found {
             return Arc::clone(node);
         }
         let key =
             Key { sha256: step.sha256, config: Arc::clone(&step.config), on_error: step.on_error };
         let node = Arc::new(Self::new());
-        next.push((key, Arc::clone(&node)));
+        next.add(key, Arc::clone(&node), |key| (key.sha256, Arc::clone(&key.config)));
         node
     }
 }
 
+/// What a pipeline comes to if every step's verdict is known already. Takes next to no time:
+/// it is called on threads that others wait for.
+pub(super) fn learned(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<PipelineRun> {
+    // A contract is checked over the whole message, which takes its time.
+    if !core.learned.is_on() || pipeline.contract.is_some() {
+        return None;
+    }
+    let run = all_known(core, event, pipeline)?;
+    core.stats.learned(run.steps.len());
+    if let Some(observer) = event.observer(core) {
+        for (step, report) in pipeline.steps.iter().zip(&run.steps) {
+            observer.ran(&event.event, step, report);
+        }
+    }
+    Some(run)
+}
+
+fn all_known(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<PipelineRun> {
+    let mut steps = Vec::with_capacity(pipeline.steps.len());
+    for step in &pipeline.steps {
+        // Only filters are learned, so each sees the event as it is.
+        let leaf = core.learned.look_up(Subject::of(step), &event.seen, Patience::Little)?;
+        steps.push(leaf.report(step));
+        if let StepVerdict::Drop { reason } = &leaf.verdict {
+            return Some(PipelineRun { outcome: Outcome::Drop { reason: reason.clone() }, steps });
+        }
+    }
+    let message = Stage::first(core, event).message();
+    Some(PipelineRun { outcome: Outcome::Send(message), steps })
+}
+
 /// Runs a pipeline over an event, on the thread it is called on.
 pub(super) fn run(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> PipelineRun {
-    let mut stage = Stage {
-        seen: Arc::clone(&event.seen),
-        content_type: Arc::clone(&core.json),
-        headers: Arc::clone(&core.no_headers),
-    };
+    let mut stage = Stage::first(core, event);
     let mut steps = Vec::with_capacity(pipeline.steps.len());
     let mut node: Option<Arc<Node>> = None;
-    let observer = if event.observed { core.observer.get() } else { None };
+    let observer = event.observer(core);
     for (i, step) in pipeline.steps.iter().enumerate() {
         let here = node.as_deref().unwrap_or(&event.root).child(step);
         let (done, shared) = here.done(core, step, &stage);
@@ -141,7 +170,8 @@ impl Node {
             core.stats.shared();
             return (Arc::clone(done), true);
         }
-        let done = Arc::new(run_step(core, step, stage));
+        let done =
+            Arc::new(known(core, step, stage).unwrap_or_else(|| run_step(core, step, stage)));
         let remembered = match done.report.verdict {
             StepVerdict::Fault { kind, .. } => is_repeatable(kind),
             _ => true,
@@ -151,6 +181,20 @@ impl Node {
         }
         (done, false)
     }
+}
+
+/// The step's result, if earlier runs say what it is.
+fn known(core: &Core, step: &ResolvedStep, stage: &Stage) -> Option<Done> {
+    if !core.learned.is_on() {
+        return None;
+    }
+    let leaf = core.learned.look_up(Subject::of(step), &stage.seen, Patience::Enough)?;
+    core.stats.learned(1);
+    let flow = match &leaf.verdict {
+        StepVerdict::Drop { reason } => Flow::End(Outcome::Drop { reason: reason.clone() }),
+        _ => Flow::On(stage.clone()),
+    };
+    Some(Done { report: leaf.report(step), flow })
 }
 
 fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {
@@ -173,11 +217,24 @@ fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {
             Err((FailureKind::Unavailable, words))
         }
         Some(plugin) => {
-            let Run { result, fuel, duration_us, memory_bytes, reads, read_all, log } =
+            let Run { result, fuel, duration_us, memory_bytes, reads, read_all, trace, log } =
                 plugin.ask(&core.ticker, &stage.seen, &step.config);
             core.stats.ran(fuel, duration_us);
             report = StepReport { fuel, duration_us, memory_bytes, reads, read_all, log, ..report };
-            result.and_then(|answer| stage.apply(answer, plugin.limits()))
+            let result = result.and_then(|answer| stage.apply(answer, plugin.limits()));
+            if core.learned.is_on()
+                && plugin.is_learnable
+                && let Ok((verdict, _)) = &result
+            {
+                let leaf = Leaf::of(&report, verdict);
+                let of = Subject::of(step);
+                core.learned.learn(of, plugin.limits(), &stage.seen, &trace, leaf);
+                // Unloaded meanwhile: what was just learned would stay.
+                if core.plugin(&step.sha256).is_none() {
+                    core.learned.forget(&step.sha256);
+                }
+            }
+            result
         }
     };
     let flow = match result {
@@ -231,7 +288,22 @@ fn readable(stage: &Stage) -> Result<(), Failure> {
     check.map_err(|why| bad_output(format!("the next step reads JSON, and this is {why}")))
 }
 
+impl<'a> Subject<'a> {
+    fn of(step: &'a ResolvedStep) -> Self {
+        Self { sha256: &step.sha256, config: &step.config }
+    }
+}
+
 impl Stage {
+    /// What is sent if no step changes anything.
+    fn first(core: &Core, event: &LiveEvent) -> Self {
+        Self {
+            seen: Arc::clone(&event.seen),
+            content_type: Arc::clone(&core.json),
+            headers: Arc::clone(&core.no_headers),
+        }
+    }
+
     /// What an answer makes of the message.
     fn apply(&self, answer: Answer, limits: &Limits) -> Result<(StepVerdict, Flow), Failure> {
         Ok(match answer {

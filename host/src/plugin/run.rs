@@ -11,12 +11,15 @@ use std::{
 
 use wasmtime::{
     PoolConcurrencyLimitError, Store, Trap, WasmBacktrace,
-    component::{Component, ComponentExportIndex, InstancePre, Linker, Resource},
+    component::{
+        Component, ComponentExportIndex, InstancePre, Linker, Resource, types::ComponentItem,
+    },
 };
 
 use super::{
     engine::Ticker,
     host::{EventHandle, FilterPre, Guest, Seen, TransformPre, add_to_linker, cut, types},
+    learn::Trace,
     load::{self, TrustedCode},
     settings::{Class, Limits},
 };
@@ -43,6 +46,8 @@ pub(super) struct Plugin {
     pub(super) class: Class,
     pub(super) kind: PluginKind,
     limits: Limits,
+    /// Whether all it can see of an event is what [`super::learn`] has a question for.
+    pub(super) is_learnable: bool,
     pre: InstancePre<Guest>,
     main: ComponentExportIndex,
     describe: ComponentExportIndex,
@@ -62,6 +67,7 @@ pub(super) struct Run<T> {
     pub(super) memory_bytes: u64,
     pub(super) reads: Vec<String>,
     pub(super) read_all: bool,
+    pub(super) trace: Trace,
     pub(super) log: Vec<Log>,
 }
 
@@ -87,10 +93,20 @@ impl ClassEngine {
             let index = component.get_export_index(None, name);
             index.ok_or_else(|| wasmtime::format_err!("there is no export `{name}`"))
         };
+        // Anything else an instance could import may tell it of an event what no question
+        // stands for, such as a clock set by it.
+        let is_learnable = kind == PluginKind::Filter
+            && component.component_type().imports(&self.engine).all(|(name, import)| {
+                // Types by themselves tell nothing.
+                let is_type =
+                    matches!(import.ty, ComponentItem::Type(_) | ComponentItem::Resource(_));
+                is_type || name.starts_with("hookmill:plugin/")
+            });
         Ok(Plugin {
             class,
             kind,
             limits: self.limits,
+            is_learnable,
             main: index(&component, export)?,
             describe: index(&component, "describe")?,
             pre,
@@ -138,6 +154,11 @@ impl Plugin {
         })
     }
 
+    /// Makes an instance as for a run, and drops it.
+    pub(super) fn instantiate(&self, ticker: &Ticker) -> Run<()> {
+        self.guarded(ticker, None, 0, |_, _| Ok(Ok(())))
+    }
+
     /// Runs `call` in a fresh instance. A panic of the host, which nothing a guest does should
     /// bring about, ends this run only.
     fn guarded<T>(
@@ -159,6 +180,7 @@ impl Plugin {
             memory_bytes: 0,
             reads: vec![],
             read_all: true,
+            trace: Trace::default(),
             log: vec![],
         });
         run.duration_us = Timings::micros(start.elapsed());
@@ -201,6 +223,7 @@ impl Plugin {
             memory_bytes: guest.meter.memory as u64,
             reads: guest.reads,
             read_all: guest.read_all,
+            trace: guest.trace,
             log: guest.notes,
         }
     }

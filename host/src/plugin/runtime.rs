@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use super::{
     contract::Contracts,
     engine::{self, Ticker},
     inspect::{self, Examined},
+    learn::Learned,
     load::TrustedCode,
     pipeline,
     run::{ClassEngine, Plugin},
@@ -25,8 +27,11 @@ use super::{
     stats::Counters,
     workers::Workers,
 };
-use crate::model::{
-    FailureKind, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport, StepVerdict,
+use crate::{
+    clock::Stopwatch,
+    model::{
+        FailureKind, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport, StepVerdict,
+    },
 };
 
 /// Everything that runs plugins.
@@ -46,6 +51,7 @@ pub(super) struct Core {
     engine: OnceLock<ClassEngine>,
     plugins: RwLock<HashMap<Sha256, Arc<Plugin>>>,
     pub(super) ticker: Ticker,
+    pub(super) learned: Learned,
     pub(super) stats: Counters,
     pub(super) contracts: Contracts,
     pub(super) observer: OnceLock<Arc<dyn Observer>>,
@@ -106,6 +112,7 @@ impl Runtime {
             engine: OnceLock::new(),
             plugins: RwLock::default(),
             ticker,
+            learned: Learned::new(settings.learn_bytes),
             stats: Counters::default(),
             contracts: Contracts::default(),
             observer: OnceLock::new(),
@@ -208,14 +215,22 @@ impl Runtime {
     /// way end as they would have.
     pub fn unload(&self, sha256: &Sha256) {
         self.core.plugins.write().unwrap_or_else(PoisonError::into_inner).remove(sha256);
+        self.core.learned.forget(sha256);
         self.cache.remove(sha256, Class::Lean);
         self.cache.remove(sha256, Class::Engine);
     }
 
-    /// Runs a pipeline over an event; a step's component that is not loaded is a fault,
+    /// Runs a pipeline over an event, or answers what is known of it; a step's component that is not loaded is a fault,
     /// `unavailable`. Results are shared with earlier runs over the same `LiveEvent`.
     pub async fn run(&self, event: &Arc<LiveEvent>, pipeline: &Arc<Pipeline>) -> Arc<PipelineRun> {
-        let cell: RunCell = event.run_cell(pipeline);
+        // What somebody else runs just now is waited for, not looked up.
+        let cell: RunCell = match event.known_cell(pipeline) {
+            Some(cell) => cell,
+            None => match pipeline::learned(&self.core, event, pipeline) {
+                Some(run) => return Arc::new(run),
+                None => event.run_cell(pipeline),
+            },
+        };
         if let Some(run) = cell.get() {
             self.core.stats.shared();
             return Arc::clone(run);
@@ -231,10 +246,23 @@ impl Runtime {
         }
     }
 
+    /// Makes so many instances of a loaded plugin, one after the other, each dropped before
+    /// the next: the part of a run that is the same for every event. Answers how long all took;
+    /// none if it is not loaded or cannot be instantiated. For measurements.
+    pub async fn instantiate(&self, sha256: &Sha256, times: u32) -> Option<Duration> {
+        let (core, plugin) = (Arc::clone(&self.core), self.core.plugin(sha256)?);
+        let instantiate = move || {
+            let start = Stopwatch::start();
+            let all = (0..times).all(|_| plugin.instantiate(&core.ticker).result.is_ok());
+            all.then(|| start.elapsed())
+        };
+        self.workers.run(instantiate).await.flatten()
+    }
+
     /// What was counted since the start.
     pub fn stats(&self) -> Stats {
         let loaded = self.core.plugins.read().unwrap_or_else(PoisonError::into_inner).len();
-        self.core.stats.read(loaded)
+        self.core.stats.read(loaded, self.core.learned.size())
     }
 
     async fn dispatch(&self, event: &Arc<LiveEvent>, pipeline: &Arc<Pipeline>) -> PipelineRun {
@@ -323,7 +351,6 @@ fn lost(pipeline: &Pipeline) -> PipelineRun {
     let kind = FailureKind::Unavailable;
     let reason = format!("{}@{}: {}: {message}", step.name, step.version, kind.as_str());
     let report = StepReport {
-        learned: false,
         plugin: step.name.clone(),
         version: step.version.clone(),
         verdict: StepVerdict::Fault { kind, message: message.into() },
@@ -331,6 +358,7 @@ fn lost(pipeline: &Pipeline) -> PipelineRun {
         duration_us: 0,
         memory_bytes: 0,
         shared: false,
+        learned: false,
         read_all: false,
         reads: vec![],
         log: vec![],

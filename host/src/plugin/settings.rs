@@ -23,6 +23,8 @@ pub struct PluginSettings {
     pub threads: usize,
     /// Runs that may be queued or under way; more of them wait in `Runtime::run`.
     pub queue: usize,
+    /// Memory for learned verdicts, in bytes; 0 learns nothing.
+    pub learn_bytes: usize,
     /// What compiles components.
     pub compiler: Compiler,
     /// Bounds of a compilation.
@@ -157,6 +159,8 @@ impl PluginSettings {
             key,
             threads,
             queue: threads * 64,
+            // Whoever tries or measures a plugin wants it to run; the server has a setting.
+            learn_bytes: 0,
             compiler,
             compile: CompileLimits {
                 wall: Duration::from_secs(60),
@@ -189,6 +193,7 @@ impl fmt::Debug for PluginSettings {
             .field("cache_dir", &self.cache_dir)
             .field("threads", &self.threads)
             .field("queue", &self.queue)
+            .field("learn_bytes", &self.learn_bytes)
             .field("compiler", &self.compiler)
             .field("compile", &self.compile)
             .field("lean", &self.lean)

@@ -15,6 +15,12 @@ pub struct Stats {
     pub runs: u64,
     /// Times a result was there already, of a step or of a whole pipeline.
     pub shared: u64,
+    /// Verdicts that were known without a run, of single steps.
+    pub learned: u64,
+    /// Memory of what was learned, in bytes.
+    pub learned_bytes: u64,
+    /// Filters with a config of which something was learned.
+    pub learned_trees: u64,
     /// Fuel used by all runs.
     pub fuel: u64,
     /// Time all runs took, in microseconds.
@@ -33,6 +39,7 @@ pub struct Stats {
 pub(super) struct Counters {
     runs: AtomicU64,
     shared: AtomicU64,
+    learned: AtomicU64,
     fuel: AtomicU64,
     run_us: AtomicU64,
     compiled: AtomicU64,
@@ -51,6 +58,10 @@ impl Counters {
         self.shared.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn learned(&self, steps: usize) {
+        self.learned.fetch_add(steps as u64, Relaxed);
+    }
+
     pub(super) fn compiled(&self) {
         self.compiled.fetch_add(1, Relaxed);
     }
@@ -65,10 +76,17 @@ impl Counters {
         }
     }
 
-    pub(super) fn read(&self, loaded: usize) -> Stats {
+    pub(super) fn read(
+        &self,
+        loaded: usize,
+        (learned_bytes, learned_trees): (usize, usize),
+    ) -> Stats {
         Stats {
             runs: self.runs.load(Relaxed),
             shared: self.shared.load(Relaxed),
+            learned: self.learned.load(Relaxed),
+            learned_bytes: learned_bytes as u64,
+            learned_trees: learned_trees as u64,
             fuel: self.fuel.load(Relaxed),
             run_us: self.run_us.load(Relaxed),
             compiled: self.compiled.load(Relaxed),

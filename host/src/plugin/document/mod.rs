@@ -8,25 +8,46 @@ mod edit;
 mod pointer;
 mod scan;
 
-use std::sync::OnceLock;
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{OnceLock, PoisonError, RwLock},
+};
 
 use bytes::Bytes;
 
 pub(super) use edit::{EditError, Editor};
 
 use scan::{Malformed, Node};
+use sha2::{Digest, Sha256};
+
+/// Most pointers whose places are kept, and the longest of them.
+const MAX_KNOWN: usize = 256;
+const MAX_KNOWN_POINTER: usize = 256;
+
+/// What is at a pointer, in a form that is quick to compare.
+#[derive(Debug, Clone)]
+pub(super) enum Known {
+    Nothing,
+    /// Where its text is.
+    Short(Range<usize>),
+    /// The SHA-256 of its text.
+    Long([u8; 32]),
+}
 
 /// A JSON text and its index.
 #[derive(Debug)]
 pub(super) struct Document {
     text: Bytes,
     index: OnceLock<Result<Vec<Node>, Malformed>>,
+    /// What was found by [`Document::find`].
+    known: RwLock<HashMap<Box<str>, Known>>,
 }
 
 impl Document {
     /// Takes a text; looks at it when first asked.
-    pub(super) const fn new(text: Bytes) -> Self {
-        Self { text, index: OnceLock::new() }
+    pub(super) fn new(text: Bytes) -> Self {
+        Self { text, index: OnceLock::new(), known: RwLock::default() }
     }
 
     pub(super) const fn bytes(&self) -> &Bytes {
@@ -54,13 +75,40 @@ impl Document {
     /// The text of the value at a pointer. None if there is nothing, the pointer is
     /// malformed, or the document is not JSON.
     pub(super) fn get(&self, pointer: &str) -> Option<&str> {
+        str::from_utf8(self.text.get(self.place(pointer)?)?).ok()
+    }
+
+    /// What an earlier [`Document::find`] found.
+    pub(super) fn known(&self, pointer: &str) -> Option<Known> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(pointer).cloned()
+    }
+
+    /// What is at a pointer; short if it has at most `short` bytes. Kept, so that thousands
+    /// who want to know search once.
+    pub(super) fn find(&self, pointer: &str, short: usize) -> Known {
+        let found = match self.place(pointer) {
+            None => Known::Nothing,
+            Some(place) if place.len() <= short => Known::Short(place),
+            Some(place) => Known::Long(Sha256::digest(&self.text[place]).into()),
+        };
+        if pointer.len() <= MAX_KNOWN_POINTER {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            if known.len() < MAX_KNOWN {
+                known.insert(pointer.into(), found.clone());
+            }
+        }
+        found
+    }
+
+    fn place(&self, pointer: &str) -> Option<Range<usize>> {
         let nodes = self.index().ok()?;
         let mut at = 0;
         for token in pointer::tokens(pointer)? {
             at = child(nodes, &self.text, at, &token)?;
         }
         let node = nodes.get(at)?;
-        str::from_utf8(self.text.get(node.start as usize..node.end as usize)?).ok()
+        Some(node.start as usize..node.end as usize)
     }
 }
 

@@ -7,7 +7,8 @@ use wit_parser::Resolve;
 pub(super) const ANSWER: u32 = 2048;
 
 /// A guest of a world, called `name`, whose function has this body. In scope: the locals
-/// `$event`, `$config`, `$len`, and the functions `$drop`, `$get`, `$raw`, `$log`.
+/// `$event`, `$config`, `$len`, and the functions `$drop`, `$get`, `$many`, `$raw`, `$id`,
+/// `$occurred`, `$subject`, `$log`.
 pub(super) fn guest(world: &str, name: &str, items: &str, body: &str) -> Vec<u8> {
     let schema = r#"{"type":"object"}"#;
     let strings = [name, "0.1.0", "made for a test", schema];
@@ -26,6 +27,14 @@ pub(super) fn guest(world: &str, name: &str, items: &str, body: &str) -> Vec<u8>
                 (func $get (param i32 i32 i32 i32)))
             (import "hookmill:plugin/types@0.1.0" "[method]event.raw"
                 (func $raw (param i32 i32)))
+            (import "hookmill:plugin/types@0.1.0" "[method]event.get-many"
+                (func $many (param i32 i32 i32 i32)))
+            (import "hookmill:plugin/types@0.1.0" "[method]event.id"
+                (func $id (param i32 i32)))
+            (import "hookmill:plugin/types@0.1.0" "[method]event.occurred-at"
+                (func $occurred (param i32 i32)))
+            (import "hookmill:plugin/types@0.1.0" "[method]event.subject"
+                (func $subject (param i32 i32)))
             (import "hookmill:plugin/log@0.1.0" "write"
                 (func $log (param i32 i32 i32)))
             (memory (export "memory") 2)

@@ -3,6 +3,7 @@
 
 mod guest;
 mod hostile;
+mod learned;
 mod pipelines;
 mod uploads;
 
@@ -31,6 +32,7 @@ impl Lab {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = PluginSettings::new(dir.path(), [7; 32], Compiler::InProcess);
         settings.threads = 2;
+        settings.learn_bytes = 1 << 20;
         // Fuel is what tests are about; on a busy machine the clock must not come first.
         settings.lean.wall = Duration::from_secs(30);
         settings.engine.wall = Duration::from_secs(30);

@@ -43,7 +43,7 @@ async fn filters_send_the_very_bytes() {
 
 #[tokio::test]
 async fn fuel_is_the_same_every_time() {
-    let lab = Lab::new();
+    let lab = Lab::with(|settings| settings.learn_bytes = 0);
     let module = reader("reader");
     let first = lab.run(&module).await.steps[0].fuel;
     for _ in 0..5 {
@@ -193,7 +193,7 @@ async fn what_is_not_loaded_is_unavailable_until_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn equal_prefixes_run_once() {
-    let lab = Lab::new();
+    let lab = Lab::with(|settings| settings.learn_bytes = 0);
     let reader = lab.upload(&reader("reader")).await.unwrap();
     let change = transform("change", &edit(&[Edit::Set("/x", "1")]));
     let change = lab.upload(&change).await.unwrap();
@@ -229,7 +229,7 @@ async fn equal_prefixes_run_once() {
 
 #[tokio::test]
 async fn how_long_things_take() {
-    let lab = Lab::new();
+    let lab = Lab::with(|settings| settings.learn_bytes = 0);
     let plugin = lab.upload(&filter("empty", "", "")).await.unwrap();
     let pipeline = pipeline(1, [step(&plugin, "{}", OnError::Retry)]);
     let mut times = Vec::new();
