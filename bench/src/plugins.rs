@@ -74,7 +74,7 @@ impl Guests {
 
 #[track_caller]
 fn check(verdict: &StepVerdict) {
-    if let StepVerdict::Fault { kind, message } = verdict {
+    if let StepVerdict::Fault { kind, message, .. } = verdict {
         let name = FailureKind::as_str(*kind);
         panic!("the plugin failed: {name}: {message}");
     }

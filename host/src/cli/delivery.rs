@@ -163,6 +163,9 @@ fn view(delivery: &Value, most: Option<u64>, now: Timestamp) -> String {
     let width = steps.iter().map(|step| plugin(step).chars().count()).max().unwrap_or(0);
     for step in &steps {
         text += &format!("  {:<width$}  {}\n", plugin(step), step_line(step));
+        for line in frames(step) {
+            text += &format!("    {line}\n");
+        }
         for log in step["log"].as_array().into_iter().flatten() {
             text += &format!("    {}: {}\n", field(log, "level"), field(log, "message"));
         }
@@ -235,6 +238,14 @@ pub(super) fn step_line(step: &Value) -> String {
     text
 }
 
+/// Where a step was stopped, the innermost function first, a line for each.
+pub(super) fn frames(step: &Value) -> impl Iterator<Item = String> {
+    let frames = step["backtrace"].as_array().into_iter().flatten();
+    frames
+        .enumerate()
+        .map(|(at, name)| format!("{} {}", if at == 0 { "in" } else { "by" }, output::plain(name)))
+}
+
 /// `attempt 1  03:03:52Z  503  first byte 190 ms  "upstream unavailable"`.
 fn attempt_line(attempt: &Value) -> String {
     let outcome = match (attempt["status"].as_u64(), attempt["outcome"].as_str()) {
@@ -282,6 +293,9 @@ mod tests {
                 {"plugin": "redact", "version": "1.2.0", "verdict": "edit", "edits": 2,
                  "fuel": 18_000, "duration_us": 9, "reads": ["/a", "/b"], "shared": true,
                  "log": [{"level": "warn", "message": "hm"}]},
+                {"plugin": "note", "version": "0.1.0", "verdict": "fault", "kind": "trap",
+                 "message": "panicked at src/lib.rs:12:5: no total", "fuel": 900,
+                 "duration_us": 3, "backtrace": ["note::total", "note::note"]},
             ],
             "sent": {"content_type": "application/json", "size": 1700},
             "attempts": [
@@ -298,6 +312,9 @@ mod tests {
           big-orders@0.1.0  pass  14 µs  31 k fuel  read /total
           redact@1.2.0      2 edits  9 µs  18 k fuel  read /a /b  shared
             warn: hm
+          note@0.1.0        fault trap: panicked at src/lib.rs:12:5: no total  3 µs  900 fuel
+            in note::total
+            by note::note
           sent      application/json  2 KB
           attempt 1  03:03:52Z  503  first byte 190 ms · 191 ms  "upstream unavailable"
           attempt 2  03:03:58Z  timeout  after 15 s, waiting for the first byte  15.0 s

@@ -12,7 +12,9 @@ mod inspect;
 mod load;
 mod measure;
 mod message;
+mod names;
 mod pipeline;
+mod profile;
 mod run;
 mod runtime;
 mod settings;
@@ -28,6 +30,8 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 pub use compile::{COMPILE_ARGUMENT, child_main as compile_child_main};
+pub use measure::Anatomy;
+pub use profile::{Effort, Measured, Profile};
 pub use runtime::Runtime;
 pub use settings::{Class, CompileLimits, Compiler, Limits, PluginSettings};
 pub use stats::Stats;

@@ -23,6 +23,8 @@ pub struct PluginSettings {
     pub threads: usize,
     /// Runs that may be queued or under way; more of them wait in `Runtime::run`.
     pub queue: usize,
+    /// Functions kept of where a failed run was stopped.
+    pub backtrace_frames: usize,
     /// What compiles components.
     pub compiler: Compiler,
     /// Bounds of a compilation.
@@ -157,6 +159,7 @@ impl PluginSettings {
             key,
             threads,
             queue: threads * 64,
+            backtrace_frames: 16,
             compiler,
             compile: CompileLimits {
                 wall: Duration::from_secs(60),
@@ -189,6 +192,7 @@ impl fmt::Debug for PluginSettings {
             .field("cache_dir", &self.cache_dir)
             .field("threads", &self.threads)
             .field("queue", &self.queue)
+            .field("backtrace_frames", &self.backtrace_frames)
             .field("compiler", &self.compiler)
             .field("compile", &self.compile)
             .field("lean", &self.lean)

@@ -124,7 +124,7 @@ impl Case {
         let Some(step) = run.steps.first() else {
             return Err(self.mismatch("nothing ran".into(), None, None));
         };
-        if let StepVerdict::Fault { kind, message } = &step.verdict {
+        if let StepVerdict::Fault { kind, message, .. } = &step.verdict {
             let expected = self.expect.fault.as_deref() == Some(kind.as_str())
                 && message.contains(self.expect.contains.as_deref().unwrap_or_default());
             let got = format!("fault {}: {message}", kind.as_str());
@@ -324,8 +324,8 @@ mod tests {
         let pass = || run(StepVerdict::Pass, send("application/json", "{}"));
         let deliver = || run(StepVerdict::Deliver, send("text/plain", "hi"));
         let fault = || {
-            let verdict =
-                StepVerdict::Fault { kind: FailureKind::InvalidEvent, message: "/t is".into() };
+            let kind = FailureKind::InvalidEvent;
+            let verdict = StepVerdict::Fault { kind, message: "/t is".into(), backtrace: vec![] };
             run(verdict, Outcome::Drop { reason: String::new() })
         };
         let runs: [&dyn Fn() -> PipelineRun; 5] = [&drop, &edit, &pass, &deliver, &fault];

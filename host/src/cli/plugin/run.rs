@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{
-        Global, input,
+        Global, delivery, input,
         output::{self, Failure, field},
     },
     model::PluginRef,
@@ -82,7 +82,10 @@ impl Run {
 fn print(run: &Value) {
     let steps = run["steps"].as_array().map_or_else(|| std::slice::from_ref(run), Vec::as_slice);
     for step in steps {
-        output::say(crate::cli::delivery::step_line(step));
+        output::say(delivery::step_line(step));
+        for line in delivery::frames(step) {
+            output::say(format_args!("  {line}"));
+        }
         for log in step["log"].as_array().into_iter().flatten() {
             output::say(format_args!("  {}: {}", field(log, "level"), field(log, "message")));
         }
