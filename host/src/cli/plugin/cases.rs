@@ -223,7 +223,7 @@ fn hint(kind: FailureKind) -> Option<&'static str> {
             "if events may look like this, read an Option, or a type that takes it"
         }
         FailureKind::InvalidConfig => "compare the case's config with the plugin's Config",
-        FailureKind::Trap => "the plugin panicked; its log says where",
+        FailureKind::Trap => "the functions above are where it stopped, the innermost first",
         FailureKind::OutOfFuel => {
             "it does too much for one event: read fields instead of everything"
         }
@@ -278,20 +278,20 @@ fn diff(expected: &str, got: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
     use crate::model::StepReport;
 
-    fn case(expect: &Value) -> Case {
+    pub(in crate::cli::plugin) fn case(expect: &Value) -> Case {
         let event = json!({"type": "a", "payload": {}});
         serde_json::from_str(&json!({"name": "n", "event": event, "expect": expect}).to_string())
             .unwrap()
     }
 
-    fn run(verdict: StepVerdict, outcome: Outcome) -> PipelineRun {
+    pub(in crate::cli::plugin) fn run(verdict: StepVerdict, outcome: Outcome) -> PipelineRun {
         let step = StepReport {
             plugin: "p".into(),
             version: "1.0.0".into(),
@@ -307,7 +307,7 @@ mod tests {
         PipelineRun { outcome, steps: vec![step] }
     }
 
-    fn send(content_type: &str, body: &'static str) -> Outcome {
+    pub(in crate::cli::plugin) fn send(content_type: &str, body: &'static str) -> Outcome {
         Outcome::Send(Message {
             content_type: content_type.into(),
             headers: vec![("x-a".into(), "1".into())],

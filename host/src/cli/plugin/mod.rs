@@ -2,13 +2,16 @@
 //!
 //! Owns the commands that speak to the server; `new`, `build` and `test` need none.
 
+mod accept;
 mod build;
 mod cases;
+mod lab;
 mod new;
 mod project;
 mod report;
 mod run;
 mod test;
+mod watch;
 
 use std::path::PathBuf;
 

@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::cases::Mismatch;
 use crate::{
-    cli::output,
+    cli::{delivery, output, style::Tint},
     model::{Log, PipelineRun, StepReport},
 };
 
 /// ` ✓ passes a large order       31 k fuel   1.1 MiB   14 µs`.
 pub(super) fn line(name: &str, width: usize, held: bool, run: &PipelineRun) -> String {
-    let sign = if held { '✓' } else { '✗' };
+    let sign = if held { Tint::Good.paint('✓') } else { Tint::Bad.paint('✗') };
     let cost = run.steps.first().map(cost).unwrap_or_default();
     format!(" {sign} {name:<width$}  {cost}")
 }
@@ -25,13 +25,22 @@ fn cost(step: &StepReport) -> String {
 }
 
 /// What differs, indented below the case's line.
-pub(super) fn mismatch(mismatch: &Mismatch, log: &[Log]) -> String {
+pub(super) fn mismatch(mismatch: &Mismatch, step: Option<&StepReport>) -> String {
     let mut text =
         format!("     expected  {}\n     got       {}\n", mismatch.expected, mismatch.got);
-    for line in mismatch.diff.iter().flat_map(|diff| diff.lines()) {
-        text += &format!("       {line}\n");
+    let step_json = step.and_then(|step| serde_json::to_value(step).ok()).unwrap_or_default();
+    for line in delivery::frames(&step_json) {
+        text += &format!("                 {line}\n");
     }
-    for Log { level, message } in log {
+    for line in mismatch.diff.iter().flat_map(|diff| diff.lines()) {
+        let tint = match line.chars().next() {
+            Some('-') => Tint::Bad,
+            Some('+') => Tint::Good,
+            _ => Tint::Faint,
+        };
+        text += &format!("       {}\n", tint.paint(line));
+    }
+    for Log { level, message } in step.into_iter().flat_map(|step| &step.log) {
         text += &format!("     {level}: {message}\n");
     }
     if let Some(hint) = &mismatch.hint {
@@ -63,6 +72,10 @@ pub(super) fn as_json(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        cli::plugin::cases::tests::run,
+        model::{FailureKind, Outcome, StepVerdict},
+    };
 
     #[test]
     fn a_mismatch_reads_from_top_to_bottom() {
@@ -72,10 +85,18 @@ mod tests {
             diff: None,
             hint: Some("read an Option".into()),
         };
-        let log = [Log { level: "warn".into(), message: "odd".into() }];
-        insta::assert_snapshot!(mismatch(&found, &log), @r#"
+        let verdict = StepVerdict::Fault {
+            kind: FailureKind::InvalidEvent,
+            message: String::new(),
+            backtrace: vec!["shop::total".into(), "filter".into()],
+        };
+        let mut step = run(verdict, Outcome::Drop { reason: String::new() }).steps.remove(0);
+        step.log = vec![Log { level: "warn".into(), message: "odd".into() }];
+        insta::assert_snapshot!(mismatch(&found, Some(&step)), @r#"
              expected  drop "below at_least"
              got       fault invalid-event: /total is the string "19.90", expected a number
+                         in shop::total
+                         by filter
              warn: odd
              hint: read an Option
         "#);
