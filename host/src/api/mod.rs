@@ -8,6 +8,7 @@ mod applications;
 pub mod auth;
 mod batch;
 mod deliveries;
+mod delivery_inputs;
 mod docs;
 mod event_types;
 mod events;
@@ -16,6 +17,7 @@ mod extract;
 mod health;
 mod message;
 mod page;
+mod plugin_component;
 mod plugin_run;
 mod plugin_upload;
 mod plugins;
@@ -151,6 +153,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::get_event_payload))
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::get_delivery))
+        .routes(routes!(delivery_inputs::get_delivery_inputs))
         .routes(routes!(deliveries::retry_delivery))
         .routes(routes!(subscriptions::create_subscription, subscriptions::list_subscriptions))
         .routes(routes!(
@@ -176,6 +179,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plugins::get_plugin, plugins::delete_plugin))
         .routes(routes!(plugins::list_plugin_versions))
         .routes(routes!(plugins::get_plugin_version, plugins::delete_plugin_version))
+        .routes(routes!(plugin_component::get_plugin_component))
         .routes(routes!(plugins::set_live_version))
         .routes(routes!(plugin_run::run_plugin))
         .routes(routes!(applications::create_application, applications::list_applications))

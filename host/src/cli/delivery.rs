@@ -211,17 +211,22 @@ fn plugin(step: &Value) -> String {
     format!("{}@{}", field(step, "plugin"), field(step, "version"))
 }
 
-/// `pass  14 µs  31 k fuel  read /total`.
-pub(super) fn step_line(step: &Value) -> String {
-    let verdict = match step["verdict"].as_str().unwrap_or_default() {
+/// `pass`, `drop "small"`, `2 edits`, `fault trap: …`.
+pub(super) fn verdict(step: &Value) -> String {
+    match step["verdict"].as_str().unwrap_or_default() {
         "drop" => format!("drop {:?}", field(step, "reason")),
         "edit" if step["edits"] == 1 => "1 edit".into(),
         "edit" => format!("{} edits", step["edits"]),
         "fault" => format!("fault {}: {}", field(step, "kind"), field(step, "message")),
         other => other.to_owned(),
-    };
+    }
+}
+
+/// `pass  14 µs  31 k fuel  read /total`.
+pub(super) fn step_line(step: &Value) -> String {
     let mut text = format!(
-        "{verdict}  {}  {} fuel",
+        "{}  {}  {} fuel",
+        verdict(step),
         output::micros(step["duration_us"].as_u64().unwrap_or(0)),
         output::short_count(step["fuel"].as_u64().unwrap_or(0))
     );

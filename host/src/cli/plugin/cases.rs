@@ -258,7 +258,8 @@ fn sorted(value: &Value) -> String {
     format!("{value:#}")
 }
 
-fn diff(expected: &str, got: &str) -> String {
+/// What differs between two texts, line by line.
+pub(super) fn diff(expected: &str, got: &str) -> String {
     let diff = TextDiff::from_lines(expected, got);
     let mut text = String::new();
     for group in diff.grouped_ops(2) {

@@ -33,12 +33,7 @@ pub(super) fn mismatch(mismatch: &Mismatch, step: Option<&StepReport>) -> String
         text += &format!("                 {line}\n");
     }
     for line in mismatch.diff.iter().flat_map(|diff| diff.lines()) {
-        let tint = match line.chars().next() {
-            Some('-') => Tint::Bad,
-            Some('+') => Tint::Good,
-            _ => Tint::Faint,
-        };
-        text += &format!("       {}\n", tint.paint(line));
+        text += &format!("       {}\n", difference(line));
     }
     for Log { level, message } in step.into_iter().flat_map(|step| &step.log) {
         text += &format!("     {level}: {message}\n");
@@ -48,6 +43,16 @@ pub(super) fn mismatch(mismatch: &Mismatch, step: Option<&StepReport>) -> String
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// A line of a difference in its colour.
+pub(super) fn difference(line: &str) -> String {
+    let tint = match line.chars().next() {
+        Some('-') => Tint::Bad,
+        Some('+') => Tint::Good,
+        _ => Tint::Faint,
+    };
+    tint.paint(line)
 }
 
 /// A case's result as data.
