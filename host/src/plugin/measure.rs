@@ -26,7 +26,7 @@ pub struct Anatomy {
     pub bytes: u64,
     /// Functions in it.
     pub functions: u64,
-    /// How many of them have a name, for backtraces and profiles.
+    /// Names of functions, for backtraces and profiles; imported functions may have one, too.
     pub named_functions: u64,
     /// Size of its largest function.
     pub largest_function: u64,

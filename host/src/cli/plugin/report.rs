@@ -36,7 +36,11 @@ pub(super) fn mismatch(mismatch: &Mismatch, step: Option<&StepReport>) -> String
         text += &format!("       {}\n", difference(line));
     }
     for Log { level, message } in step.into_iter().flat_map(|step| &step.log) {
-        text += &format!("     {level}: {message}\n");
+        let message: Vec<&str> = message.lines().collect();
+        // A panic's note has become the fault's own words.
+        if !mismatch.got.ends_with(&message.join(" ")) || message.is_empty() {
+            text += &format!("     {level}: {}\n", message.join("\n       "));
+        }
     }
     if let Some(hint) = &mismatch.hint {
         text += &format!("     hint: {hint}\n");
@@ -96,7 +100,8 @@ mod tests {
             backtrace: vec!["shop::total".into(), "filter".into()],
         };
         let mut step = run(verdict, Outcome::Drop { reason: String::new() }).steps.remove(0);
-        step.log = vec![Log { level: "warn".into(), message: "odd".into() }];
+        let note = |message: &str| Log { level: "warn".into(), message: message.into() };
+        step.log = vec![note("odd"), note("expected a\nnumber")];
         insta::assert_snapshot!(mismatch(&found, Some(&step)), @r#"
              expected  drop "below at_least"
              got       fault invalid-event: /total is the string "19.90", expected a number
