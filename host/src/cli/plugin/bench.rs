@@ -76,7 +76,7 @@ impl Share {
         if percent >= NEAR {
             return Cell { text: format!("{percent:.0} % !"), tint: Tint::Bad };
         }
-        let digits = usize::from(percent < 9.95);
+        let digits = if percent < 0.995 { 2 } else { usize::from(percent < 9.95) };
         Cell { text: format!("{percent:.digits$} %"), tint: Tint::Plain }
     }
 
@@ -335,8 +335,8 @@ mod tests {
             Figures::of(&measured(8_000, [12, 1_500])).row("a large one"),
         ];
         insta::assert_snapshot!(aligned(&rows), @r"
-        a small one  111,111  9.0 µs  9.0 µs   500   5.0 %  1.0 MiB  6.2 %  0.0 %  0.0 %
-        a large one    1,323   12 µs  1.5 ms  8000  80 % !  1.0 MiB  6.2 %  3.0 %  0.0 %
+        a small one  111,111  9.0 µs  9.0 µs   500   5.0 %  1.0 MiB  6.2 %  0.02 %  0.01 %
+        a large one    1,323   12 µs  1.5 ms  8000  80 % !  1.0 MiB  6.2 %   3.0 %  0.01 %
         ");
     }
 }

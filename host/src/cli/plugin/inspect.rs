@@ -58,7 +58,7 @@ impl Inspect {
         } else {
             output::data(facts.text(inspected.as_ref().ok()));
         }
-        inspected.map(drop).map_err(lab::refused)
+        inspected.map(drop).map_err(|rejection| lab::refused(&rejection))
     }
 }
 

@@ -58,12 +58,12 @@ impl Engine {
 
     /// Loads a component as a server would on upload.
     pub(super) async fn load(&self, wasm: impl Into<Bytes>) -> Result<Inspected, Failure> {
-        self.runtime.inspect(wasm.into()).await.map_err(refused)
+        self.runtime.inspect(wasm.into()).await.map_err(|rejection| refused(&rejection))
     }
 }
 
 /// What a server would say to an upload.
-pub(super) fn refused(rejection: Rejection) -> Failure {
+pub(super) fn refused(rejection: &Rejection) -> Failure {
     Failure::failed(format!("the server would refuse it: {rejection}"))
         .line(format!("problem  {}", rejection.code))
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     compare::{self, Difference},
     inputs::Inputs,
-    lab::Engine,
+    lab::{self, Engine},
     report,
 };
 use crate::{
@@ -72,7 +72,7 @@ impl Replay {
             if replaced != Some(step) {
                 let component = inputs.component(|| global.client(), step).await?;
                 let loaded = engine.runtime.load(inputs.pipeline[step].sha256, component).await;
-                loaded.map_err(super::lab::refused)?;
+                loaded.map_err(|rejection| lab::refused(&rejection))?;
             }
         }
         if let Some(file) = &self.save {
