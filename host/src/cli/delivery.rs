@@ -166,8 +166,8 @@ fn view(delivery: &Value, most: Option<u64>, now: Timestamp) -> String {
         for line in frames(step) {
             text += &format!("    {line}\n");
         }
-        for log in step["log"].as_array().into_iter().flatten() {
-            text += &format!("    {}: {}\n", field(log, "level"), field(log, "message"));
+        for line in notes(step) {
+            text += &format!("    {line}\n");
         }
     }
     if let Some(sent) = delivery["sent"].as_object() {
@@ -251,6 +251,23 @@ pub(super) fn frames(step: &Value) -> impl Iterator<Item = String> {
         .map(|(at, name)| format!("{} {}", if at == 0 { "in" } else { "by" }, output::plain(name)))
 }
 
+/// What a step noted, line by line. A panic's note is left out where it has become the
+/// fault's own words.
+pub(super) fn notes(step: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for log in step["log"].as_array().into_iter().flatten() {
+        let message = field(log, "message");
+        let lines: Vec<&str> = message.lines().map(str::trim).collect();
+        if step["message"] == lines.join(" ") {
+            continue;
+        }
+        let first = lines.first().copied().unwrap_or_default();
+        all.push(format!("{}: {first}", field(log, "level")));
+        all.extend(lines.iter().skip(1).map(|line| format!("  {line}")));
+    }
+    all
+}
+
 /// `attempt 1  03:03:52Z  503  first byte 190 ms  "upstream unavailable"`.
 fn attempt_line(attempt: &Value) -> String {
     let outcome = match (attempt["status"].as_u64(), attempt["outcome"].as_str()) {
@@ -300,7 +317,9 @@ mod tests {
                  "log": [{"level": "warn", "message": "hm"}]},
                 {"plugin": "note", "version": "0.1.0", "verdict": "fault", "kind": "trap",
                  "message": "panicked at src/lib.rs:12:5: no total", "fuel": 900,
-                 "duration_us": 3, "backtrace": ["note::total", "note::note"]},
+                 "duration_us": 3, "backtrace": ["note::total", "note::note"],
+                 "log": [{"level": "info", "message": "two\nlines"},
+                         {"level": "error", "message": "panicked at src/lib.rs:12:5:\nno total"}]},
             ],
             "sent": {"content_type": "application/json", "size": 1700},
             "attempts": [
@@ -320,6 +339,8 @@ mod tests {
           note@0.1.0        fault trap: panicked at src/lib.rs:12:5: no total  3 µs  900 fuel
             in note::total
             by note::note
+            info: two
+              lines
           sent      application/json  2 KB
           attempt 1  03:03:52Z  503  first byte 190 ms · 191 ms  "upstream unavailable"
           attempt 2  03:03:58Z  timeout  after 15 s, waiting for the first byte  15.0 s

@@ -41,7 +41,7 @@ impl Push {
         let wasm =
             if is_project { lab::component(&self.path, None)? } else { input::bytes(&self.path)? };
         let has_cases = is_project && !self.no_test && cases::files(&self.path).is_ok();
-        let reads = if has_cases { self.try_cases(wasm.clone()).await? } else { None };
+        let reads = if has_cases { self.reads(wasm.clone()).await } else { None };
         let query = [
             ("shared", self.shared.then(|| "true".into())),
             ("live", Some((!self.no_live).to_string())),
@@ -62,6 +62,17 @@ impl Push {
         }
         output::data(text);
         Ok(())
+    }
+
+    /// What the cases read, if they can be run here. Whether the server takes the plugin is the
+    /// server's to say: its limits may be others.
+    async fn reads(&self, wasm: Vec<u8>) -> Option<String> {
+        self.try_cases(wasm).await.unwrap_or_else(|failure| {
+            let why = failure.text();
+            let why = why.strip_prefix("error: ").unwrap_or(&why).trim_end();
+            output::say(format_args!("warning: the cases cannot be run: {why}"));
+            None
+        })
     }
 
     /// Runs the cases; answers what they read, and warns of those that do not hold.

@@ -181,8 +181,8 @@ fn print(
         for line in delivery::frames(&json) {
             output::data(format_args!("    {line}"));
         }
-        for log in &step.log {
-            output::data(format_args!("    {}: {}", log.level, log.message));
+        for line in delivery::notes(&json) {
+            output::data(format_args!("    {line}"));
         }
     }
     output::data(format_args!("  {}", outcome(run)));

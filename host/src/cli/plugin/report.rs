@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::cases::Mismatch;
 use crate::{
     cli::{delivery, output, style::Tint},
-    model::{Log, PipelineRun, StepReport},
+    model::{PipelineRun, StepReport},
 };
 
 /// ` ✓ passes a large order       31 k fuel   1.1 MiB   14 µs`.
@@ -35,12 +35,8 @@ pub(super) fn mismatch(mismatch: &Mismatch, step: Option<&StepReport>) -> String
     for line in mismatch.diff.iter().flat_map(|diff| diff.lines()) {
         text += &format!("       {}\n", difference(line));
     }
-    for Log { level, message } in step.into_iter().flat_map(|step| &step.log) {
-        let message: Vec<&str> = message.lines().collect();
-        // A panic's note has become the fault's own words.
-        if !mismatch.got.ends_with(&message.join(" ")) || message.is_empty() {
-            text += &format!("     {level}: {}\n", message.join("\n       "));
-        }
+    for line in delivery::notes(&step_json) {
+        text += &format!("     {line}\n");
     }
     if let Some(hint) = &mismatch.hint {
         text += &format!("     hint: {hint}\n");
@@ -83,7 +79,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::plugin::cases::tests::run,
-        model::{FailureKind, Outcome, StepVerdict},
+        model::{FailureKind, Log, Outcome, StepVerdict},
     };
 
     #[test]
@@ -96,7 +92,7 @@ mod tests {
         };
         let verdict = StepVerdict::Fault {
             kind: FailureKind::InvalidEvent,
-            message: String::new(),
+            message: "expected a number".into(),
             backtrace: vec!["shop::total".into(), "filter".into()],
         };
         let mut step = run(verdict, Outcome::Drop { reason: String::new() }).steps.remove(0);

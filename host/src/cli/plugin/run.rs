@@ -86,8 +86,8 @@ fn print(run: &Value) {
         for line in delivery::frames(step) {
             output::say(format_args!("  {line}"));
         }
-        for log in step["log"].as_array().into_iter().flatten() {
-            output::say(format_args!("  {}: {}", field(log, "level"), field(log, "message")));
+        for line in delivery::notes(step) {
+            output::say(format_args!("  {line}"));
         }
     }
     match body_of(&run["sent"]) {
