@@ -88,7 +88,7 @@ impl Guests {
 /// A figure of runs that failed would be none.
 #[track_caller]
 pub fn check(verdict: &StepVerdict) {
-    if let StepVerdict::Fault { kind, message } = verdict {
+    if let StepVerdict::Fault { kind, message, .. } = verdict {
         let name = FailureKind::as_str(*kind);
         panic!("the plugin failed: {name}: {message}");
     }

@@ -8,6 +8,7 @@ mod applications;
 pub mod auth;
 mod batch;
 mod deliveries;
+mod delivery_inputs;
 mod docs;
 mod event_types;
 mod events;
@@ -16,6 +17,7 @@ mod extract;
 mod health;
 mod message;
 mod page;
+mod plugin_component;
 mod plugin_health;
 mod plugin_live;
 mod plugin_rollout;
@@ -156,6 +158,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::get_event_payload))
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::get_delivery))
+        .routes(routes!(delivery_inputs::get_delivery_inputs))
         .routes(routes!(deliveries::retry_delivery))
         .routes(routes!(subscriptions::create_subscription, subscriptions::list_subscriptions))
         .routes(routes!(
@@ -192,6 +195,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plugin_health::plugin_version_stats))
         .routes(routes!(plugin_health::list_plugin_failures))
         .routes(routes!(plugin_health::release_plugin_version))
+        .routes(routes!(plugin_component::get_plugin_component))
         .routes(routes!(plugin_run::run_plugin))
         .routes(routes!(applications::create_application, applications::list_applications))
         .routes(routes!(applications::get_application, applications::delete_application))

@@ -59,7 +59,16 @@ impl Client {
 
     /// The body as it is.
     pub(super) async fn get_bytes(&self, path: &[&str]) -> Result<Bytes, Failure> {
-        self.exchange(self.request(Method::GET, path)).await
+        self.download(path, &[]).await
+    }
+
+    /// The body as it is, of what the query says.
+    pub(super) async fn download(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+    ) -> Result<Bytes, Failure> {
+        self.exchange(self.request(Method::GET, path).query(&given(query))).await
     }
 
     pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
@@ -96,8 +105,20 @@ impl Client {
         query: &Query<'_>,
         wasm: Vec<u8>,
     ) -> Result<Value, Failure> {
+        self.upload_new(path, query, wasm).await.map(|(answer, _)| answer)
+    }
+
+    /// POST of a WebAssembly component or module; also whether the server did not have it.
+    pub(super) async fn upload_new(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        wasm: Vec<u8>,
+    ) -> Result<(Value, bool), Failure> {
         let request = self.request(Method::POST, path).query(&given(query)).body(wasm);
-        self.json(request.header(header::CONTENT_TYPE, "application/wasm")).await
+        let request = request.header(header::CONTENT_TYPE, "application/wasm");
+        let (status, body) = self.answer(request).await?;
+        Ok((self.parse(&body)?, status == StatusCode::CREATED))
     }
 
     pub(super) async fn put(
@@ -164,17 +185,24 @@ impl Client {
     }
 
     async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
-        let body = self.exchange(request).await?;
+        self.parse(&self.exchange(request).await?)
+    }
+
+    fn parse(&self, body: &[u8]) -> Result<Value, Failure> {
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body).map_err(|error| {
+        serde_json::from_slice(body).map_err(|error| {
             Failure::failed(format!("the server's answer is not JSON: {error}"))
                 .hint(format!("is {} a Hookmill server?", self.base))
         })
     }
 
     async fn exchange(&self, request: RequestBuilder) -> Result<Bytes, Failure> {
+        self.answer(request).await.map(|(_, body)| body)
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, Bytes), Failure> {
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let body = read(response).await.map_err(|error| match error {
@@ -183,7 +211,7 @@ impl Client {
                 Failure::failed(format!("the server's answer is over {} MiB", MAX_RESPONSE >> 20))
             }
         })?;
-        if status.is_success() { Ok(body) } else { Err(self.refused(status, &body)) }
+        if status.is_success() { Ok((status, body)) } else { Err(self.refused(status, &body)) }
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

@@ -163,8 +163,11 @@ fn view(delivery: &Value, most: Option<u64>, now: Timestamp) -> String {
     let width = steps.iter().map(|step| plugin(step).chars().count()).max().unwrap_or(0);
     for step in &steps {
         text += &format!("  {:<width$}  {}\n", plugin(step), step_line(step));
-        for log in step["log"].as_array().into_iter().flatten() {
-            text += &format!("    {}: {}\n", field(log, "level"), field(log, "message"));
+        for line in frames(step) {
+            text += &format!("    {line}\n");
+        }
+        for line in notes(step) {
+            text += &format!("    {line}\n");
         }
     }
     if let Some(sent) = delivery["sent"].as_object() {
@@ -208,21 +211,26 @@ fn plugin(step: &Value) -> String {
     format!("{}@{}", field(step, "plugin"), field(step, "version"))
 }
 
-/// `pass  14 µs  31 k fuel  read /total`.
-pub(super) fn step_line(step: &Value) -> String {
-    let verdict = match step["verdict"].as_str().unwrap_or_default() {
+/// `pass`, `drop "small"`, `2 edits`, `fault trap: …`.
+pub(super) fn verdict(step: &Value) -> String {
+    match step["verdict"].as_str().unwrap_or_default() {
         "drop" => format!("drop {:?}", field(step, "reason")),
         "edit" if step["edits"] == 1 => "1 edit".into(),
         "edit" => format!("{} edits", step["edits"]),
         "fault" => format!("fault {}: {}", field(step, "kind"), field(step, "message")),
         other => other.to_owned(),
-    };
+    }
+}
+
+/// `pass  14 µs  31 k fuel  read /total`.
+pub(super) fn step_line(step: &Value) -> String {
     let took = match &step["learned"] {
         Value::Bool(true) => "learned".to_owned(),
         _ => output::micros(step["duration_us"].as_u64().unwrap_or(0)),
     };
     let mut text = format!(
-        "{verdict}  {took}  {} fuel",
+        "{}  {took}  {} fuel",
+        verdict(step),
         output::short_count(step["fuel"].as_u64().unwrap_or(0))
     );
     let reads = step["reads"].as_array().into_iter().flatten().map(output::plain);
@@ -236,6 +244,31 @@ pub(super) fn step_line(step: &Value) -> String {
         text += "  shared";
     }
     text
+}
+
+/// Where a step was stopped, the innermost function first, a line for each.
+pub(super) fn frames(step: &Value) -> impl Iterator<Item = String> {
+    let frames = step["backtrace"].as_array().into_iter().flatten();
+    frames
+        .enumerate()
+        .map(|(at, name)| format!("{} {}", if at == 0 { "in" } else { "by" }, output::plain(name)))
+}
+
+/// What a step noted, line by line. A panic's note is left out where it has become the
+/// fault's own words.
+pub(super) fn notes(step: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    for log in step["log"].as_array().into_iter().flatten() {
+        let message = field(log, "message");
+        let lines: Vec<&str> = message.lines().map(str::trim).collect();
+        if step["message"] == lines.join(" ") {
+            continue;
+        }
+        let first = lines.first().copied().unwrap_or_default();
+        all.push(format!("{}: {first}", field(log, "level")));
+        all.extend(lines.iter().skip(1).map(|line| format!("  {line}")));
+    }
+    all
 }
 
 /// `attempt 1  03:03:52Z  503  first byte 190 ms  "upstream unavailable"`.
@@ -287,6 +320,11 @@ mod tests {
                  "log": [{"level": "warn", "message": "hm"}]},
                 {"plugin": "eu-only", "version": "1.0.0", "verdict": "pass", "fuel": 9_000,
                  "duration_us": 0, "reads": ["/region"], "learned": true},
+                {"plugin": "note", "version": "0.1.0", "verdict": "fault", "kind": "trap",
+                 "message": "panicked at src/lib.rs:12:5: no total", "fuel": 900,
+                 "duration_us": 3, "backtrace": ["note::total", "note::note"],
+                 "log": [{"level": "info", "message": "two\nlines"},
+                         {"level": "error", "message": "panicked at src/lib.rs:12:5:\nno total"}]},
             ],
             "sent": {"content_type": "application/json", "size": 1700},
             "attempts": [
@@ -304,6 +342,11 @@ mod tests {
           redact@1.2.0      2 edits  9 µs  18 k fuel  read /a /b  shared
             warn: hm
           eu-only@1.0.0     pass  learned  9000 fuel  read /region
+          note@0.1.0        fault trap: panicked at src/lib.rs:12:5: no total  3 µs  900 fuel
+            in note::total
+            by note::note
+            info: two
+              lines
           sent      application/json  2 KB
           attempt 1  03:03:52Z  503  first byte 190 ms · 191 ms  "upstream unavailable"
           attempt 2  03:03:58Z  timeout  after 15 s, waiting for the first byte  15.0 s

@@ -18,6 +18,7 @@ mod scratch;
 mod send;
 mod serve;
 mod steps;
+mod style;
 mod subscription;
 
 use std::process::ExitCode;

@@ -326,6 +326,9 @@ pub enum StepVerdict {
         kind: FailureKind,
         /// What happened, for the plugin's author.
         message: String,
+        /// The plugin's functions where it was stopped, innermost first, if it was stopped.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        backtrace: Vec<String>,
     },
 }
 

@@ -102,6 +102,12 @@ impl Cache {
         Some(TrustedCode::vouch(bytes))
     }
 
+    /// Bytes of the compiled component, if it is there.
+    pub(super) fn size(&self, sha256: &Sha256, class: Class) -> Option<u64> {
+        let file = fs::metadata(self.path(sha256, class)).ok()?.len();
+        file.checked_sub((MAGIC.len() + MAC_BYTES) as u64)
+    }
+
     /// Keeps a compiled component.
     pub(super) fn put(&self, sha256: &Sha256, class: Class, code: &TrustedCode) -> io::Result<()> {
         let mac = self
@@ -162,6 +168,7 @@ mod tests {
         assert!(ours.get(&id, Class::Lean).is_none(), "nothing is there yet");
         ours.put(&id, Class::Lean, &TrustedCode::vouch(b"code".to_vec())).unwrap();
         assert_eq!(ours.get(&id, Class::Lean).unwrap().bytes(), b"code");
+        assert_eq!(ours.size(&id, Class::Lean), Some(4));
         assert!(ours.get(&id, Class::Engine).is_none(), "another class");
         assert!(cache(dir.path(), 2).get(&id, Class::Lean).is_none(), "another key");
 

@@ -103,7 +103,7 @@ fn broken(pipeline: &Pipeline, words: String, mut steps: Vec<StepReport>) -> Pip
         None => "the event".to_owned(),
     };
     if let Some(report) = answers.and_then(|at| steps.get_mut(at)) {
-        report.verdict = StepVerdict::Fault { kind, message: words.clone() };
+        report.verdict = StepVerdict::Fault { kind, message: words.clone(), backtrace: vec![] };
     }
     let reason = format!("{who}: {}: {words}", kind.as_str());
     let outcome = match on_error.unwrap_or_default() {

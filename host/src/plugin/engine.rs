@@ -4,6 +4,7 @@
 //! Owns every wasmtime setting. Never loads or runs a component.
 
 use std::{
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -41,7 +42,6 @@ fn config() -> Config {
         .cranelift_nan_canonicalization(true)
         // Function names are enough for a plugin's author; the map costs memory.
         .generate_address_map(false)
-        .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(16))
         .wasm_multi_memory(false)
         .wasm_memory64(false)
         .wasm_tail_call(false)
@@ -67,8 +67,9 @@ pub(super) fn compiling() -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
-/// An engine that runs plugins of one class, at most `runs` of them at once.
-pub(super) fn running(limits: &Limits, runs: usize) -> wasmtime::Result<Engine> {
+/// An engine that runs plugins of one class, at most `runs` of them at once, and keeps so
+/// many functions of where a run was stopped.
+pub(super) fn running(limits: &Limits, runs: usize, frames: usize) -> wasmtime::Result<Engine> {
     let runs = u32::try_from(runs).unwrap_or(u32::MAX).max(1);
     // A slot keeps the image of the plugin it ran last; running another there means mapping
     // memory, which stops every thread for a moment. So there are more slots than runs.
@@ -91,6 +92,7 @@ pub(super) fn running(limits: &Limits, runs: usize) -> wasmtime::Result<Engine> 
         .max_unused_warm_slots(slots)
         .pagemap_scan(Enabled::Auto);
     let mut config = config();
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(frames));
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
@@ -208,8 +210,8 @@ mod tests {
             hasher.finish()
         };
         let apart = hash(&compiling().unwrap());
-        assert_eq!(apart, hash(&running(&Limits::LEAN, 2).unwrap()));
-        assert_eq!(apart, hash(&running(&Limits::ENGINE, 2).unwrap()));
+        assert_eq!(apart, hash(&running(&Limits::LEAN, 2, 16).unwrap()));
+        assert_eq!(apart, hash(&running(&Limits::ENGINE, 2, 256).unwrap()));
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! Reads the binary's structure only, in one pass, nested parts included. Never validates;
 //! the compiler does.
 
-use wasmparser::{ComponentExternalKind, ComponentTypeRef, Instance, Parser, Payload, TypeBounds};
+use serde::Serialize;
+use wasmparser::{
+    ComponentExternalKind, ComponentTypeRef, Instance, KnownCustom, Name, Parser, Payload,
+    TypeBounds,
+};
 
 use super::{
     Rejection,
@@ -15,11 +19,59 @@ use super::{
 const MAX_NESTING: usize = 16;
 const PAGE: u64 = 1 << 16;
 
+/// What a component or a core module is made of.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct Anatomy {
+    /// Its size.
+    pub bytes: u64,
+    /// Functions in it.
+    pub functions: u64,
+    /// Names of functions, for backtraces and profiles; imported functions may have one, too.
+    pub named_functions: u64,
+    /// Size of its largest function.
+    pub largest_function: u64,
+    /// Core instances it makes.
+    pub instances: u64,
+    /// Linear memories it declares.
+    pub memories: u64,
+    /// What they have at the start.
+    pub memory_bytes: u64,
+    /// Tables it declares.
+    pub tables: u64,
+    /// What they have at the start.
+    pub table_elements: u64,
+    /// Names of its imports; of a core module, the modules it imports from.
+    pub imports: Vec<String>,
+    /// Names of the functions it exports.
+    pub exports: Vec<String>,
+}
+
+impl Anatomy {
+    /// Reads a component or a core module; an error says what is wrong with it.
+    pub fn of(wasm: &[u8]) -> Result<Self, Rejection> {
+        let needs = Needs::of(wasm)?;
+        Ok(Self {
+            bytes: needs.bytes,
+            functions: needs.functions,
+            named_functions: needs.named_functions,
+            largest_function: needs.largest_function,
+            instances: needs.instances,
+            memories: needs.memories,
+            memory_bytes: needs.memory_bytes,
+            tables: needs.tables,
+            table_elements: needs.table_elements,
+            imports: needs.imports,
+            exports: needs.exports,
+        })
+    }
+}
+
 /// What a component would need, and what it says it takes and gives.
 #[derive(Debug, Default)]
 pub(super) struct Needs {
     bytes: u64,
     functions: u64,
+    named_functions: u64,
     largest_function: u64,
     instances: u64,
     memories: u64,
@@ -68,6 +120,11 @@ impl Needs {
             Payload::CodeSectionEntry(body) => {
                 let range = body.range();
                 self.largest_function = self.largest_function.max(range.end - range.start);
+            }
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Name(names) = section.as_known() {
+                    self.named_functions += named(names);
+                }
             }
             Payload::MemorySection(memories) => {
                 for memory in memories.clone() {
@@ -149,6 +206,16 @@ impl Needs {
     }
 }
 
+/// How many functions a name section names. One that is damaged names none: the engine takes
+/// it for absent, too.
+fn named(names: wasmparser::NameSectionReader<'_>) -> u64 {
+    let functions = names.into_iter().find_map(|part| match part {
+        Ok(Name::Function(functions)) => u64::try_from(functions.count()).ok(),
+        _ => None,
+    });
+    functions.unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +235,16 @@ mod tests {
         assert_eq!(class("(component (core module (table 50000 funcref)))"), Ok(Class::Engine));
         let two = "(core module (memory 1))".repeat(2);
         assert_eq!(class(&format!("(component {two})")), Err("too-complex"));
+    }
+
+    #[test]
+    fn anatomy_counts_what_is_there() {
+        let text = "(component (core module (import \"env\" \"f\" (func)) (memory 2) \
+                    (table 3 funcref) (func $a) (func $b) (func)))";
+        let found = Anatomy::of(&wat::parse_str(text).unwrap()).unwrap();
+        assert_eq!((found.functions, found.named_functions), (3, 2));
+        assert_eq!((found.memory_bytes, found.table_elements), (2 * PAGE, 3));
+        assert!(Anatomy::of(b"hello").is_err());
     }
 
     #[test]

@@ -86,14 +86,15 @@ fn check_header(name: &str, value: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a message counts against the limit of output.
+pub(super) fn message_size(message: &types::Message) -> usize {
+    let headers = message.headers.iter().map(|h| h.name.len() + h.value.len()).sum::<usize>();
+    message.body.len() + message.content_type.len() + headers
+}
+
 /// Checks a message's media type and size.
 pub(super) fn check_message(message: &types::Message, limits: &Limits) -> Result<(), Failure> {
-    check_size(
-        message.body.len()
-            + message.content_type.len()
-            + message.headers.iter().map(|h| h.name.len() + h.value.len()).sum::<usize>(),
-        limits,
-    )?;
+    check_size(message_size(message), limits)?;
     let (kind, _) = message.content_type.split_once(';').unwrap_or((&message.content_type, ""));
     let form = message.content_type.len() <= 256
         && message.content_type.bytes().all(|b| (0x20..0x7f).contains(&b))
@@ -111,14 +112,19 @@ pub(super) fn check_message(message: &types::Message, limits: &Limits) -> Result
     }
 }
 
-/// Checks the size of edits: everything they would put in.
-pub(super) fn check_edits(edits: &[types::Edit], limits: &Limits) -> Result<(), Failure> {
+/// What edits count against the limit of output: everything they would put in.
+pub(super) fn edits_size(edits: &[types::Edit]) -> usize {
     let bytes = |edit: &types::Edit| match edit {
         types::Edit::Set(set) => set.pointer.len() + set.value.len(),
         types::Edit::Remove(pointer) => pointer.len(),
         types::Edit::SetHeader(header) => header.name.len() + header.value.len(),
     };
-    check_size(edits.iter().map(bytes).sum(), limits)
+    edits.iter().map(bytes).sum()
+}
+
+/// Checks the size of edits.
+pub(super) fn check_edits(edits: &[types::Edit], limits: &Limits) -> Result<(), Failure> {
+    check_size(edits_size(edits), limits)
 }
 
 fn check_size(bytes: usize, limits: &Limits) -> Result<(), Failure> {

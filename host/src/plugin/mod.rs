@@ -15,7 +15,9 @@ mod learn;
 mod load;
 mod measure;
 mod message;
+mod names;
 mod pipeline;
+mod profile;
 mod run;
 mod runtime;
 mod settings;
@@ -31,6 +33,8 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 pub use compile::{COMPILE_ARGUMENT, child_main as compile_child_main};
+pub use measure::Anatomy;
+pub use profile::{Effort, Measured, Profile};
 pub use runtime::Runtime;
 pub use settings::{Class, CompileLimits, Compiler, Limits, PluginSettings};
 pub use stats::Stats;

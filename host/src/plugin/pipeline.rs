@@ -146,7 +146,8 @@ pub(super) fn run(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Pipeli
         {
             core.stats.fault(failure.0);
             flow = consequence(step, &failure, before);
-            report.verdict = StepVerdict::Fault { kind: failure.0, message: failure.1 };
+            let (kind, message) = failure;
+            report.verdict = StepVerdict::Fault { kind, message, backtrace: vec![] };
         }
         steps.push(report);
         match flow {
@@ -211,14 +212,25 @@ fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {
         reads: vec![],
         log: vec![],
     };
+    let mut frames = vec![];
     let result = match core.plugin(&step.sha256) {
         None => {
             let words = format!("{}@{} is not loaded", step.name, step.version);
             Err((FailureKind::Unavailable, words))
         }
         Some(plugin) => {
-            let Run { result, fuel, duration_us, memory_bytes, reads, read_all, trace, log } =
-                plugin.ask(&core.ticker, &stage.seen, &step.config);
+            let Run {
+                result,
+                backtrace,
+                fuel,
+                duration_us,
+                memory_bytes,
+                reads,
+                read_all,
+                trace,
+                log,
+            } = plugin.ask(&core.ticker, &stage.seen, &step.config);
+            frames = backtrace;
             core.stats.ran(fuel, duration_us);
             report = StepReport { fuel, duration_us, memory_bytes, reads, read_all, log, ..report };
             let result = result.and_then(|answer| stage.apply(answer, plugin.limits()));
@@ -245,7 +257,8 @@ fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {
         Err(failure) => {
             core.stats.fault(failure.0);
             let flow = consequence(step, &failure, stage.clone());
-            report.verdict = StepVerdict::Fault { kind: failure.0, message: failure.1 };
+            let (kind, message) = failure;
+            report.verdict = StepVerdict::Fault { kind, message, backtrace: frames };
             flow
         }
     };

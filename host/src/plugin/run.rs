@@ -21,6 +21,7 @@ use super::{
     host::{EventHandle, FilterPre, Guest, Seen, TransformPre, add_to_linker, cut, types},
     learn::Trace,
     load::{self, TrustedCode},
+    names,
     settings::{Class, Limits},
 };
 use crate::{
@@ -30,9 +31,8 @@ use crate::{
 
 /// Longest words of a plugin (reasons, fault messages) that are kept.
 pub(super) const MAX_WORDS: usize = 2 << 10;
-/// Most function names of a backtrace that are kept, and the longest of them.
-const MAX_FRAMES: usize = 8;
-const MAX_NAME: usize = 96;
+/// What the SDK's note of a panic begins with.
+const PANIC: &str = "panicked at ";
 
 /// The engine of a class, ready to instantiate.
 pub(super) struct ClassEngine {
@@ -62,6 +62,8 @@ pub(super) enum Answer {
 /// A run, whatever it came to.
 pub(super) struct Run<T> {
     pub(super) result: Result<T, (FailureKind, String)>,
+    /// The guest's functions where it was stopped, innermost first.
+    pub(super) backtrace: Vec<String>,
     pub(super) fuel: u64,
     pub(super) duration_us: u64,
     pub(super) memory_bytes: u64,
@@ -121,8 +123,23 @@ impl Plugin {
 
     /// Asks the plugin about an event.
     pub(super) fn ask(&self, ticker: &Ticker, seen: &Arc<Seen>, config: &str) -> Run<Answer> {
-        let input = seen.document.bytes().len() + config.len();
-        self.guarded(ticker, Some(Arc::clone(seen)), input, |store, instance| {
+        self.ask_within(ticker, seen, config, self.fuel_for(seen, config))
+    }
+
+    /// The fuel of a run.
+    pub(super) fn fuel_for(&self, seen: &Seen, config: &str) -> u64 {
+        self.limits.fuel_for(seen.document.bytes().len() + config.len())
+    }
+
+    /// Asks the plugin about an event, with a budget that is not its class's.
+    pub(super) fn ask_within(
+        &self,
+        ticker: &Ticker,
+        seen: &Arc<Seen>,
+        config: &str,
+        fuel: u64,
+    ) -> Run<Answer> {
+        self.guarded(ticker, Some(Arc::clone(seen)), fuel, |store, instance| {
             let event = Resource::<EventHandle>::new_borrow(0);
             match self.kind {
                 PluginKind::Filter => {
@@ -147,7 +164,7 @@ impl Plugin {
 
     /// Asks the plugin what it is.
     pub(super) fn describe(&self, ticker: &Ticker) -> Run<types::Manifest> {
-        self.guarded(ticker, None, 0, |store, instance| {
+        self.guarded(ticker, None, self.limits.fuel_for(0), |store, instance| {
             let describe =
                 instance.get_typed_func::<(), (types::Manifest,)>(&mut *store, self.describe)?;
             Ok(Ok(describe.call(store, ())?.0))
@@ -165,16 +182,17 @@ impl Plugin {
         &self,
         ticker: &Ticker,
         seen: Option<Arc<Seen>>,
-        input: usize,
+        fuel: u64,
         call: impl FnOnce(
             &mut Store<Guest>,
             wasmtime::component::Instance,
         ) -> wasmtime::Result<Result<T, types::Fault>>,
     ) -> Run<T> {
         let start = Stopwatch::start();
-        let run = catch_unwind(AssertUnwindSafe(|| self.run(ticker, seen, input, call)));
+        let run = catch_unwind(AssertUnwindSafe(|| self.run(ticker, seen, fuel, call)));
         let mut run = run.unwrap_or_else(|_| Run {
             result: Err((FailureKind::Trap, "the host could not go on with this run".into())),
+            backtrace: vec![],
             fuel: 0,
             duration_us: 0,
             memory_bytes: 0,
@@ -191,14 +209,13 @@ impl Plugin {
         &self,
         ticker: &Ticker,
         seen: Option<Arc<Seen>>,
-        input: usize,
+        fuel: u64,
         call: impl FnOnce(
             &mut Store<Guest>,
             wasmtime::component::Instance,
         ) -> wasmtime::Result<Result<T, types::Fault>>,
     ) -> Run<T> {
         let limits = &self.limits;
-        let fuel = limits.fuel_for(input);
         let mut store = Store::new(self.pre.engine(), Guest::new(seen, limits));
         // All of it before instantiation: start functions run then.
         store.limiter(|guest| &mut guest.meter);
@@ -211,13 +228,21 @@ impl Plugin {
             .and_then(|instance| call(&mut store, instance));
         let left = store.get_fuel().unwrap_or(0);
         let guest = store.into_data();
+        let mut backtrace = vec![];
         let result = match result {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(fault)) => Err(words_of(fault)),
-            Err(error) => Err(self.name(&error, guest.meter.refused, fuel)),
+            Err(error) => {
+                let panic = panic_words(&error, &guest.notes);
+                if let Some(frames) = error.downcast_ref::<WasmBacktrace>() {
+                    backtrace = names::of(frames, is_unreachable(&error));
+                }
+                Err(self.name(&error, guest.meter.refused, fuel, panic))
+            }
         };
         Run {
             result,
+            backtrace,
             fuel: fuel - left.min(fuel),
             duration_us: 0,
             memory_bytes: guest.meter.memory as u64,
@@ -229,9 +254,15 @@ impl Plugin {
     }
 
     /// Names what ended a run.
-    fn name(&self, error: &wasmtime::Error, refused: bool, fuel: u64) -> (FailureKind, String) {
+    fn name(
+        &self,
+        error: &wasmtime::Error,
+        refused: bool,
+        fuel: u64,
+        panic: Option<String>,
+    ) -> (FailureKind, String) {
         let limits = &self.limits;
-        let (kind, words) = match error.downcast_ref::<Trap>() {
+        let (kind, mut words) = match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => {
                 (FailureKind::OutOfFuel, format!("all {fuel} units of fuel are used up"))
             }
@@ -251,7 +282,7 @@ impl Plugin {
                     limits.table_elements
                 ),
             ),
-            Some(trap) => (FailureKind::Trap, trap.to_string()),
+            Some(trap) => (FailureKind::Trap, panic.unwrap_or_else(|| trap.to_string())),
             // Not the guest's doing: there are as many places as threads, so it should not be.
             None if error.is::<PoolConcurrencyLimitError>() => {
                 (FailureKind::Unavailable, "there is no room to run it".into())
@@ -267,28 +298,24 @@ impl Plugin {
                 }
             }
         };
-        let mut words = words;
-        cut(&mut words, MAX_WORDS / 2);
-        if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-            for (i, name) in names(backtrace).enumerate() {
-                words.push_str(if i == 0 { "; in " } else { " < " });
-                words.push_str(&name);
-            }
-        }
+        cut(&mut words, MAX_WORDS);
         (kind, words)
     }
 }
 
-/// The guest's functions, innermost first.
-fn names(backtrace: &WasmBacktrace) -> impl Iterator<Item = String> {
-    backtrace.frames().iter().take(MAX_FRAMES).map(|frame| {
-        let Some(name) = frame.func_name() else {
-            return format!("function {}", frame.func_index());
-        };
-        let mut name: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
-        cut(&mut name, MAX_NAME);
-        name
-    })
+fn is_unreachable(error: &wasmtime::Error) -> bool {
+    matches!(error.downcast_ref::<Trap>(), Some(Trap::UnreachableCodeReached))
+}
+
+/// What the guest said of its panic, in one line: the trap that ends it says nothing. The SDK
+/// notes it last of all.
+fn panic_words(error: &wasmtime::Error, notes: &[Log]) -> Option<String> {
+    let note = notes.last().filter(|note| is_unreachable(error) && note.level == "error")?;
+    if !note.message.starts_with(PANIC) {
+        return None;
+    }
+    let lines: Vec<&str> = note.message.lines().map(str::trim).collect();
+    Some(lines.join(" "))
 }
 
 fn words_of(fault: types::Fault) -> (FailureKind, String) {

@@ -36,9 +36,9 @@ use crate::{
 
 /// Everything that runs plugins.
 pub struct Runtime {
-    core: Arc<Core>,
-    cache: Arc<Cache>,
-    workers: Workers,
+    pub(super) core: Arc<Core>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) workers: Workers,
     /// One compilation at a time: two large ones together could exhaust a small machine.
     compiling: tokio::sync::Mutex<()>,
 }
@@ -72,7 +72,9 @@ impl Core {
             return Ok(engine);
         }
         let limits = &self.settings.engine;
-        let new = ClassEngine::new(engine::running(limits, self.settings.threads)?, *limits)?;
+        let PluginSettings { threads, backtrace_frames, .. } = self.settings;
+        let engine = engine::running(limits, threads, backtrace_frames)?;
+        let new = ClassEngine::new(engine, *limits)?;
         let ticked = new.engine.clone();
         // Two at once make two; one is dropped before anything runs in it.
         if self.engine.set(new).is_ok() {
@@ -95,7 +97,7 @@ impl Runtime {
     /// Starts the threads and opens the cache.
     pub fn start(settings: PluginSettings) -> Result<Arc<Self>, String> {
         let failed = |what: &str, error: &dyn fmt::Display| format!("{what}: {error:#}");
-        let engine = engine::running(&settings.lean, settings.threads)
+        let engine = engine::running(&settings.lean, settings.threads, settings.backtrace_frames)
             .map_err(|e| failed("the WebAssembly engine cannot be set up", &e))?;
         let cache = Cache::open(&settings.cache_dir, settings.key, &engine).map_err(|e| {
             let dir = settings.cache_dir.display();
@@ -139,10 +141,11 @@ impl Runtime {
         let core = Arc::clone(&self.core);
         let asked = Arc::clone(&plugin);
         let run = self.workers.run(move || asked.describe(&core.ticker)).await;
-        let said = match run.map(|run| run.result) {
-            Some(Ok(manifest)) => manifest,
-            Some(Err((kind, words))) => {
-                let detail = format!("its `describe` failed: {}: {words}", kind.as_str());
+        let said = match run.map(|run| (run.result, run.backtrace)) {
+            Some((Ok(manifest), _)) => manifest,
+            Some((Err((kind, words)), frames)) => {
+                let place = frames.first().map(|name| format!("; in {name}")).unwrap_or_default();
+                let detail = format!("its `describe` failed: {}: {words}{place}", kind.as_str());
                 return Err(Rejection { code: "bad-manifest", detail });
             }
             None => {
@@ -353,7 +356,7 @@ fn lost(pipeline: &Pipeline) -> PipelineRun {
     let report = StepReport {
         plugin: step.name.clone(),
         version: step.version.clone(),
-        verdict: StepVerdict::Fault { kind, message: message.into() },
+        verdict: StepVerdict::Fault { kind, message: message.into(), backtrace: vec![] },
         fuel: 0,
         duration_us: 0,
         memory_bytes: 0,

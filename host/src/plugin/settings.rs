@@ -25,6 +25,8 @@ pub struct PluginSettings {
     pub queue: usize,
     /// Memory for learned verdicts, in bytes; 0 learns nothing.
     pub learn_bytes: usize,
+    /// Functions kept of where a failed run was stopped.
+    pub backtrace_frames: usize,
     /// What compiles components.
     pub compiler: Compiler,
     /// Bounds of a compilation.
@@ -161,6 +163,7 @@ impl PluginSettings {
             queue: threads * 64,
             // Whoever tries or measures a plugin wants it to run; the server has a setting.
             learn_bytes: 0,
+            backtrace_frames: 16,
             compiler,
             compile: CompileLimits {
                 wall: Duration::from_secs(60),
@@ -194,6 +197,7 @@ impl fmt::Debug for PluginSettings {
             .field("threads", &self.threads)
             .field("queue", &self.queue)
             .field("learn_bytes", &self.learn_bytes)
+            .field("backtrace_frames", &self.backtrace_frames)
             .field("compiler", &self.compiler)
             .field("compile", &self.compile)
             .field("lean", &self.lean)

@@ -274,7 +274,7 @@ impl Board {
         let is_canary = !again && self.try_step(event, step, report);
         let Some(version) = self.version(event.application, step) else { return };
         let window = i64::from(self.settings.window_seconds);
-        let StepVerdict::Fault { kind, message, .. } = &report.verdict else {
+        let StepVerdict::Fault { kind, message, backtrace } = &report.verdict else {
             lock(&version.counts).count(report, now, window);
             return;
         };
@@ -288,7 +288,7 @@ impl Board {
             (standing, counts.keeps(now))
         };
         if keeps {
-            self.keep(event, step, report, *kind, message, now);
+            self.keep(event, step, report, (*kind, message, backtrace), now);
         } else {
             self.unkept.fetch_add(1, Relaxed);
         }
@@ -302,8 +302,7 @@ impl Board {
         event: &Event,
         step: &ResolvedStep,
         report: &StepReport,
-        kind: FailureKind,
-        message: &str,
+        (kind, message, backtrace): (FailureKind, &str, &[String]),
         at: Timestamp,
     ) {
         self.tell(Notice::Failure(Box::new(PluginFailure {
@@ -315,7 +314,7 @@ impl Board {
             config: step.config.to_string(),
             kind,
             message: message.to_owned(),
-            backtrace: vec![],
+            backtrace: backtrace.to_vec(),
             log: report.log.clone(),
             fuel: report.fuel,
             at,

@@ -66,7 +66,7 @@ impl Bed {
                 });
             }
             let id = PipelineId(number as i64 + 1);
-            resolved.push(Arc::new(Pipeline { id, steps: pipeline }));
+            resolved.push(Arc::new(Pipeline { id, steps: pipeline, contract: None }));
         }
         let compared = AtomicU64::new(0);
         Arc::new(Self { learning, plain, pipelines: resolved, compared, _cache: cache })

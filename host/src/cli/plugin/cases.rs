@@ -124,7 +124,7 @@ impl Case {
         let Some(step) = run.steps.first() else {
             return Err(self.mismatch("nothing ran".into(), None, None));
         };
-        if let StepVerdict::Fault { kind, message } = &step.verdict {
+        if let StepVerdict::Fault { kind, message, .. } = &step.verdict {
             let expected = self.expect.fault.as_deref() == Some(kind.as_str())
                 && message.contains(self.expect.contains.as_deref().unwrap_or_default());
             let got = format!("fault {}: {message}", kind.as_str());
@@ -223,7 +223,7 @@ fn hint(kind: FailureKind) -> Option<&'static str> {
             "if events may look like this, read an Option, or a type that takes it"
         }
         FailureKind::InvalidConfig => "compare the case's config with the plugin's Config",
-        FailureKind::Trap => "the plugin panicked; its log says where",
+        FailureKind::Trap => "the functions above are where it stopped, the innermost first",
         FailureKind::OutOfFuel => {
             "it does too much for one event: read fields instead of everything"
         }
@@ -258,7 +258,8 @@ fn sorted(value: &Value) -> String {
     format!("{value:#}")
 }
 
-fn diff(expected: &str, got: &str) -> String {
+/// What differs between two texts, line by line.
+pub(super) fn diff(expected: &str, got: &str) -> String {
     let diff = TextDiff::from_lines(expected, got);
     let mut text = String::new();
     for group in diff.grouped_ops(2) {
@@ -278,20 +279,20 @@ fn diff(expected: &str, got: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
     use crate::model::StepReport;
 
-    fn case(expect: &Value) -> Case {
+    pub(in crate::cli::plugin) fn case(expect: &Value) -> Case {
         let event = json!({"type": "a", "payload": {}});
         serde_json::from_str(&json!({"name": "n", "event": event, "expect": expect}).to_string())
             .unwrap()
     }
 
-    fn run(verdict: StepVerdict, outcome: Outcome) -> PipelineRun {
+    pub(in crate::cli::plugin) fn run(verdict: StepVerdict, outcome: Outcome) -> PipelineRun {
         let step = StepReport {
             plugin: "p".into(),
             version: "1.0.0".into(),
@@ -308,7 +309,7 @@ mod tests {
         PipelineRun { outcome, steps: vec![step] }
     }
 
-    fn send(content_type: &str, body: &'static str) -> Outcome {
+    pub(in crate::cli::plugin) fn send(content_type: &str, body: &'static str) -> Outcome {
         Outcome::Send(Message {
             content_type: content_type.into(),
             headers: vec![("x-a".into(), "1".into())],
@@ -325,8 +326,8 @@ mod tests {
         let pass = || run(StepVerdict::Pass, send("application/json", "{}"));
         let deliver = || run(StepVerdict::Deliver, send("text/plain", "hi"));
         let fault = || {
-            let verdict =
-                StepVerdict::Fault { kind: FailureKind::InvalidEvent, message: "/t is".into() };
+            let kind = FailureKind::InvalidEvent;
+            let verdict = StepVerdict::Fault { kind, message: "/t is".into(), backtrace: vec![] };
             run(verdict, Outcome::Drop { reason: String::new() })
         };
         let runs: [&dyn Fn() -> PipelineRun; 5] = [&drop, &edit, &pass, &deliver, &fault];

@@ -1,25 +1,34 @@
 //! `hookmill plugin …`: the whole life of a plugin, from an empty folder to live.
 //!
-//! Owns the commands that speak to the server; `new`, `build` and `test` need none.
+//! Owns the commands that only speak to the server; those that do more have files of their own.
 
+mod accept;
+mod bench;
 mod build;
 mod cases;
+mod compare;
+mod flame;
 mod health;
+mod inputs;
+mod inspect;
+mod lab;
 mod live;
 mod new;
 mod project;
+mod push;
+mod record;
+mod replay;
 mod report;
 mod rollout;
 mod run;
 mod test;
-
-use std::path::PathBuf;
+mod watch;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::{
-    Global, input,
+    Global,
     output::{self, Failure, field},
 };
 
@@ -29,8 +38,10 @@ const EXAMPLES: &str = "\
 Examples:
   hookmill plugin new big-orders --lang rust --kind filter && cd big-orders
   hookmill plugin test                      run tests/*.json in the server's own engine
+  hookmill plugin bench --profile           what it costs, and where its fuel goes
   hookmill plugin push                      build, upload, make live
   hookmill plugin run big-orders --event evt_01jd… --config '{\"at_least\": 100}'
+  hookmill plugin replay dlv_01jd…          a delivery's run again, on this machine
   hookmill plugin rollback big-orders       back to the version that was live before";
 
 /// Write, build, test, upload and run plugins
@@ -43,8 +54,16 @@ pub(super) enum Command {
     Build(build::Build),
     /// Run a plugin's recorded cases in the server's own engine
     Test(test::Test),
+    /// Measure a plugin's recorded cases against its limits
+    Bench(bench::Bench),
+    /// Show what a component is and whether a server would take it
+    Inspect(inspect::Inspect),
+    /// Make a recorded case of an event or a delivery on the server
+    Record(record::Record),
+    /// Repeat a delivery's plugin run on this machine and compare
+    Replay(replay::Replay),
     /// Build a plugin and upload it
-    Push(Push),
+    Push(push::Push),
     /// List plugins
     List,
     /// Show a plugin, its configuration and its versions
@@ -71,20 +90,6 @@ pub(super) enum Command {
     Delete(Delete),
     /// Run an uploaded plugin over one event, without delivering anything
     Run(run::Run),
-}
-
-/// Build a plugin and upload it
-#[derive(Debug, Args)]
-pub(super) struct Push {
-    /// The plugin's folder, or a built .wasm file
-    #[arg(default_value = ".")]
-    path: PathBuf,
-    /// For every application, as the platform's own
-    #[arg(long)]
-    shared: bool,
-    /// Upload only: steps that follow `live` keep the version they have
-    #[arg(long)]
-    no_live: bool,
 }
 
 #[derive(Debug, Args)]
@@ -116,6 +121,10 @@ impl Command {
             Self::New(new) => new.run(),
             Self::Build(build) => build.run(global),
             Self::Test(test) => test.run(global).await,
+            Self::Bench(bench) => bench.run(global).await,
+            Self::Inspect(inspect) => inspect.run(global).await,
+            Self::Record(record) => record.run(global).await,
+            Self::Replay(replay) => replay.run(global).await,
             Self::Push(push) => push.run(global).await,
             Self::List => list(global).await,
             Self::Show(show) => show.run(global).await,
@@ -145,38 +154,25 @@ impl Command {
     }
 }
 
-impl Push {
-    async fn run(self, global: &Global) -> Result<(), Failure> {
-        let client = global.client()?;
-        let wasm = if self.path.is_dir() {
-            project::build(&self.path)?.component
-        } else {
-            input::bytes(&self.path)?
-        };
-        let query = [
-            ("shared", self.shared.then(|| "true".into())),
-            ("live", Some((!self.no_live).to_string())),
-        ];
-        print(global, &client.upload(&[PATH], &query, wasm).await?);
-        Ok(())
-    }
-}
-
 /// `big-orders 0.1.0  sha256:9f2c…  61 KB  filter  live`.
-fn print(global: &Global, version: &Value) {
-    if global.json {
-        output::json(version);
-        return;
-    }
+fn line(version: &Value) -> String {
     let sha256: String = field(version, "sha256").chars().take(12).collect();
     let live = if version["live"] == true { "live" } else { "not live" };
-    output::data(format_args!(
+    format!(
         "{} {}  sha256:{sha256}…  {}  {}  {live}",
         field(version, "name"),
         field(version, "version"),
         output::file_size(version["size"].as_u64().unwrap_or(0)),
         field(version, "kind"),
-    ));
+    )
+}
+
+fn print(global: &Global, version: &Value) {
+    if global.json {
+        output::json(version);
+    } else {
+        output::data(line(version));
+    }
 }
 
 async fn list(global: &Global) -> Result<(), Failure> {

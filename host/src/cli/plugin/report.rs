@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::cases::Mismatch;
 use crate::{
-    cli::output,
-    model::{Log, PipelineRun, StepReport},
+    cli::{delivery, output, style::Tint},
+    model::{PipelineRun, StepReport},
 };
 
 /// ` ✓ passes a large order       31 k fuel   1.1 MiB   14 µs`.
 pub(super) fn line(name: &str, width: usize, held: bool, run: &PipelineRun) -> String {
-    let sign = if held { '✓' } else { '✗' };
+    let sign = if held { Tint::Good.paint('✓') } else { Tint::Bad.paint('✗') };
     let cost = run.steps.first().map(cost).unwrap_or_default();
     format!(" {sign} {name:<width$}  {cost}")
 }
@@ -25,20 +25,34 @@ fn cost(step: &StepReport) -> String {
 }
 
 /// What differs, indented below the case's line.
-pub(super) fn mismatch(mismatch: &Mismatch, log: &[Log]) -> String {
+pub(super) fn mismatch(mismatch: &Mismatch, step: Option<&StepReport>) -> String {
     let mut text =
         format!("     expected  {}\n     got       {}\n", mismatch.expected, mismatch.got);
-    for line in mismatch.diff.iter().flat_map(|diff| diff.lines()) {
-        text += &format!("       {line}\n");
+    let step_json = step.and_then(|step| serde_json::to_value(step).ok()).unwrap_or_default();
+    for line in delivery::frames(&step_json) {
+        text += &format!("                 {line}\n");
     }
-    for Log { level, message } in log {
-        text += &format!("     {level}: {message}\n");
+    for line in mismatch.diff.iter().flat_map(|diff| diff.lines()) {
+        text += &format!("       {}\n", difference(line));
+    }
+    for line in delivery::notes(&step_json) {
+        text += &format!("     {line}\n");
     }
     if let Some(hint) = &mismatch.hint {
         text += &format!("     hint: {hint}\n");
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+/// A line of a difference in its colour.
+pub(super) fn difference(line: &str) -> String {
+    let tint = match line.chars().next() {
+        Some('-') => Tint::Bad,
+        Some('+') => Tint::Good,
+        _ => Tint::Faint,
+    };
+    tint.paint(line)
 }
 
 /// A case's result as data.
@@ -63,6 +77,10 @@ pub(super) fn as_json(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        cli::plugin::cases::tests::run,
+        model::{FailureKind, Log, Outcome, StepVerdict},
+    };
 
     #[test]
     fn a_mismatch_reads_from_top_to_bottom() {
@@ -72,10 +90,19 @@ mod tests {
             diff: None,
             hint: Some("read an Option".into()),
         };
-        let log = [Log { level: "warn".into(), message: "odd".into() }];
-        insta::assert_snapshot!(mismatch(&found, &log), @r#"
+        let verdict = StepVerdict::Fault {
+            kind: FailureKind::InvalidEvent,
+            message: "expected a number".into(),
+            backtrace: vec!["shop::total".into(), "filter".into()],
+        };
+        let mut step = run(verdict, Outcome::Drop { reason: String::new() }).steps.remove(0);
+        let note = |message: &str| Log { level: "warn".into(), message: message.into() };
+        step.log = vec![note("odd"), note("expected a\nnumber")];
+        insta::assert_snapshot!(mismatch(&found, Some(&step)), @r#"
              expected  drop "below at_least"
              got       fault invalid-event: /total is the string "19.90", expected a number
+                         in shop::total
+                         by filter
              warn: odd
              hint: read an Option
         "#);

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cli::{
-        Global, input,
+        Global, delivery, input,
         output::{self, Failure, field},
     },
     model::PluginRef,
@@ -82,9 +82,12 @@ impl Run {
 fn print(run: &Value) {
     let steps = run["steps"].as_array().map_or_else(|| std::slice::from_ref(run), Vec::as_slice);
     for step in steps {
-        output::say(crate::cli::delivery::step_line(step));
-        for log in step["log"].as_array().into_iter().flatten() {
-            output::say(format_args!("  {}: {}", field(log, "level"), field(log, "message")));
+        output::say(delivery::step_line(step));
+        for line in delivery::frames(step) {
+            output::say(format_args!("  {line}"));
+        }
+        for line in delivery::notes(step) {
+            output::say(format_args!("  {line}"));
         }
     }
     match body_of(&run["sent"]) {

@@ -30,7 +30,8 @@ fn failure(on_error: OnError) -> Outcome {
 
 /// A run that the wall clock ended, whatever it came to.
 fn timed_out(outcome: Outcome) -> PipelineRun {
-    let verdict = StepVerdict::Fault { kind: FailureKind::Timeout, message: "50 ms".into() };
+    let kind = FailureKind::Timeout;
+    let verdict = StepVerdict::Fault { kind, message: "50 ms".into(), backtrace: vec![] };
     let step = StepReport {
         plugin: "redact".into(),
         version: "1.0.0".into(),

@@ -73,7 +73,7 @@ pub(super) fn guest(world: &str, name: &str, items: &str, body: &str) -> Vec<u8>
 }
 
 /// A filter that passes everything after running `body`.
-pub(super) fn filter(name: &str, items: &str, body: &str) -> Vec<u8> {
+pub(in crate::plugin) fn filter(name: &str, items: &str, body: &str) -> Vec<u8> {
     let body = format!("{body} (call $drop (local.get $event)) (i32.const {ANSWER})");
     guest("filter", name, items, &body)
 }

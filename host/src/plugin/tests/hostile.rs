@@ -127,10 +127,36 @@ async fn endless_start_function() {
 
 #[tokio::test]
 async fn a_trap_names_its_functions() {
-    let items = "(func $parse_total unreachable)";
-    let (kind, message) = Lab::new().failure(&filter("x", items, "(call $parse_total)")).await;
+    let items = "(func $_ZN4shop5total17h0123456789abcdefE unreachable)";
+    let body = "(call $_ZN4shop5total17h0123456789abcdefE)";
+    let run = Lab::new().run(&filter("x", items, body)).await;
+    let StepVerdict::Fault { kind, message, backtrace } = &run.steps[0].verdict else {
+        panic!("it did not fail: {run:?}")
+    };
+    assert_eq!(*kind, FailureKind::Trap);
+    assert!(message.contains("unreachable") && !message.contains("shop"), "{message}");
+    assert_eq!(backtrace[..2], ["shop::total", "main"], "{backtrace:?}");
+}
+
+#[tokio::test]
+async fn a_panic_is_told_in_its_own_words() {
+    let note = "panicked at src/lib.rs:12:5:\nindex out of bounds";
+    let items = format!("(data (i32.const 5000) \"{}\")", note.replace('\n', "\\0a"));
+    let says = |level| {
+        let length = note.len();
+        format!("(call $log (i32.const {level}) (i32.const 5000) (i32.const {length}))")
+    };
+    let lab = Lab::new();
+    let (kind, message) =
+        lab.failure(&filter("x", &items, &format!("{} unreachable", says(3)))).await;
     assert_eq!(kind, FailureKind::Trap);
-    assert!(message.contains("unreachable") && message.contains("parse_total < main"), "{message}");
+    assert_eq!(message, "panicked at src/lib.rs:12:5: index out of bounds");
+    // Only what the SDK would have said, and only of a trap that a panic ends in.
+    let (_, message) = lab.failure(&filter("y", &items, &format!("{} unreachable", says(1)))).await;
+    assert!(message.contains("unreachable"), "{message}");
+    let reads = format!("{} (drop (i32.load (i32.const -8)))", says(3));
+    let (_, message) = lab.failure(&filter("z", &items, &reads)).await;
+    assert!(message.contains("out of bounds memory access"), "{message}");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The runtime against real components: what good ones do, and what has a name when bad ones
 //! do harm.
 
-mod guest;
+pub(super) mod guest;
 mod hostile;
 mod learned;
 mod pipelines;
@@ -18,13 +18,13 @@ use crate::model::{
 };
 
 /// A runtime with a cache of its own.
-struct Lab {
-    runtime: Arc<Runtime>,
+pub(super) struct Lab {
+    pub(super) runtime: Arc<Runtime>,
     dir: tempfile::TempDir,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(|_| {})
     }
 
@@ -40,7 +40,7 @@ impl Lab {
         Self { runtime: Runtime::start(settings).unwrap(), dir }
     }
 
-    async fn upload(&self, upload: &[u8]) -> Result<Inspected, Rejection> {
+    pub(super) async fn upload(&self, upload: &[u8]) -> Result<Inspected, Rejection> {
         self.runtime.inspect(Bytes::copy_from_slice(upload)).await
     }
 
@@ -55,7 +55,7 @@ impl Lab {
     async fn failure(&self, plugin: &[u8]) -> (FailureKind, String) {
         let run = self.run(plugin).await;
         match &run.steps[0].verdict {
-            StepVerdict::Fault { kind, message } => (*kind, message.clone()),
+            StepVerdict::Fault { kind, message, .. } => (*kind, message.clone()),
             other => panic!("it did not fail: {other:?}"),
         }
     }
@@ -75,7 +75,7 @@ fn pipeline(id: i64, steps: impl IntoIterator<Item = ResolvedStep>) -> Arc<Pipel
     Arc::new(Pipeline { id: PipelineId(id), steps: steps.into_iter().collect(), contract: None })
 }
 
-fn event(payload: &str) -> Arc<LiveEvent> {
+pub(super) fn event(payload: &str) -> Arc<LiveEvent> {
     let now = Timestamp::UNIX_EPOCH;
     LiveEvent::new(Arc::new(Event {
         id: EventId::new(now),
