@@ -6,6 +6,7 @@
 
 mod applications;
 pub mod auth;
+mod backtests;
 mod batch;
 mod deliveries;
 mod docs;
@@ -46,8 +47,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::problem::{Code, Problem};
 use crate::{
-    catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest, plugin::Runtime,
-    store::SharedStore,
+    backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest,
+    plugin::Runtime, store::SharedStore,
 };
 
 pub use auth::{Auth, generate_key, hash_key};
@@ -99,6 +100,8 @@ pub struct Api {
     pub ingest: Ingest,
     /// What runs plugins.
     pub runtime: Arc<Runtime>,
+    /// What tries versions on recorded events.
+    pub backtests: Arc<Backtests>,
     /// What delivers.
     pub dispatcher: Arc<Dispatcher>,
     /// Who is let in.
@@ -178,6 +181,9 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plugins::get_plugin_version, plugins::delete_plugin_version))
         .routes(routes!(plugins::set_live_version))
         .routes(routes!(plugin_run::run_plugin))
+        .routes(routes!(backtests::start_backtest))
+        .routes(routes!(backtests::list_backtests))
+        .routes(routes!(backtests::get_backtest, backtests::cancel_backtest))
         .routes(routes!(applications::create_application, applications::list_applications))
         .routes(routes!(applications::get_application, applications::delete_application))
         .routes(routes!(health::healthz))

@@ -146,6 +146,11 @@ impl Runtime {
         Ok(Inspected { component, sha256, kind, interface, manifest })
     }
 
+    /// Threads that run plugins.
+    pub fn threads(&self) -> usize {
+        self.core.settings.threads.max(1)
+    }
+
     /// Whether `run` can run it.
     pub fn is_loaded(&self, sha256: &Sha256) -> bool {
         self.core.plugin(sha256).is_some()

@@ -15,25 +15,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("delivery", &["model", "clock", "store", "plugin"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
+    ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
     (
         "api",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "ingest",
+            "catalog", "ingest", "backtest",
         ],
     ),
     (
         "server",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "ingest", "api",
+            "catalog", "ingest", "backtest", "api",
         ],
     ),
     (
         "cli",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "ingest", "api", "server",
+            "catalog", "ingest", "backtest", "api", "server",
         ],
     ),
 ];
