@@ -4,12 +4,14 @@
 //! Nothing here leaves loopback, and nothing sleeps: tests wait for what they expect.
 
 mod client;
+mod corpus;
 mod hostile;
 mod receiver;
 mod server;
 mod tools;
 
 pub use client::{Answer, Client};
+pub use corpus::{GithubEvent, github_events, record_github_events};
 pub use hostile::Hostile;
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{ADMIN_KEY, Server, binary};

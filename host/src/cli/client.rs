@@ -66,6 +66,15 @@ impl Client {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
+    pub(super) async fn post_with(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        self.json(self.request(Method::POST, path).query(&given(query)).json(body)).await
+    }
+
     /// POST of a JSON text, exactly as it is.
     pub(super) async fn post_text(&self, path: &[&str], body: String) -> Result<Value, Failure> {
         let request = self.request(Method::POST, path).body(body);

@@ -1,5 +1,6 @@
 //! The product from outside: the real binary, real sockets, real plugins.
 
+mod backtest;
 mod bad_input;
 mod cli;
 mod crash;

@@ -2,6 +2,7 @@
 //!
 //! Owns the commands that speak to the server; `new`, `build` and `test` need none.
 
+mod backtest;
 mod build;
 mod cases;
 mod new;
@@ -28,6 +29,7 @@ Examples:
   hookmill plugin test                      run tests/*.json in the server's own engine
   hookmill plugin push                      build, upload, make live
   hookmill plugin run big-orders --event evt_01jd… --config '{\"at_least\": 100}'
+  hookmill plugin backtest big-orders       what the newest version would change
   hookmill plugin promote big-orders 0.1.0  go back to an older version";
 
 /// Write, build, test, upload and run plugins
@@ -52,6 +54,8 @@ pub(super) enum Command {
     Delete(Delete),
     /// Run an uploaded plugin over one event, without delivering anything
     Run(run::Run),
+    /// Run a version over recorded events and compare, without delivering anything
+    Backtest(backtest::Backtest),
 }
 
 /// Build a plugin and upload it
@@ -131,6 +135,7 @@ impl Command {
                 Ok(())
             }
             Self::Run(run) => run.run(global).await,
+            Self::Backtest(backtest) => backtest.run(global).await,
         }
     }
 }
