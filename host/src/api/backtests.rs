@@ -40,7 +40,8 @@ pub struct BacktestIn {
     /// The subscription; all that use the plugin and take events, if not given. If this one
     /// does not use the plugin, the plugin is tried as one step more, at the end.
     subscription_id: Option<SubscriptionId>,
-    /// The candidate's configuration; what each subscription has saved, if not given.
+    /// The candidate's configuration, and that of `against`; what each subscription has saved,
+    /// if not given.
     #[schema(value_type = Option<Object>)]
     config: Option<Value>,
     /// How many events, the newest first, of those the subscriptions listen to.

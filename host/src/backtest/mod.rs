@@ -55,7 +55,8 @@ pub struct Request {
     pub against: Option<Arc<PluginVersion>>,
     /// Only this one; none for all that use the plugin.
     pub subscription: Option<SubscriptionId>,
-    /// The candidate's config; none for what each subscription has saved.
+    /// The candidate's config, and that of `against` if it is given; none for what each
+    /// subscription has saved.
     pub config: Option<Value>,
     /// How many events, counted from the newest.
     pub last: u32,

@@ -200,7 +200,11 @@ impl<'a> Maker<'a> {
         let (mut baseline, mut candidate) = (now.clone(), now);
         for &index in &tested {
             if let Some(against) = &self.request.against {
-                set_version(&mut baseline[index], against);
+                let step = &mut baseline[index];
+                set_version(step, against);
+                // Two versions are compared under one config; without `against`, two configs
+                // of what runs now.
+                step.config = self.config.clone().unwrap_or_else(|| Arc::clone(&step.config));
             }
             let step = &mut candidate[index];
             set_version(step, &self.request.candidate);

@@ -246,7 +246,7 @@ async fn jobs_are_bounded_and_can_be_cancelled() {
 async fn the_command_shows_progress_and_differences_and_has_an_exit_code_for_ci() {
     let (server, client) = recorded().await;
     let pipeline = json!([{"plugin": "triage", "on_error": "dead"}]);
-    client.subscribe("http://127.0.0.1:9/", &["github.issues"], &pipeline).await;
+    client.subscribe("http://127.0.0.1:9/", &["github.**"], &pipeline).await;
     let url = server.url().to_owned();
     let run = |more: &[&str]| -> Output {
         Command::new(binary())
@@ -257,21 +257,16 @@ async fn the_command_shows_progress_and_differences_and_has_an_exit_code_for_ci(
             .expect("it runs")
     };
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let issues = |action: &str| {
-        let is =
-            |event: &&(String, Value)| event.0 == "github.issues" && event.1["action"] == action;
-        github_events().iter().filter(is).count()
-    };
     // Without --version it is the newest, which is not live.
     let output = run(&[]);
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(0), "{out}{err}");
     assert!(err.contains("triage@2.0.0"), "{err}");
-    let all = github_events().iter().filter(|event| event.0 == "github.issues").count();
+    let all = github_events().len();
     for part in [
         format!("{all} events: "),
-        format!("{} newly dropped", issues("deleted")),
-        format!("{} failed", issues("closed")),
+        format!("{} newly dropped", with(&["deleted"])),
+        format!("{} failed", with(&["closed"])),
         "(--diff to see them)".to_owned(),
         "fuel ×".to_owned(),
     ] {
