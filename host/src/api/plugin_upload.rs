@@ -87,7 +87,14 @@ pub async fn upload_plugin(
     // Finished although the client goes away: memory must not stay behind the store.
     let adding = {
         let catalog = Arc::clone(&api.catalog);
-        tokio::spawn(async move { catalog.add_plugin(version, inspected.component).await })
+        tokio::spawn(async move {
+            let sha256 = version.sha256;
+            let added = catalog.add_plugin(version, inspected.component).await;
+            if added.is_err() {
+                catalog.forget_upload(sha256).await;
+            }
+            added
+        })
     };
     let saved = adding
         .await

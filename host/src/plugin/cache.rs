@@ -124,6 +124,18 @@ impl Cache {
         written
     }
 
+    /// Forgets what is kept of components that nobody wants.
+    pub(super) fn retain(&self, wanted: impl Fn(&Sha256) -> bool) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let sha256 = name.to_str().and_then(|name| name.split('-').next()?.parse().ok());
+            if sha256.is_some_and(|sha256| !wanted(&sha256)) {
+                // What cannot be removed does no harm.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// Forgets what is kept of a component.
     pub(super) fn remove(&self, sha256: &Sha256, class: Class) {
         // Gone already is as good as gone.

@@ -4,7 +4,7 @@
 //! runtime.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
 };
@@ -25,7 +25,7 @@ use super::{
     workers::Workers,
 };
 use crate::model::{
-    FailureKind, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport, StepVerdict,
+    FailureKind, Manifest, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport, StepVerdict,
 };
 
 /// Everything that runs plugins.
@@ -124,26 +124,37 @@ impl Runtime {
             Some(plugin) => plugin,
             None => Arc::new(self.compiled(sha256, &examined).await?),
         };
-        let core = Arc::clone(&self.core);
-        let asked = Arc::clone(&plugin);
-        let run = self.workers.run(move || asked.describe(&core.ticker)).await;
-        let said = match run.map(|run| run.result) {
-            Some(Ok(manifest)) => manifest,
-            Some(Err((kind, words))) => {
-                let detail = format!("its `describe` failed: {}: {words}", kind.as_str());
-                return Err(Rejection { code: "bad-manifest", detail });
+        let manifest = self.describe(&plugin).await.inspect_err(|_| {
+            // What nobody can use is not kept, unless another upload made it known meanwhile.
+            if !self.is_loaded(&sha256) {
+                self.unload(&sha256);
             }
-            None => {
-                let detail = "its `describe` could not be called".into();
-                return Err(Rejection { code: "bad-manifest", detail });
-            }
-        };
-        let manifest = inspect::manifest(said)?;
+        })?;
         let mut plugins = self.core.plugins.write().unwrap_or_else(PoisonError::into_inner);
         plugins.entry(sha256).or_insert(plugin);
         drop(plugins);
         let Examined { component, kind, interface, .. } = examined;
         Ok(Inspected { component, sha256, kind, interface, manifest })
+    }
+
+    /// What a plugin says about itself, checked.
+    async fn describe(&self, plugin: &Arc<Plugin>) -> Result<Manifest, Rejection> {
+        let (core, asked) = (Arc::clone(&self.core), Arc::clone(plugin));
+        let run = self.workers.run(move || asked.describe(&core.ticker)).await;
+        let detail = match run.map(|run| run.result) {
+            Some(Ok(manifest)) => return inspect::manifest(manifest),
+            Some(Err((kind, words))) => {
+                format!("its `describe` failed: {}: {words}", kind.as_str())
+            }
+            None => "its `describe` could not be called".into(),
+        };
+        Err(Rejection { code: "bad-manifest", detail })
+    }
+
+    /// Forgets compiled code that is of none of these components: of uploads that were under
+    /// way when the server ended, or that were refused.
+    pub fn keep_only(&self, known: &HashSet<Sha256>) {
+        self.cache.retain(|sha256| known.contains(sha256));
     }
 
     /// Threads that run plugins.
