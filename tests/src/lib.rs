@@ -6,6 +6,7 @@
 mod client;
 mod corpus;
 mod hostile;
+mod pathology;
 mod receiver;
 mod server;
 mod tools;
@@ -13,6 +14,7 @@ mod tools;
 pub use client::{Answer, Client};
 pub use corpus::{GithubEvent, github_events, record_github_events};
 pub use hostile::Hostile;
+pub use pathology::{pathologies, slow_to_compile, smithed};
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{ADMIN_KEY, Server, binary};
 pub use tools::{npm_folder, plugin, python, repository};

@@ -11,3 +11,4 @@ mod journey;
 mod libraries;
 mod openapi;
 mod resources;
+mod trust;
