@@ -2,6 +2,7 @@
 //!
 //! Never a test: it asserts that what it measured happened, not how fast.
 
+mod backtest;
 mod belt;
 mod fan_out;
 mod floor;
@@ -9,6 +10,7 @@ mod plugins;
 mod process;
 mod report;
 mod server;
+mod uploads;
 mod wire;
 
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use report::Report;
 use server::Places;
 
 const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [FIGURE …]
-figures: ingest deliver belt plugin pointer fan-out memory restart (all if none is named)";
+figures: ingest deliver belt plugin pointer fan-out memory restart backtest uploads (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -76,6 +78,12 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("restart") {
         process::restart(&places, &mut report).await;
+    }
+    if wants("backtest") {
+        backtest::run(&places, &mut report).await;
+    }
+    if wants("uploads") {
+        uploads::run(&places, &mut report).await;
     }
     report.print();
 }

@@ -96,6 +96,8 @@ impl Cache {
             .verify_slice(&bytes[MAGIC.len()..header])
             .inspect_err(|_| {
                 tracing::warn!(path = %path.display(), "a cached component was not written by this installation, or was changed; it is compiled again");
+                // Told once, not at every look.
+                let _ = fs::remove_file(&path);
             });
         verified.ok()?;
         bytes.drain(..header);

@@ -71,6 +71,27 @@ fn precompile(component: &[u8]) -> Result<Vec<u8>, String> {
     engine.precompile_component(component).map_err(|e| format!("{e:#}"))
 }
 
+/// A child that is ended when nobody waits for it any more, and taken note of: the async
+/// runtime alone would leave a dead one in the system's table until the next is started.
+struct Compiling(Option<tokio::process::Child>);
+
+impl Drop for Compiling {
+    fn drop(&mut self) {
+        let (Some(mut child), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // It may have ended by itself just now.
+        let _ = child.start_kill();
+        runtime.spawn(async move {
+            let _ = child.wait().await;
+        });
+    }
+}
+
 fn header(limits: &CompileLimits, component: &[u8]) -> String {
     let cpu = limits.cpu.as_secs().max(1);
     format!("{PROTOCOL} {cpu} {} {}\n", limits.address_space, component.len())
@@ -86,7 +107,7 @@ async fn in_child(
         code: "compiler-unavailable",
         detail: format!("the compiler process {} could not be used: {e}", program.display()),
     };
-    let mut child = tokio::process::Command::new(program)
+    let child = tokio::process::Command::new(program)
         .arg(COMPILE_ARGUMENT)
         // Nothing of this process's secrets is the child's business.
         .env_clear()
@@ -96,6 +117,10 @@ async fn in_child(
         .kill_on_drop(true)
         .spawn()
         .map_err(unavailable)?;
+    let mut child = Compiling(Some(child));
+    let Some(child) = &mut child.0 else {
+        return Err(unavailable(io::Error::other("it is gone")));
+    };
     let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
