@@ -20,49 +20,55 @@ use crate::{
 /// Few, so that a quiet server is not a busy one.
 const CONNECTIONS: usize = 4;
 const EVENTS: usize = 4_000;
+/// Rounds of both; the median ratio counts.
+const ROUNDS: usize = 3;
 
-/// Latency of event POSTs while plugins are compiled ÷ latency while nothing is.
+/// Latency of event POSTs while plugins are compiled ÷ latency while nothing is, in turn.
 pub async fn run(places: &Places, report: &mut Report) {
     let server = Arc::new(Server::start(places).await);
     server.event_type("push", None).await;
     let event = json!({"type": "push", "payload": payload(2048)}).to_string();
     let bytes = request(server.process.address, "/v1/events", KEY, event.as_bytes());
     let post = || load(server.process.address, CONNECTIONS, EVENTS, bytes.clone());
+    let wasm = heavy();
+    let uploads = Arc::new(AtomicUsize::new(0));
     post().await;
-    let quiet = post().await;
-    let (stop, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let uploads = {
-        let (server, stop, refused) = (server.clone(), stop.clone(), refused.clone());
-        tokio::spawn(async move {
-            let wasm = heavy();
-            while !stop.load(Ordering::Relaxed) {
-                assert_eq!(server.try_upload(wasm.clone()).await, 422);
-                refused.fetch_add(1, Ordering::Relaxed);
-            }
-        })
-    };
-    let compiled = server.metric("hookmill_plugin_compiled_total").await;
-    let busy = post().await;
-    let under_way = !uploads.is_finished();
-    stop.store(true, Ordering::Relaxed);
-    uploads.await.expect("uploads are refused in order");
-    assert!(under_way, "plugins were compiled all the while");
-    let compiled = server.metric("hookmill_plugin_compiled_total").await - compiled;
-    let ratio = |share: f64| {
-        let time = |load: &Load| load.percentile(share).as_secs_f64();
-        (time(&busy) / time(&quiet), time(&busy) * 1e3, time(&quiet) * 1e3)
-    };
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let quiet = post().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let uploading = {
+            let (server, stop, uploads) = (server.clone(), stop.clone(), uploads.clone());
+            let wasm = wasm.clone();
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(server.try_upload(wasm.clone()).await, 422);
+                    uploads.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let busy = post().await;
+        assert!(!uploading.is_finished(), "plugins were compiled all the while");
+        stop.store(true, Ordering::Relaxed);
+        uploading.await.expect("uploads are refused in order");
+        rounds.push((quiet, busy));
+    }
     for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
-        let (ratio, busy, quiet) = ratio(share);
+        let time = |load: &Load| load.percentile(share).as_secs_f64();
+        let mut ratios: Vec<_> =
+            rounds.iter().map(|(quiet, busy)| time(busy) / time(quiet)).collect();
+        ratios.sort_by(f64::total_cmp);
+        let (quiet, busy) = &rounds[ROUNDS - 1];
         report.add(
             &format!("uploads, {name} of events meanwhile ÷ quiet"),
-            ratio,
+            ratios[ROUNDS / 2],
             "",
             Goal::AtMost(2.0),
             format!(
-                "{busy:.2} ms against {quiet:.2} ms over {CONNECTIONS} connections; {} uploads, \
-                 {compiled:.0} compilations",
-                refused.load(Ordering::Relaxed)
+                "{:.2} ms against {:.2} ms over {CONNECTIONS} connections; {} uploads in {ROUNDS} rounds",
+                time(busy) * 1e3,
+                time(quiet) * 1e3,
+                uploads.load(Ordering::Relaxed)
             ),
         );
     }

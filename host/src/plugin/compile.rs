@@ -194,7 +194,8 @@ fn broken(error: impl std::fmt::Display) -> Failure {
 fn serve() -> Result<(), Failure> {
     let component = request(&mut io::stdin().lock())?;
     std::thread::Builder::new().spawn(end_with_server).map_err(broken)?;
-    // Deliveries come first. Where that cannot be had, compilation is as it was.
+    // Deliveries come first. Where that cannot be had, compilation is as it was. The compiler's
+    // other threads inherit it.
     let _ = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min);
     // A panic of the compiler is this component's fault, not the program's.
     let code = std::panic::catch_unwind(|| precompile(&component))
