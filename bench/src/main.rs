@@ -2,6 +2,7 @@
 //!
 //! Never a test: it asserts that what it measured happened, not how fast.
 
+mod backtest;
 mod belt;
 mod fan_out;
 mod floor;
@@ -11,6 +12,7 @@ mod plugins;
 mod process;
 mod report;
 mod server;
+mod uploads;
 mod versions;
 mod wire;
 
@@ -22,7 +24,7 @@ use server::Places;
 const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [--rust FILE]
     [--javascript FILE] [--python FILE] [FIGURE …]
 figures: ingest deliver belt plugin pointer languages learned versions fan-out memory restart
-    (all if none is named)";
+    backtest uploads (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -94,6 +96,12 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("restart") {
         process::restart(&places, &mut report).await;
+    }
+    if wants("backtest") {
+        backtest::run(&places, &mut report).await;
+    }
+    if wants("uploads") {
+        uploads::run(&places, &mut report).await;
     }
     report.print();
 }

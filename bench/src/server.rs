@@ -169,6 +169,18 @@ impl Server {
         self.sent(upload.header("content-type", "application/wasm").body(wasm)).await;
     }
 
+    /// Uploads something; answers the status.
+    pub async fn try_upload(&self, wasm: Vec<u8>) -> u16 {
+        let upload = self.http.post(self.url("/v1/plugins")).bearer_auth(KEY);
+        let upload = upload.header("content-type", "application/wasm").body(wasm);
+        upload.send().await.expect("the server answers").status().as_u16()
+    }
+
+    /// GETs JSON; panics unless it answers 2xx.
+    pub async fn get(&self, path: &str) -> Value {
+        self.sent(self.http.get(self.url(path))).await
+    }
+
     /// Makes an event type.
     pub async fn event_type(&self, name: &str, schema: Option<&Value>) {
         let mut body = json!({"name": name});

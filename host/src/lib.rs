@@ -2,6 +2,7 @@
 //! to [`cli`].
 
 pub mod api;
+pub mod backtest;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

@@ -23,6 +23,7 @@ use url::Url;
 use self::connections::Connections;
 use crate::{
     api::{self, Api, ApiLimits, Auth, EndpointPolicy, KnownKey},
+    backtest::Backtests,
     catalog::{Catalog, Change},
     clock::Clock,
     config::Config,
@@ -106,6 +107,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock,
     );
 
+    let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));
     let counted = catalog.clone();
     let api = Arc::new(Api {
@@ -114,6 +116,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         ingest,
         runtime: runtime.clone(),
         watch: watch.clone(),
+        backtests: backtests.clone(),
         dispatcher: dispatcher.clone(),
         auth: key.auth,
         clock,
@@ -135,6 +138,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     let patience = Duration::from_secs(config.shutdown_seconds);
     Connections::within_limits().serve(listener, api::router(api), stop, patience).await;
+    backtests.stop();
     dispatcher.shutdown().await;
     store.close().await;
     Ok(())

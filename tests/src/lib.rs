@@ -4,14 +4,18 @@
 //! Nothing here leaves loopback, and nothing sleeps: tests wait for what they expect.
 
 mod client;
+mod corpus;
 mod hostile;
+mod pathology;
 mod receiver;
 mod server;
 mod tools;
 mod versions;
 
 pub use client::{Answer, Client};
+pub use corpus::{GithubEvent, github_events, record_github_events};
 pub use hostile::Hostile;
+pub use pathology::{pathologies, slow_to_compile, smithed};
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{ADMIN_KEY, Server, binary};
 pub use tools::{github_payloads, npm_folder, plugin, python, repository};

@@ -13,13 +13,9 @@ pub(crate) fn run() -> Result<(), String> {
     let began = Instant::now();
     tidy::run()?;
     shell::run(shell::cargo().args(["fmt", "--all", "--check"]))?;
-    shell::run(shell::cargo().args([
-        "fmt",
-        "--manifest-path",
-        "plugins/Cargo.toml",
-        "--all",
-        "--check",
-    ]))?;
+    for apart in ["plugins/Cargo.toml", "tests/smith/Cargo.toml"] {
+        shell::run(shell::cargo().args(["fmt", "--manifest-path", apart, "--all", "--check"]))?;
+    }
     shell::run(shell::cargo().args([
         "clippy",
         "--quiet",

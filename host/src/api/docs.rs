@@ -194,6 +194,12 @@ refusals! {
     Unusable = InvalidSubscription, "A value cannot be used; `errors` points at each.";
     /// 422 on uploads.
     Unacceptable = PluginRejected, "The upload cannot become a plugin; the code says why, the detail what to do.";
+    /// 422 on backtests.
+    Untestable = PluginNotUsed, "No subscription uses the plugin, or the config does not satisfy the version's schema.";
+    /// 409 on backtests.
+    SavedConfigs = BreaksConfigs, "Saved configs do not satisfy the version's schema; `subscriptions` lists whose.";
+    /// 429 on backtests.
+    ManyBacktests = TooManyBacktests, "As many run as the server allows.";
     /// 503 on publishing.
     Busy = Overloaded, "Too much is waiting to be stored; Retry-After says when to come back.";
     /// 503 on readiness.

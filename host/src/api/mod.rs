@@ -6,6 +6,7 @@
 
 mod applications;
 pub mod auth;
+mod backtests;
 mod batch;
 mod deliveries;
 mod delivery_inputs;
@@ -51,8 +52,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::problem::{Code, Problem};
 use crate::{
-    catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest, plugin::Runtime,
-    store::SharedStore, watch::Watch,
+    backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest,
+    plugin::Runtime, store::SharedStore, watch::Watch,
 };
 
 pub use auth::{Auth, KnownKey, generate_key, hash_key};
@@ -106,6 +107,8 @@ pub struct Api {
     pub runtime: Arc<Runtime>,
     /// What watches plugins at work.
     pub watch: Arc<Watch>,
+    /// What tries versions on recorded events.
+    pub backtests: Arc<Backtests>,
     /// What delivers.
     pub dispatcher: Arc<Dispatcher>,
     /// Who is let in.
@@ -197,6 +200,9 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plugin_health::release_plugin_version))
         .routes(routes!(plugin_component::get_plugin_component))
         .routes(routes!(plugin_run::run_plugin))
+        .routes(routes!(backtests::start_backtest))
+        .routes(routes!(backtests::list_backtests))
+        .routes(routes!(backtests::get_backtest, backtests::cancel_backtest))
         .routes(routes!(applications::create_application, applications::list_applications))
         .routes(routes!(applications::get_application, applications::delete_application))
         .routes(routes!(health::healthz))

@@ -88,7 +88,14 @@ pub async fn upload_plugin(
     let adding = {
         let catalog = Arc::clone(&api.catalog);
         let by = acting.by;
-        tokio::spawn(async move { catalog.add_plugin(version, inspected.component, &by).await })
+        tokio::spawn(async move {
+            let sha256 = version.sha256;
+            let added = catalog.add_plugin(version, inspected.component, &by).await;
+            if added.is_err() {
+                catalog.forget_upload(sha256).await;
+            }
+            added
+        })
     };
     let saved = adding
         .await

@@ -124,6 +124,8 @@ registry! {
         "A pipeline step names a plugin or version that does not exist.";
     InvalidConfig = "invalid-config", UNPROCESSABLE_ENTITY,
         "A plugin's config does not satisfy the schema in its manifest; `errors` lists where.";
+    PluginNotUsed = "plugin-not-used", UNPROCESSABLE_ENTITY,
+        "No subscription of the application uses the plugin; name one to try it there.";
     NotWasm = "not-wasm", UNPROCESSABLE_ENTITY,
         "The upload is not a WebAssembly module or component.";
     TooLarge = "too-large", UNPROCESSABLE_ENTITY,
@@ -140,6 +142,8 @@ registry! {
         "The plugin could not be compiled within the limits.";
     PluginRejected = "plugin-rejected", UNPROCESSABLE_ENTITY,
         "The upload cannot become a plugin; `reason` names why.";
+    TooManyBacktests = "too-many-backtests", TOO_MANY_REQUESTS,
+        "As many backtests run as the server allows; wait for one to end, or cancel one.";
     Internal = "internal", INTERNAL_SERVER_ERROR,
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,

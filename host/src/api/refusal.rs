@@ -8,7 +8,11 @@ use serde_json::Value;
 
 use super::problem::{Code, FieldError, Problem};
 use crate::{
-    catalog::CatalogError, ingest::Rejected, plugin::Rejection, schema::SchemaError,
+    backtest::{BacktestError, MAX_LAST},
+    catalog::CatalogError,
+    ingest::Rejected,
+    plugin::Rejection,
+    schema::SchemaError,
     store::StoreError,
 };
 
@@ -175,6 +179,40 @@ pub fn plugin(rejection: Rejection) -> Problem {
         }
     };
     Problem::new(code, title).detail(rejection.detail)
+}
+
+/// A backtest that does not start.
+pub fn backtest(error: BacktestError, subject: &Subject) -> Problem {
+    let title = error.to_string();
+    match error {
+        BacktestError::TooMany => Problem::new(Code::TooManyBacktests, title)
+            .detail("Wait for one to end, or cancel one: GET /v1/backtests lists them."),
+        BacktestError::Last(_) => {
+            Problem::new(Code::InvalidField, "A backtest of so many events is not possible")
+                .errors([FieldError::new("/last", format!("1 to {MAX_LAST} are allowed"))])
+        }
+        BacktestError::UnknownSubscription(id) => Subject::new("subscription", id).not_found(),
+        BacktestError::NotUsed => {
+            Problem::new(Code::PluginNotUsed, format!("No subscription uses the {subject}"))
+                .detail("Give a `subscription_id` to try it there, as one step more.")
+        }
+        BacktestError::BadConfig { plugin, violations } => Problem::new(
+            Code::InvalidConfig,
+            format!("The config does not satisfy the schema of {plugin}"),
+        )
+        .errors(violations.into_iter().map(|v| FieldError::violation("/config", v))),
+        BacktestError::BreaksConfigs(subscriptions) => {
+            let list: Vec<Value> = subscriptions.iter().map(|id| id.to_string().into()).collect();
+            Problem::new(
+                Code::BreaksConfigs,
+                format!("{subject} would not accept the configs of {} subscriptions", list.len()),
+            )
+            .detail("Give a `config` that it accepts, to try it with that.")
+            .member("subscriptions", list)
+        }
+        BacktestError::Schema(cause) => Problem::internal("compiling a config schema", &cause),
+        BacktestError::Load(error) => catalog(error, subject),
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub struct Move<'a> {
 impl Catalog {
     pub(super) async fn load_plugins(&self) -> Result<()> {
         let versions = self.store.plugins().await.map_err(refused)?;
+        self.runtime.keep_only(&versions.iter().map(|version| version.sha256).collect());
         let entries = versions.into_iter().map(entry).collect::<Result<_>>()?;
         self.write().plugins = entries;
         Ok(())
@@ -117,6 +118,14 @@ impl Catalog {
             self.now_live(&version, followers).await?;
         }
         Ok(version)
+    }
+
+    /// Forgets an upload that was refused, unless a version has the same bytes.
+    pub async fn forget_upload(&self, sha256: Sha256) {
+        let _changing = self.changing.lock().await;
+        if !self.read().plugins.iter().any(|entry| entry.version.sha256 == sha256) {
+            self.runtime.unload(&sha256);
+        }
     }
 
     /// Moves `live` of a plugin, and ends its rollout. Refused if a subscription's saved

@@ -54,6 +54,11 @@ impl Catalog {
         self.read().subscriptions.get(&id).map(|entry| entry.subscription.clone())
     }
 
+    /// The pipeline a subscription's deliveries run through from now on.
+    pub fn current_pipeline(&self, id: SubscriptionId) -> Option<Arc<Pipeline>> {
+        self.read().subscriptions.get(&id)?.pipeline.clone()
+    }
+
     /// An application's subscriptions, newest first.
     pub fn subscriptions(&self, application: ApplicationId) -> Vec<Arc<Subscription>> {
         let state = self.read();

@@ -140,6 +140,8 @@ typed_id!(/// A subscription.
     SubscriptionId, "sub");
 typed_id!(/// A delivery: one event for one subscription.
     DeliveryId, "dlv");
+typed_id!(/// A backtest.
+    BacktestId, "bkt");
 typed_id!(/// An API key.
     KeyId, "key");
 

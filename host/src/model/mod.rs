@@ -21,7 +21,7 @@ pub use delivery::{
 };
 pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
-pub use id::{ApplicationId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
+pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
 pub use jiff::Timestamp;
 pub use pattern::{Pattern, PatternError};
 pub use plugin::{

@@ -96,6 +96,8 @@ impl Cache {
             .verify_slice(&bytes[MAGIC.len()..header])
             .inspect_err(|_| {
                 tracing::warn!(path = %path.display(), "a cached component was not written by this installation, or was changed; it is compiled again");
+                // Told once, not at every look.
+                let _ = fs::remove_file(&path);
             });
         verified.ok()?;
         bytes.drain(..header);
@@ -128,6 +130,18 @@ impl Cache {
             let _ = fs::remove_file(&temporary);
         }
         written
+    }
+
+    /// Forgets what is kept of components that nobody wants.
+    pub(super) fn retain(&self, wanted: impl Fn(&Sha256) -> bool) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let sha256 = name.to_str().and_then(|name| name.split('-').next()?.parse().ok());
+            if sha256.is_some_and(|sha256| !wanted(&sha256)) {
+                // What cannot be removed does no harm.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Forgets what is kept of a component.

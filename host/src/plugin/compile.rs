@@ -1,11 +1,12 @@
 //! Compiles components, in a child process with limits, one at a time.
 //!
 //! The child is this very program: it reads a header line and a component from its input and
-//! writes machine code. Owns both ends of that conversation. Never looks at what a component
-//! is; [`super::inspect`] has done so.
+//! writes machine code. Its input stays open while it works: when that ends, the server has
+//! gone, and so does the child. Owns both ends of that conversation. Never looks at what a
+//! component is; [`super::inspect`] has done so.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, BufRead, Read, Write},
     path::Path,
     process::{ExitCode, Stdio},
     time::Duration,
@@ -23,7 +24,7 @@ use super::{
 /// The argument the program is called with to compile.
 pub const COMPILE_ARGUMENT: &str = "compile-component";
 
-const PROTOCOL: &str = "hookmill-compile-1";
+const PROTOCOL: &str = "hookmill-compile-2";
 /// The component was refused; what is on standard error says why.
 const REFUSED: u8 = 3;
 const MAX_CODE: u64 = 1 << 30;
@@ -70,6 +71,32 @@ fn precompile(component: &[u8]) -> Result<Vec<u8>, String> {
     engine.precompile_component(component).map_err(|e| format!("{e:#}"))
 }
 
+/// A child that is ended when nobody waits for it any more, and taken note of: the async
+/// runtime alone would leave a dead one in the system's table until the next is started.
+struct Compiling(Option<tokio::process::Child>);
+
+impl Drop for Compiling {
+    fn drop(&mut self) {
+        let (Some(mut child), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // It may have ended by itself just now.
+        let _ = child.start_kill();
+        runtime.spawn(async move {
+            let _ = child.wait().await;
+        });
+    }
+}
+
+fn header(limits: &CompileLimits, component: &[u8]) -> String {
+    let cpu = limits.cpu.as_secs().max(1);
+    format!("{PROTOCOL} {cpu} {} {}\n", limits.address_space, component.len())
+}
+
 async fn in_child(
     program: &Path,
     limits: CompileLimits,
@@ -80,7 +107,7 @@ async fn in_child(
         code: "compiler-unavailable",
         detail: format!("the compiler process {} could not be used: {e}", program.display()),
     };
-    let mut child = tokio::process::Command::new(program)
+    let child = tokio::process::Command::new(program)
         .arg(COMPILE_ARGUMENT)
         // Nothing of this process's secrets is the child's business.
         .env_clear()
@@ -90,17 +117,21 @@ async fn in_child(
         .kill_on_drop(true)
         .spawn()
         .map_err(unavailable)?;
+    let mut child = Compiling(Some(child));
+    let Some(child) = &mut child.0 else {
+        return Err(unavailable(io::Error::other("it is gone")));
+    };
     let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
         return Err(unavailable(io::Error::other("it has no pipes")));
     };
-    let header = format!("{PROTOCOL} {} {}\n", limits.cpu.as_secs().max(1), limits.address_space);
+    let header = header(&limits, component);
     let feed = async {
         // A child that ends early says why by other means.
         let _ = stdin.write_all(header.as_bytes()).await;
         let _ = stdin.write_all(component).await;
-        drop(stdin);
+        let _ = stdin.flush().await;
     };
     let (mut code, mut message) = (Vec::new(), Vec::new());
     let conversation = async {
@@ -116,6 +147,8 @@ async fn in_child(
         Ok(status) => status.map_err(unavailable)?,
         Err(_) => return Err(too_complex(&limits)),
     };
+    // Until here, or the child would have taken it for the server's end.
+    drop(stdin);
     match status.code() {
         Some(0) => Ok(code),
         Some(code) if code == i32::from(REFUSED) => {
@@ -134,7 +167,7 @@ async fn in_child(
 /// The child's `main`: limits itself, compiles its standard input, writes the code to its
 /// standard output.
 pub fn child_main() -> ExitCode {
-    match serve(&mut io::stdin().lock(), &mut io::stdout().lock()) {
+    match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Refused(why)) => {
             // Nobody is left to tell if that fails.
@@ -142,34 +175,63 @@ pub fn child_main() -> ExitCode {
             ExitCode::from(REFUSED)
         }
         Err(Failure::Broken(why)) => {
-            let _ = writeln!(io::stderr(), "{why}");
+            let _ = writeln!(io::stderr(), "compile-component: {why}");
             ExitCode::FAILURE
         }
     }
 }
 
+#[derive(Debug)]
 enum Failure {
     Refused(String),
     Broken(String),
 }
 
-fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), Failure> {
-    let broken = |what: &str| Failure::Broken(format!("compile-component: {what}"));
-    let mut all = Vec::new();
-    input.read_to_end(&mut all).map_err(|e| broken(&e.to_string()))?;
-    let end = all.iter().take(128).position(|&b| b == b'\n');
-    let end = end.ok_or_else(|| broken("this command is for the server's own use"))?;
-    let (cpu, address_space) = str::from_utf8(&all[..end])
-        .ok()
-        .and_then(|line| line.strip_prefix(PROTOCOL)?.trim().split_once(' '))
-        .and_then(|(cpu, space)| Some((cpu.parse().ok()?, space.parse().ok()?)))
-        .ok_or_else(|| broken("this command is for the server's own use"))?;
-    limit(Duration::from_secs(cpu), address_space).map_err(|e| broken(&e.to_string()))?;
+fn broken(error: impl std::fmt::Display) -> Failure {
+    Failure::Broken(error.to_string())
+}
+
+fn serve() -> Result<(), Failure> {
+    let component = request(&mut io::stdin().lock())?;
+    std::thread::Builder::new().spawn(end_with_server).map_err(broken)?;
+    // Deliveries come first. Where that cannot be had, compilation is as it was. The compiler's
+    // other threads inherit it.
+    let _ = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min);
     // A panic of the compiler is this component's fault, not the program's.
-    let code = std::panic::catch_unwind(|| precompile(&all[end + 1..]))
+    let code = std::panic::catch_unwind(|| precompile(&component))
         .map_err(|_| Failure::Refused("the compiler failed on it".into()))?
         .map_err(Failure::Refused)?;
-    output.write_all(&code).and_then(|()| output.flush()).map_err(|e| broken(&e.to_string()))
+    let mut output = io::stdout().lock();
+    output.write_all(&code).and_then(|()| output.flush()).map_err(broken)
+}
+
+/// Ends the process when its input ends: while the server lives it keeps it open, and however
+/// it dies, the system closes it.
+fn end_with_server() {
+    // Nothing more is sent; whatever comes, the conversation is over.
+    let _ = io::stdin().lock().read(&mut [0]);
+    std::process::exit(1)
+}
+
+/// Reads what is to be compiled, under the limits it comes with.
+fn request(input: &mut impl BufRead) -> Result<Vec<u8>, Failure> {
+    let not_for_people = || broken("this command is for the server's own use");
+    let mut line = Vec::new();
+    input.take(128).read_until(b'\n', &mut line).map_err(broken)?;
+    let numbers: Vec<u64> = str::from_utf8(&line)
+        .ok()
+        .and_then(|line| line.strip_suffix('\n')?.strip_prefix(PROTOCOL)?.strip_prefix(' '))
+        .and_then(|rest| rest.split(' ').map(|number| number.parse().ok()).collect())
+        .ok_or_else(not_for_people)?;
+    let [cpu, address_space, length] = numbers[..] else { return Err(not_for_people()) };
+    limit(Duration::from_secs(cpu), address_space).map_err(broken)?;
+    let mut component = Vec::new();
+    input.take(length).read_to_end(&mut component).map_err(broken)?;
+    if component.len() as u64 == length {
+        Ok(component)
+    } else {
+        Err(broken("the server has gone"))
+    }
 }
 
 #[cfg(unix)]
@@ -219,8 +281,9 @@ mod tests {
     #[tokio::test]
     async fn what_the_child_does_decides() {
         let limits = LIMITS;
-        let fed = format!("{PROTOCOL} 10 {}\ncomponent", limits.address_space);
-        assert_eq!(with_script("/bin/cat").await.ok().unwrap().bytes(), fed.as_bytes());
+        let fed = header(&limits, b"component") + "component";
+        let echo = format!("exec head -c {}", fed.len());
+        assert_eq!(with_script(&echo).await.ok().unwrap().bytes(), fed.as_bytes());
         for (script, code) in [
             ("exec /bin/sleep 60", "too-complex"),
             ("kill -9 $$", "too-complex"),
@@ -237,9 +300,12 @@ mod tests {
 
     #[test]
     fn the_child_takes_only_its_parent_s_words() {
-        for input in ["", "hello\n", "hookmill-compile-1 x y\n", "hookmill-compile-1 1\n"] {
-            let served = serve(&mut input.as_bytes(), &mut Vec::new());
-            assert!(matches!(served, Err(Failure::Broken(_))), "{input}");
+        let long = "1".repeat(1_000);
+        for words in ["", "\n", "x 1 1\n", "1\n", "1 1\n", "1 1 1 1\n", "1 1 1", &long] {
+            let input = format!("{PROTOCOL} {words}");
+            let read = request(&mut input.as_bytes());
+            assert!(matches!(read, Err(Failure::Broken(_))), "{input}");
         }
+        assert!(request(&mut &b"hello\n"[..]).is_err());
     }
 }

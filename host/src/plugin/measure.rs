@@ -129,13 +129,14 @@ impl Needs {
             Payload::MemorySection(memories) => {
                 for memory in memories.clone() {
                     self.memories += 1;
-                    self.memory_bytes += memory?.initial.saturating_mul(PAGE);
+                    let bytes = memory?.initial.saturating_mul(PAGE);
+                    self.memory_bytes = self.memory_bytes.saturating_add(bytes);
                 }
             }
             Payload::TableSection(tables) => {
                 for table in tables.clone() {
                     self.tables += 1;
-                    self.table_elements += table?.ty.initial;
+                    self.table_elements = self.table_elements.saturating_add(table?.ty.initial);
                 }
             }
             Payload::InstanceSection(instances) => {
@@ -233,6 +234,9 @@ mod tests {
         assert_eq!(class("(component (core module (memory 257)))"), Ok(Class::Engine));
         assert_eq!(class("(component (core module (memory 1025)))"), Err("too-complex"));
         assert_eq!(class("(component (core module (table 50000 funcref)))"), Ok(Class::Engine));
+        // Sums that do not fit are not small.
+        let huge = "(core module (table i64 0xffffffffffffffff funcref))".repeat(2);
+        assert_eq!(class(&format!("(component {huge})")), Err("too-complex"));
         let two = "(core module (memory 1))".repeat(2);
         assert_eq!(class(&format!("(component {two})")), Err("too-complex"));
     }

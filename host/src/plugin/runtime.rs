@@ -4,7 +4,7 @@
 //! runtime.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::Duration,
@@ -30,7 +30,8 @@ use super::{
 use crate::{
     clock::Stopwatch,
     model::{
-        FailureKind, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport, StepVerdict,
+        FailureKind, Manifest, OnError, Outcome, Pipeline, PipelineRun, Sha256, StepReport,
+        StepVerdict,
     },
 };
 
@@ -138,22 +139,12 @@ impl Runtime {
             Some(plugin) => plugin,
             None => Arc::new(self.compiled(sha256, &examined).await?),
         };
-        let core = Arc::clone(&self.core);
-        let asked = Arc::clone(&plugin);
-        let run = self.workers.run(move || asked.describe(&core.ticker)).await;
-        let said = match run.map(|run| (run.result, run.backtrace)) {
-            Some((Ok(manifest), _)) => manifest,
-            Some((Err((kind, words)), frames)) => {
-                let place = frames.first().map(|name| format!("; in {name}")).unwrap_or_default();
-                let detail = format!("its `describe` failed: {}: {words}{place}", kind.as_str());
-                return Err(Rejection { code: "bad-manifest", detail });
+        let manifest = self.describe(&plugin).await.inspect_err(|_| {
+            // What nobody can use is not kept, unless another upload made it known meanwhile.
+            if !self.is_loaded(&sha256) {
+                self.unload(&sha256);
             }
-            None => {
-                let detail = "its `describe` could not be called".into();
-                return Err(Rejection { code: "bad-manifest", detail });
-            }
-        };
-        let manifest = inspect::manifest(said)?;
+        })?;
         let mut plugins = self.core.plugins.write().unwrap_or_else(PoisonError::into_inner);
         plugins.entry(sha256).or_insert(plugin);
         drop(plugins);
@@ -166,6 +157,32 @@ impl Runtime {
         if self.core.observer.set(observer).is_err() {
             tracing::error!("the plugin runtime has an observer already");
         }
+    }
+
+    /// What a plugin says about itself, checked.
+    async fn describe(&self, plugin: &Arc<Plugin>) -> Result<Manifest, Rejection> {
+        let (core, asked) = (Arc::clone(&self.core), Arc::clone(plugin));
+        let run = self.workers.run(move || asked.describe(&core.ticker)).await;
+        let detail = match run.map(|run| (run.result, run.backtrace)) {
+            Some((Ok(manifest), _)) => return inspect::manifest(manifest),
+            Some((Err((kind, words)), frames)) => {
+                let place = frames.first().map(|name| format!("; in {name}")).unwrap_or_default();
+                format!("its `describe` failed: {}: {words}{place}", kind.as_str())
+            }
+            None => "its `describe` could not be called".into(),
+        };
+        Err(Rejection { code: "bad-manifest", detail })
+    }
+
+    /// Forgets compiled code that is of none of these components: of uploads that were under
+    /// way when the server ended, or that were refused.
+    pub fn keep_only(&self, known: &HashSet<Sha256>) {
+        self.cache.retain(|sha256| known.contains(sha256));
+    }
+
+    /// Threads that run plugins.
+    pub fn threads(&self) -> usize {
+        self.core.settings.threads.max(1)
     }
 
     /// Whether `run` can run it.

@@ -5,8 +5,11 @@ use std::collections::VecDeque;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::compare::{Comparison, Kind};
-use crate::model::{EventId, RolloutLimits, StepReport, StepVerdict};
+use super::compare::Comparison;
+use crate::{
+    backtest::DifferenceKind,
+    model::{EventId, RolloutLimits, StepReport, StepVerdict},
+};
 
 /// Differences of a shadow that are kept, the newest.
 const KEPT: usize = 20;
@@ -108,25 +111,27 @@ impl Trial {
     }
 
     pub(super) fn compare(&mut self, event: EventId, comparison: &Comparison) {
-        let count = match comparison.kind {
-            Kind::Same => &mut self.same,
-            Kind::Changed => &mut self.changed,
-            Kind::NewlyDropped => &mut self.newly_dropped,
-            Kind::NewlyPassed => &mut self.newly_passed,
-            Kind::Failed => &mut self.failed,
-            Kind::Fixed => &mut self.fixed,
-            Kind::Undecided => &mut self.left_out,
-        };
-        *count += 1;
-        if matches!(comparison.kind, Kind::Same | Kind::Undecided) {
+        let Some(kind) = comparison.kind else {
+            self.same += 1;
             return;
-        }
+        };
+        *match kind {
+            DifferenceKind::Changed | DifferenceKind::Slower => &mut self.changed,
+            DifferenceKind::NewlyDropped => &mut self.newly_dropped,
+            DifferenceKind::NewlyPassed => &mut self.newly_passed,
+            DifferenceKind::Failed => &mut self.failed,
+            DifferenceKind::Fixed => &mut self.fixed,
+            DifferenceKind::Undecided => {
+                self.left_out += 1;
+                return;
+            }
+        } += 1;
         if self.differences.len() >= KEPT {
             self.differences.pop_back();
         }
         self.differences.push_front(TrialDifference {
             event_id: event,
-            kind: comparison.kind.as_str(),
+            kind: kind.as_str(),
             live: comparison.live.clone(),
             candidate: comparison.candidate.clone(),
         });

@@ -1,6 +1,7 @@
 //! The product from outside: the real binary, real sockets, real plugins.
 
 mod author;
+mod backtest;
 mod bad_input;
 mod cli;
 mod crash;
@@ -13,3 +14,4 @@ mod openapi;
 mod quarantine;
 mod resources;
 mod rollout;
+mod trust;

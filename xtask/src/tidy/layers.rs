@@ -14,27 +14,28 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("plugin", &["model", "clock", "schema"]),
     ("delivery", &["model", "clock", "store", "plugin"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
-    ("watch", &["model", "clock", "config", "store", "plugin", "delivery", "catalog"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
+    ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
+    ("watch", &["model", "clock", "store", "plugin", "delivery", "catalog", "backtest"]),
     (
         "api",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "watch", "ingest",
+            "catalog", "watch", "ingest", "backtest",
         ],
     ),
     (
         "server",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "watch", "ingest", "api",
+            "catalog", "watch", "ingest", "backtest", "api",
         ],
     ),
     (
         "cli",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "ingest", "api", "server",
+            "catalog", "ingest", "backtest", "api", "server",
         ],
     ),
 ];

@@ -3,6 +3,7 @@
 //! Owns the commands that only speak to the server; those that do more have files of their own.
 
 mod accept;
+mod backtest;
 mod bench;
 mod build;
 mod cases;
@@ -42,6 +43,8 @@ Examples:
   hookmill plugin push                      build, upload, make live
   hookmill plugin run big-orders --event evt_01jd… --config '{\"at_least\": 100}'
   hookmill plugin replay dlv_01jd…          a delivery's run again, on this machine
+  hookmill plugin backtest big-orders       what the newest version would change
+  hookmill plugin canary big-orders 0.2.0 --percent 10
   hookmill plugin rollback big-orders       back to the version that was live before";
 
 /// Write, build, test, upload and run plugins
@@ -90,6 +93,8 @@ pub(super) enum Command {
     Delete(Delete),
     /// Run an uploaded plugin over one event, without delivering anything
     Run(run::Run),
+    /// Run a version over recorded events and compare, without delivering anything
+    Backtest(backtest::Backtest),
 }
 
 #[derive(Debug, Args)]
@@ -150,6 +155,7 @@ impl Command {
                 Ok(())
             }
             Self::Run(run) => run.run(global).await,
+            Self::Backtest(backtest) => backtest.run(global).await,
         }
     }
 }
