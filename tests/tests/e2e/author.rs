@@ -24,13 +24,16 @@ struct Project {
 
 impl Project {
     fn new(name: &'static str) -> Self {
-        let folder = TempDir::new().unwrap();
-        fs::write(folder.path().join("plugin.wasm"), plugin(name)).unwrap();
+        let folder = TempDir::new().expect("the folder can be written");
+        fs::write(folder.path().join("plugin.wasm"), plugin(name))
+            .expect("the folder can be written");
         let cases = folder.path().join(name).join("tests");
-        fs::create_dir_all(&cases).unwrap();
-        for case in fs::read_dir(repository().join("plugins").join(name).join("tests")).unwrap() {
-            let case = case.unwrap();
-            fs::copy(case.path(), cases.join(case.file_name())).unwrap();
+        fs::create_dir_all(&cases).expect("the folder can be written");
+        for case in fs::read_dir(repository().join("plugins").join(name).join("tests"))
+            .expect("the folder can be written")
+        {
+            let case = case.expect("the folder can be written");
+            fs::copy(case.path(), cases.join(case.file_name())).expect("the folder can be written");
         }
         Self { folder, name }
     }
@@ -158,7 +161,7 @@ async fn lines_up_to(lines: &mut Lines<BufReader<ChildStderr>>, text: &str) -> S
     let mut seen = String::new();
     timeout(PATIENCE, async {
         loop {
-            let line = lines.next_line().await.unwrap().expect("it goes on");
+            let line = lines.next_line().await.expect("its output is text").expect("it goes on");
             seen += &line;
             seen.push('\n');
             if line.contains(text) {
@@ -238,7 +241,7 @@ fn bench_measures_against_the_limits_and_draws_where_the_fuel_goes() {
 }
 
 /// A server where an order was redacted and delivered; answers the delivery's and event's id.
-async fn delivered(project: &Project, server: &Server, receiver: &Receiver) -> (String, String) {
+async fn delivered(server: &Server, receiver: &Receiver) -> (String, String) {
     let client = server.client();
     client.event_type("order.created").await;
     client.upload(plugin("redact")).await.expect(201);
@@ -248,17 +251,16 @@ async fn delivered(project: &Project, server: &Server, receiver: &Receiver) -> (
     let body = r#"{"type":"order.created","payload":{ "email":"a@b.example", "total":19.90 }}"#;
     let json = [("content-type", "application/json")];
     let sent = client.send("POST", "/v1/events", &json, body).await.expect(202);
-    let event = sent["id"].as_str().unwrap().to_owned();
+    let event = sent["id"].as_str().expect("an id").to_owned();
     let delivery = client.delivery_in(&event, &["succeeded"]).await;
-    assert!(project.path().exists());
-    (delivery["id"].as_str().unwrap().to_owned(), event)
+    (delivery["id"].as_str().expect("an id").to_owned(), event)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_is_repeated_exactly_and_a_change_is_shown() {
     let (server, receiver) = (Server::start().await, Receiver::start().await);
     let project = Project::new("redact");
-    let (delivery, _) = delivered(&project, &server, &receiver).await;
+    let (delivery, _) = delivered(&server, &receiver).await;
     let inputs =
         server.client().get(&format!("/v1/deliveries/{delivery}/inputs")).await.expect(200);
     assert_eq!(inputs["event"]["payload"], r#"{ "email":"a@b.example", "total":19.90 }"#);
@@ -295,7 +297,7 @@ async fn a_delivery_is_repeated_exactly_and_a_change_is_shown() {
 async fn a_component_that_is_gone_can_be_given() {
     let (server, receiver) = (Server::start().await, Receiver::start().await);
     let project = Project::new("redact");
-    let (delivery, _) = delivered(&project, &server, &receiver).await;
+    let (delivery, _) = delivered(&server, &receiver).await;
     let client = server.client();
     let subscriptions = client.get("/v1/subscriptions").await.expect(200);
     let id = subscriptions["data"][0]["id"].as_str().unwrap().to_owned();
@@ -316,7 +318,7 @@ async fn a_component_that_is_gone_can_be_given() {
 async fn an_event_or_a_delivery_becomes_a_case() {
     let (server, receiver) = (Server::start().await, Receiver::start().await);
     let project = Project::new("redact");
-    let (delivery, event) = delivered(&project, &server, &receiver).await;
+    let (delivery, event) = delivered(&server, &receiver).await;
     let record = |arguments: &[&str]| {
         let all = [&["record"], arguments, &["redact", "--component", "plugin.wasm"]].concat();
         project.command(server.url(), &all).output().unwrap()
