@@ -27,13 +27,17 @@ impl<K, V> Default for Few<K, V> {
 }
 
 impl<K, V> Few<K, V> {
-    /// The value whose key is `same`. `mark` is any part of the key: equal keys have equal ones.
-    pub(super) fn get(&self, mark: impl Hash, same: impl Fn(&K) -> bool) -> Option<&V> {
+    /// The value whose key is `same`. `mark` gives any part of it: equal keys have equal ones.
+    pub(super) fn get<M: Hash>(
+        &self,
+        mark: impl FnOnce() -> M,
+        same: impl Fn(&K) -> bool,
+    ) -> Option<&V> {
         let entries = &self.entries;
         let found = if entries.len() < LIST {
             entries.iter().find(|(key, _)| same(key))
         } else {
-            let places = self.places.get(&self.hasher.hash_one(mark))?;
+            let places = self.places.get(&self.hasher.hash_one(mark()))?;
             places.iter().map(|&place| &entries[place]).find(|(key, _)| same(key))
         };
         found.map(|(_, value)| value)
@@ -64,10 +68,10 @@ mod tests {
         for n in 0..1_000_u32 {
             // Several keys of the same mark, as hashes may have.
             let mark = |key: &u32| key % 100;
-            assert_eq!(few.get(n % 100, |&key| key == n), None);
+            assert_eq!(few.get(|| n % 100, |&key| key == n), None);
             few.add(n, n * 2, mark);
             for known in [0, n / 2, n] {
-                assert_eq!(few.get(known % 100, |&key| key == known), Some(&(known * 2)));
+                assert_eq!(few.get(|| known % 100, |&key| key == known), Some(&(known * 2)));
             }
         }
     }

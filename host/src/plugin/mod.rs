@@ -119,9 +119,10 @@ fn find<'a>(
     pipeline: &Arc<Pipeline>,
 ) -> Option<&'a RunCell> {
     // The id alone is not enough: pipelines that are only tried out have none of their own.
-    runs.get(mark(pipeline), |known| {
+    let same = |known: &Arc<Pipeline>| {
         Arc::ptr_eq(known, pipeline) || (known.id == pipeline.id && known == pipeline)
-    })
+    };
+    runs.get(|| mark(pipeline), same)
 }
 
 /// What tells most pipelines apart.

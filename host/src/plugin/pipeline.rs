@@ -74,7 +74,8 @@ impl Node {
 
     fn child(&self, step: &ResolvedStep) -> Arc<Self> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = next.get((step.sha256, &step.config), |key| {
+        let mark = || (step.sha256, Arc::clone(&step.config));
+        let found = next.get(mark, |key| {
             key.sha256 == step.sha256
                 && key.on_error == step.on_error
                 && (Arc::ptr_eq(&key.config, &step.config) || key.config == step.config)
@@ -92,7 +93,11 @@ impl Node {
 
 /// What a pipeline comes to if every step's verdict is known already. Takes next to no time:
 /// it is called on threads that others wait for.
-pub(super) fn learned(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<PipelineRun> {
+pub(super) fn learned(
+    core: &Core,
+    event: &LiveEvent,
+    pipeline: &Pipeline,
+) -> Option<Arc<PipelineRun>> {
     // A contract is checked over the whole message, which takes its time.
     if !core.learned.is_on() || pipeline.contract.is_some() {
         return None;
@@ -107,18 +112,24 @@ pub(super) fn learned(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Op
     Some(run)
 }
 
-fn all_known(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<PipelineRun> {
-    let mut steps = Vec::with_capacity(pipeline.steps.len());
-    for step in &pipeline.steps {
+fn all_known(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<Arc<PipelineRun>> {
+    let mut steps = Vec::new();
+    for (i, step) in pipeline.steps.iter().enumerate() {
         // Only filters are learned, so each sees the event as it is.
-        let leaf = core.learned.look_up(Subject::of(step), &event.seen, Patience::Little)?;
-        steps.push(leaf.report(step));
-        if let StepVerdict::Drop { reason } = &leaf.verdict {
-            return Some(PipelineRun { outcome: Outcome::Drop { reason: reason.clone() }, steps });
+        let end = core.learned.look_up(Subject::of(step), &event.seen, Patience::Little)?;
+        if i == 0
+            && let Some(run) = end.dropped(step)
+        {
+            return Some(run);
+        }
+        steps.push(end.leaf.report(step));
+        if let StepVerdict::Drop { reason } = &end.leaf.verdict {
+            let outcome = Outcome::Drop { reason: reason.clone() };
+            return Some(Arc::new(PipelineRun { outcome, steps }));
         }
     }
-    let message = Stage::first(core, event).message();
-    Some(PipelineRun { outcome: Outcome::Send(message), steps })
+    let outcome = Outcome::Send(Stage::first(core, event).message());
+    Some(Arc::new(PipelineRun { outcome, steps }))
 }
 
 /// Runs a pipeline over an event, on the thread it is called on.
@@ -189,13 +200,13 @@ fn known(core: &Core, step: &ResolvedStep, stage: &Stage) -> Option<Done> {
     if !core.learned.is_on() {
         return None;
     }
-    let leaf = core.learned.look_up(Subject::of(step), &stage.seen, Patience::Enough)?;
+    let end = core.learned.look_up(Subject::of(step), &stage.seen, Patience::Enough)?;
     core.stats.learned(1);
-    let flow = match &leaf.verdict {
+    let flow = match &end.leaf.verdict {
         StepVerdict::Drop { reason } => Flow::End(Outcome::Drop { reason: reason.clone() }),
         _ => Flow::On(stage.clone()),
     };
-    Some(Done { report: leaf.report(step), flow })
+    Some(Done { report: end.leaf.report(step), flow })
 }
 
 fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {

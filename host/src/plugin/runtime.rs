@@ -247,7 +247,7 @@ impl Runtime {
         let cell: RunCell = match event.known_cell(pipeline) {
             Some(cell) => cell,
             None => match pipeline::learned(&self.core, event, pipeline) {
-                Some(run) => return Arc::new(run),
+                Some(run) => return run,
                 None => event.run_cell(pipeline),
             },
         };

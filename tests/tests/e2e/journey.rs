@@ -144,6 +144,40 @@ async fn subscriptions_that_share_a_pipeline_share_its_run() {
 }
 
 #[tokio::test]
+async fn an_event_that_looks_the_same_to_a_filter_needs_no_run() {
+    let server = Server::start().await;
+    let client = server.client();
+    let receiver = Receiver::start().await;
+    client.event_type("tick").await;
+    client.upload(plugin("field-filter")).await.expect(201);
+    let pipeline = json!([{"plugin": "field-filter",
+        "config": {"pass_if": {"at": "/kind", "equals": "wanted"}}}]);
+    client.subscribe(&receiver.url("/f"), &["tick"], &pipeline).await;
+    let mut steps = Vec::new();
+    for n in 1..=2 {
+        for (kind, state) in [("wanted", "succeeded"), ("unwanted", "filtered")] {
+            let event = client.publish("tick", &json!({"n": n, "kind": kind})).await;
+            let delivery = client.delivery_in(event["id"].as_str().unwrap(), &[state]).await;
+            assert_eq!(delivery["steps"][0]["reads"], json!(["/kind"]), "{delivery}");
+            steps.push(delivery["steps"][0].clone());
+        }
+    }
+    for (ran, learned) in [(0, 2), (1, 3)] {
+        assert_eq!(steps[ran]["learned"], json!(null), "{steps:?}");
+        assert_eq!(steps[learned]["learned"], true, "{steps:?}");
+        for field in ["verdict", "reason", "fuel", "memory_bytes"] {
+            assert_eq!(steps[ran][field], steps[learned][field], "{steps:?}");
+        }
+    }
+    assert_eq!(receiver.wait("/f", 2).await.len(), 2);
+    let metrics = String::from_utf8(client.get("/metrics").await.body.to_vec()).unwrap();
+    for line in ["hookmill_plugin_runs_total 2", "hookmill_plugin_learned_total 2"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    assert!(metrics.contains("hookmill_plugin_learned_trees 1\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn an_application_is_a_world_of_its_own() {
     let server = Server::start().await;
     let client = server.client();

@@ -106,7 +106,7 @@ pub fn payload(dice: &mut Dice) -> String {
 /// A string around the length from which values are compared by their hash, which differs from
 /// others in its last letter, its first, or its spelling only.
 fn long(dice: &mut Dice) -> String {
-    let length = [58, 60, 61, 62, 63, 64, 65, 200][dice.below(8)];
+    let length = [24, 26, 27, 28, 29, 30, 31, 200][dice.below(8)];
     let (first, last) = (dice.one(&["r", "R", "\\u0072"]), dice.one(&["a", "b"]));
     format!("\"{first}{}{last}\"", "e".repeat(length))
 }
@@ -148,10 +148,10 @@ pub fn pipelines() -> Vec<Vec<Step>> {
             {"at": "/sender/name", "equals": 1}]}),
         json!({"not": {"any": [{"at": "/n", "exists": false}, {"at": "/ref", "contains": "b"}]}}),
     ];
-    let mut pipelines: Vec<Vec<Step>> = conditions.map(|condition| vec![field(condition)]).into();
+    let mut pipelines: Vec<Vec<Step>> = conditions.map(|condition| vec![field(&condition)]).into();
     for (number, on_error) in [OnError::Pass, OnError::Drop].into_iter().enumerate() {
-        let (filter, config, _) = field(json!({"at": "/n", "greater_or_equal": number}));
-        let next = field(json!({"at": "/sender/id", "exists": true}));
+        let (filter, config, _) = field(&json!({"at": "/n", "greater_or_equal": number}));
+        let next = field(&json!({"at": "/sender/id", "exists": true}));
         pipelines.push(vec![(filter, config, on_error), next]);
     }
     let two = json!({"first": "/sender/name", "second": "/list"});

@@ -20,7 +20,7 @@ use std::{
 };
 
 pub(super) use trace::{Fact, Patience, Trace};
-pub(super) use tree::Leaf;
+pub(super) use tree::{End, Leaf};
 
 use super::{
     host::{Seen, many_room},
@@ -104,7 +104,7 @@ impl Learned {
         of: Subject<'_>,
         seen: &Seen,
         patience: Patience,
-    ) -> Option<Arc<Leaf>> {
+    ) -> Option<Arc<End>> {
         let plant = self.plant(of)?;
         plant.used.store(self.clock.fetch_add(1, Relaxed), Relaxed);
         if plant.given_up.load(Relaxed) {
@@ -116,10 +116,10 @@ impl Learned {
             many: many_room(seen.document.bytes().len()),
         };
         let state = plant.state.read().unwrap_or_else(PoisonError::into_inner);
-        let leaf = state.tree.look_up(room, |question| trace::answer(seen, question, patience))?;
+        let end = state.tree.look_up(room, |question| trace::answer(seen, question, patience))?;
         drop(state);
         plant.hits.fetch_add(1, Relaxed);
-        Some(leaf)
+        Some(end)
     }
 
     /// Remembers what a run came to: one that ended by itself, with a verdict, and that is

@@ -3,12 +3,14 @@
 //! Owns the questions: every way in which a filter can see its event is one, or forbids that
 //! the run is learned. Never keeps a payload: answers are read from the event again.
 
+use std::cmp::Ordering;
+
 use sha2::{Digest, Sha256};
 
 use crate::plugin::{document::Known, host::Seen};
 
 /// Answers up to this many bytes are compared whole, longer ones by their SHA-256.
-pub(super) const WHOLE: usize = 64;
+pub(super) const WHOLE: usize = 32;
 /// Most different questions of a run that is learned.
 const MAX_QUESTIONS: usize = 64;
 /// Payloads up to this size are searched on any thread; larger ones only by the plugin threads.
@@ -106,8 +108,9 @@ enum Kind {
     Sha256,
 }
 
-/// An answer as it is compared: nothing, the whole text, or the SHA-256 of a long one.
-#[derive(Clone, Copy)]
+/// An answer as it is compared: nothing, the whole text, or the SHA-256 of a long one. In one
+/// piece, for a look-up is mostly waiting for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Answer {
     kind: Kind,
     len: u8,
@@ -132,36 +135,9 @@ impl Answer {
         Self { kind, len: bytes.len() as u8, bytes: kept }
     }
 
-    fn key(&self) -> (Kind, &[u8]) {
-        (self.kind, &self.bytes[..usize::from(self.len)])
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.len as usize
-    }
-
-    /// The same, in as little memory as it needs.
-    pub(super) fn keep(&self) -> Kept {
-        let (kind, bytes) = self.key();
-        Kept { kind, bytes: bytes.into() }
-    }
-}
-
-/// An answer as a tree keeps it.
-#[derive(Debug)]
-pub(super) struct Kept {
-    kind: Kind,
-    bytes: Box<[u8]>,
-}
-
-impl Kept {
-    /// How it compares with `answer`, in some order that is the same every time.
-    pub(super) fn compare(&self, answer: &Answer) -> std::cmp::Ordering {
-        (self.kind, &*self.bytes).cmp(&answer.key())
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+    /// How it compares with another, in some order that is the same every time.
+    pub(super) fn compare(&self, other: &Self) -> Ordering {
+        (self.kind, self.len, &self.bytes).cmp(&(other.kind, other.len, &other.bytes))
     }
 }
 

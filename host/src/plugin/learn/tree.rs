@@ -4,10 +4,10 @@
 //! the same end. So a node is a question, its edges are answers, and a leaf is an end. Owns
 //! the bounds of one tree; never asks an event itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::trace::{Answer, Kept, Question};
-use crate::model::{Log, ResolvedStep, StepReport, StepVerdict};
+use super::trace::{Answer, Question};
+use crate::model::{Log, Outcome, PipelineRun, ResolvedStep, StepReport, StepVerdict};
 
 /// Most nodes of a tree.
 pub(super) const MAX_NODES: usize = 4_096;
@@ -15,6 +15,8 @@ pub(super) const MAX_NODES: usize = 4_096;
 pub(super) const MAX_EDGES: usize = 1_024;
 /// Most bytes of a leaf.
 const MAX_LEAF_BYTES: usize = 8 << 10;
+/// What a plugin's name and version take, about.
+const NAMES: usize = 128;
 /// How many of the newest nodes are looked at for a leaf that is already there.
 const SAME_LEAF_WITHIN: usize = 16;
 
@@ -50,12 +52,17 @@ impl Room {
 
 impl Leaf {
     fn bytes(&self) -> usize {
-        let reason =
-            if let StepVerdict::Drop { reason } = &self.verdict { reason.len() } else { 0 };
         let reads: usize = self.reads.iter().map(|read| read.len() + size_of::<String>()).sum();
         let log: usize =
             self.log.iter().map(|log| log.level.len() + log.message.len() + size_of::<Log>()).sum();
-        size_of::<Self>() + reason + reads + log
+        let own = size_of::<End>() + reads + log;
+        match &self.verdict {
+            // The run that is made of it holds all of it once more.
+            StepVerdict::Drop { reason } => {
+                2 * own + 3 * reason.len() + size_of::<PipelineRun>() + NAMES
+            }
+            _ => own,
+        }
     }
 
     /// Of a run that ended by itself, with this verdict.
@@ -95,13 +102,37 @@ enum Node {
         /// In the order of their answers.
         edges: Vec<Edge>,
     },
-    End(Arc<Leaf>),
+    End(Arc<End>),
+}
+
+/// A leaf, and the run of a pipeline of this one step if it drops the event: that is the same
+/// for every event, and made once.
+#[derive(Debug)]
+pub(in crate::plugin) struct End {
+    pub(in crate::plugin) leaf: Leaf,
+    dropped: OnceLock<Arc<PipelineRun>>,
+}
+
+impl End {
+    /// The run of a pipeline of this step alone, if it drops the event.
+    pub(in crate::plugin) fn dropped(&self, step: &ResolvedStep) -> Option<Arc<PipelineRun>> {
+        let StepVerdict::Drop { reason } = &self.leaf.verdict else { return None };
+        let run = self.dropped.get_or_init(|| {
+            let outcome = Outcome::Drop { reason: reason.clone() };
+            Arc::new(PipelineRun { outcome, steps: vec![self.leaf.report(step)] })
+        });
+        // The same component under another name is told by that name.
+        let made_for = run.steps.first()?;
+        let same = made_for.plugin == step.name && made_for.version == step.version;
+        same.then(|| Arc::clone(run))
+    }
 }
 
 #[derive(Debug)]
 struct Edge {
-    answer: Kept,
-    to: usize,
+    answer: Answer,
+    /// There are at most [`MAX_NODES`].
+    to: u32,
 }
 
 /// A question and its answer: a part of a path.
@@ -138,14 +169,14 @@ impl Tree {
         &self,
         room: Room,
         mut ask: impl FnMut(&Question) -> Option<Answer>,
-    ) -> Option<Arc<Leaf>> {
+    ) -> Option<Arc<End>> {
         let mut at = self.root?;
         loop {
             match &self.nodes[at] {
-                Node::End(leaf) => return room.fits(leaf).then(|| Arc::clone(leaf)),
+                Node::End(end) => return room.fits(&end.leaf).then(|| Arc::clone(end)),
                 Node::Ask { question, edges } => {
                     let answer = ask(question)?;
-                    at = edges[find(edges, &answer).ok()?].to;
+                    at = edges[find(edges, &answer).ok()?].to as usize;
                 }
             }
         }
@@ -165,7 +196,7 @@ impl Tree {
         let (known, here) = self.follow(path)?;
         if let Some(end) = here.filter(|_| known == path.len()) {
             // Somebody learned it meanwhile, or it did not fit the event.
-            let same = matches!(&self.nodes[end], Node::End(there) if **there == *leaf);
+            let same = matches!(&self.nodes[end], Node::End(there) if there.leaf == *leaf);
             return if same { Ok(()) } else { Err(Refused::Contradiction) };
         }
         // Rather too much than too little: not all of it need be new.
@@ -197,7 +228,7 @@ impl Tree {
             match &self.nodes[at] {
                 Node::Ask { question: asked, edges } if asked == question => {
                     match find(edges, answer) {
-                        Ok(edge) => at = edges[edge].to,
+                        Ok(edge) => at = edges[edge].to as usize,
                         Err(_) if edges.len() >= MAX_EDGES => return Err(Refused::Full),
                         Err(_) => return Ok((known, Some(at))),
                     }
@@ -213,7 +244,7 @@ impl Tree {
         match &node {
             Node::Ask { question: Question::Pointer(pointer), .. } => self.bytes += pointer.len(),
             Node::Ask { .. } => {}
-            Node::End(leaf) => self.bytes += leaf.bytes(),
+            Node::End(end) => self.bytes += end.leaf.bytes(),
         }
         self.nodes.push(node);
         self.nodes.len() - 1
@@ -224,9 +255,8 @@ impl Tree {
         if let Node::Ask { edges, .. } = &mut self.nodes[from]
             && let Err(place) = find(edges, answer)
         {
-            let answer = answer.keep();
-            self.bytes += answer.len() + size_of::<Edge>();
-            edges.insert(place, Edge { answer, to });
+            self.bytes += size_of::<Edge>();
+            edges.insert(place, Edge { answer: *answer, to: to as u32 });
         }
     }
 
@@ -234,10 +264,13 @@ impl Tree {
     /// nodes is used again.
     fn end(&mut self, leaf: &Leaf) -> usize {
         let newest = self.nodes.len().saturating_sub(SAME_LEAF_WITHIN)..self.nodes.len();
-        let same = |&at: &usize| matches!(&self.nodes[at], Node::End(there) if **there == *leaf);
+        let same = |&at: &usize| matches!(&self.nodes[at], Node::End(there) if there.leaf == *leaf);
         match newest.rev().find(same) {
             Some(at) => at,
-            None => self.push(Node::End(Arc::new(leaf.clone()))),
+            None => {
+                let end = End { leaf: leaf.clone(), dropped: OnceLock::new() };
+                self.push(Node::End(Arc::new(end)))
+            }
         }
     }
 }
@@ -248,7 +281,7 @@ fn find(edges: &[Edge], answer: &Answer) -> Result<usize, usize> {
 }
 
 /// What a step of a path takes.
-fn cost((question, answer): &Step) -> usize {
+fn cost((question, _): &Step) -> usize {
     let pointer = if let Question::Pointer(pointer) = question { pointer.len() } else { 0 };
-    size_of::<Node>() + pointer + size_of::<Edge>() + answer.len()
+    size_of::<Node>() + pointer + size_of::<Edge>()
 }
