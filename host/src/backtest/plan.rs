@@ -128,8 +128,11 @@ impl Pipelines {
             return None;
         }
         let id = PipelineId(-2 - i64::try_from(self.0.len()).unwrap_or(0));
-        let new = || Arc::new(Pipeline { id, steps: steps.clone() });
-        Some(Arc::clone(self.0.entry(steps.clone()).or_insert_with(new)))
+        let known = self
+            .0
+            .entry(steps)
+            .or_insert_with_key(|steps| Arc::new(Pipeline { id, steps: steps.clone() }));
+        Some(Arc::clone(known))
     }
 }
 
