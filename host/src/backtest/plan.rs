@@ -134,9 +134,11 @@ impl Pipelines {
             return None;
         }
         let id = PipelineId(-2 - i64::try_from(self.0.len()).unwrap_or(0));
-        let key = (steps.clone(), contract.clone());
-        let new = || Arc::new(Pipeline { id, steps, contract: contract.clone() });
-        Some(Arc::clone(self.0.entry(key).or_insert_with(new)))
+        let key = (steps, contract.clone());
+        let known = self.0.entry(key).or_insert_with_key(|(steps, contract)| {
+            Arc::new(Pipeline { id, steps: steps.clone(), contract: contract.clone() })
+        });
+        Some(Arc::clone(known))
     }
 }
 

@@ -184,19 +184,35 @@ mod tests {
         assert_eq!(ours.get(&id, Class::Lean).unwrap().bytes(), b"code");
         assert_eq!(ours.size(&id, Class::Lean), Some(4));
         assert!(ours.get(&id, Class::Engine).is_none(), "another class");
-        assert!(cache(dir.path(), 2).get(&id, Class::Lean).is_none(), "another key");
 
         let path = ours.path(&id, Class::Lean);
         let other = Sha256::of(b"other");
         fs::copy(&path, ours.path(&other, Class::Lean)).unwrap();
         assert!(ours.get(&other, Class::Lean).is_none(), "another component's code");
+        assert!(!ours.path(&other, Class::Lean).exists(), "and it is not looked at again");
 
         let mut bytes = fs::read(&path).unwrap();
+        assert!(cache(dir.path(), 2).get(&id, Class::Lean).is_none(), "another key");
         *bytes.last_mut().unwrap() ^= 1;
         fs::write(&path, &bytes).unwrap();
         assert!(ours.get(&id, Class::Lean).is_none(), "changed code");
         fs::write(&path, b"hook").unwrap();
         assert!(ours.get(&id, Class::Lean).is_none(), "a torn file");
+    }
+
+    #[test]
+    fn code_of_components_that_nobody_knows_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path(), 1);
+        let (known, strange) = (Sha256::of(b"known"), Sha256::of(b"strange"));
+        for id in [known, strange] {
+            cache.put(&id, Class::Lean, &TrustedCode::vouch(vec![1])).unwrap();
+        }
+        fs::write(dir.path().join("README"), b"somebody's").unwrap();
+        cache.retain(|id| *id == known);
+        assert!(cache.get(&known, Class::Lean).is_some());
+        assert!(cache.get(&strange, Class::Lean).is_none());
+        assert!(dir.path().join("README").exists());
     }
 
     #[test]

@@ -28,7 +28,7 @@ async fn recorded() -> (Server, Client) {
 async fn backtest(client: &Client, request: &Value) -> Value {
     for _ in 0..5 {
         let started = client.post("/v1/plugins/triage/backtests", request).await;
-        let id = started.expect(202)["id"].as_str().unwrap().to_owned();
+        let id = started.expect(202)["id"].as_str().expect("an id").to_owned();
         assert_eq!(started.headers["location"], format!("/v1/backtests/{id}"));
         let path = format!("/v1/backtests/{id}");
         let report = client.wait_for(&path, |report| report["state"] != "running").await;
@@ -52,7 +52,7 @@ fn with(actions: &[&str]) -> usize {
 
 /// The event of a difference.
 async fn event_of(client: &Client, difference: &Value) -> Value {
-    let id = difference["event_id"].as_str().unwrap();
+    let id = difference["event_id"].as_str().expect("an id");
     client.get(&format!("/v1/events/{id}")).await.expect(200)
 }
 
