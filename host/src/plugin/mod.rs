@@ -17,6 +17,7 @@ mod run;
 mod runtime;
 mod settings;
 mod stats;
+mod wasi;
 mod workers;
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod guest;
 mod hostile;
 mod pipelines;
 mod uploads;
+mod wasi;
 
 use std::{sync::Arc, time::Duration};
 
