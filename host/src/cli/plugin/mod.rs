@@ -4,6 +4,7 @@
 
 mod build;
 mod cases;
+mod kept;
 mod new;
 mod project;
 mod report;

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{
     cases::{self, Case},
-    project, report,
+    kept, project, report,
 };
 use crate::{
     cli::{
@@ -49,7 +49,11 @@ impl Test {
         };
         // The author's own code: it needs no child process around its compilation.
         let scratch = Scratch::new("test")?;
-        let settings = PluginSettings::new(scratch.path(), random()?, Compiler::InProcess);
+        let (folder, key) = match kept::open() {
+            Some(kept) => (kept.folder, kept.key),
+            None => (scratch.path().to_path_buf(), random()?),
+        };
+        let settings = PluginSettings::new(folder, key, Compiler::InProcess);
         let runtime = Runtime::start(settings)
             .map_err(|error| Failure::failed(format!("cannot start the plugin engine: {error}")))?;
         let inspected = runtime.inspect(Bytes::from(wasm)).await.map_err(|rejection| {
