@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 fn corpus() -> Vec<(String, Value)> {
     let packages = npm_folder("../demo").join("node_modules");
     let file = packages.join("@octokit/webhooks-examples/api.github.com/index.json");
-    let named: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    let examples = named.as_array().unwrap().iter().flat_map(|named| {
-        let event_type = format!("github.{}", named["name"].as_str().unwrap());
-        let examples = named["examples"].as_array().unwrap();
+    let named: Value = serde_json::from_slice(&fs::read(file).expect("the examples are installed"))
+        .expect("they are JSON");
+    let examples = named.as_array().expect("a list").iter().flat_map(|named| {
+        let event_type = format!("github.{}", named["name"].as_str().expect("a name"));
+        let examples = named["examples"].as_array().expect("examples");
         examples.iter().map(move |example| (event_type.clone(), example.clone()))
     });
     examples.collect()
@@ -22,14 +23,15 @@ fn corpus() -> Vec<(String, Value)> {
 /// The component of `fixtures/wasi-guest`.
 fn wasi_guest() -> Vec<u8> {
     let fixture = repository().join("tests/fixtures/wasi-guest");
-    let mut module = wat::parse_file(fixture.join("guest.wat")).unwrap();
+    let mut module = wat::parse_file(fixture.join("guest.wat")).expect("the guest is WebAssembly");
     let mut resolve = wit_parser::Resolve::default();
-    resolve.push_path(repository().join("wit")).unwrap();
-    let world = fs::read_to_string(fixture.join("world.wit")).unwrap();
-    let package = resolve.push_str("world.wit", &world).unwrap();
-    let world = resolve.select_world(&[package], Some("guest")).unwrap();
+    resolve.push_path(repository().join("wit")).expect("the interface is WIT");
+    let world = fs::read_to_string(fixture.join("world.wit")).expect("the world is there");
+    let package = resolve.push_str("world.wit", &world).expect("the world is WIT");
+    let world = resolve.select_world(&[package], Some("guest")).expect("it has a world");
     let encoding = wit_component::StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding, false)
+        .expect("the guest takes its description");
     module
 }
 
@@ -117,8 +119,8 @@ async fn outcomes(client: &Client, plugins: &[(&str, Value)], events: &[String])
         for event in events {
             let run = json!({"event_id": event, "config": config});
             let mut ran = client.post(&format!("/v1/plugins/{name}/run"), &run).await.expect(200);
-            for step in ran["steps"].as_array_mut().unwrap() {
-                step.as_object_mut().unwrap().remove("duration_us");
+            for step in ran["steps"].as_array_mut().expect("steps") {
+                step.as_object_mut().expect("a step").remove("duration_us");
             }
             outcomes.push(ran);
         }
@@ -183,13 +185,14 @@ async fn two_servers_make_the_same_of_the_whole_corpus() {
 
 /// Copies what is in a folder.
 fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+    for entry in fs::read_dir(from).expect("the folder can be read") {
+        let entry = entry.expect("the folder can be read");
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            fs::create_dir_all(&target).unwrap();
+        if entry.path().is_dir() {
+            fs::create_dir_all(&target).expect("a folder can be made");
             copy(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), target).unwrap();
+            fs::copy(entry.path(), target).expect("a file can be copied");
         }
     }
 }

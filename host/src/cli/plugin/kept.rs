@@ -21,7 +21,8 @@ pub(super) struct Kept {
     pub(super) key: [u8; 32],
 }
 
-/// The user's own; nothing if this user has no home or it cannot be written.
+/// The user's own, where the system keeps such; nothing if this user has no home or it cannot be written.
+#[expect(clippy::disallowed_methods, reason = "where caches are kept is no setting of Hookmill's")]
 pub(super) fn open() -> Option<Kept> {
     let caches = match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),

@@ -56,7 +56,8 @@ pub(super) fn linker(
                     defined.resource(name, resource(name), |_, _| Ok(()))?;
                 }
                 ComponentItem::ComponentFunc(_) => {
-                    if !install::function(&mut defined, interface, name)? {
+                    let is_there = install::function(&mut defined, interface, name)?;
+                    if !is_there {
                         absent(&mut defined, import, name)?;
                     }
                 }

@@ -121,7 +121,7 @@ impl State {
             for piece in part.chunks(MAX_LINE) {
                 rest.extend_from_slice(piece);
                 if rest.ends_with(b"\n") || rest.len() >= MAX_LINE {
-                    lines.push(text(mem::take(rest)));
+                    lines.push(text(&mem::take(rest)));
                 }
             }
         }
@@ -131,14 +131,14 @@ impl State {
     /// The lines that were never ended.
     pub(in crate::plugin) fn rest(&mut self) -> [(Stream, String); 2] {
         [
-            (Stream::Stdout, text(mem::take(&mut self.stdout))),
-            (Stream::Stderr, text(mem::take(&mut self.stderr))),
+            (Stream::Stdout, text(&mem::take(&mut self.stdout))),
+            (Stream::Stderr, text(&mem::take(&mut self.stderr))),
         ]
     }
 }
 
-fn text(line: Vec<u8>) -> String {
-    let line = line.strip_suffix(b"\n").unwrap_or(&line);
+fn text(line: &[u8]) -> String {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
     String::from_utf8_lossy(line).into_owned()
 }
 
