@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::{fmt, io};
 
-/// Why there is no module.
+/// Why there is no module or component.
 #[derive(Debug)]
 pub enum BuildError {
     /// There is no such `Cargo.toml`.
@@ -19,6 +19,23 @@ pub enum BuildError {
     Compile(Option<i32>),
     /// Cargo was content but made no module: no package is a `cdylib`.
     NoModule(PathBuf),
+    /// A project in JavaScript or Python without its SDK.
+    NoSdk(PathBuf),
+    /// A project without the file that makes it one.
+    NoSource(PathBuf, &'static str),
+    /// A JavaScript project whose packages are not pinned.
+    NoLock(PathBuf),
+    /// A program that the language's tools need is missing or too old.
+    NoTool {
+        /// What was found instead.
+        found: String,
+        /// What is needed.
+        needed: &'static str,
+        /// What to do.
+        install: &'static str,
+    },
+    /// A tool has said what is wrong, on stderr; what it was to do.
+    Refused(&'static str),
     /// A file could not be read.
     Io(io::Error),
 }
@@ -47,6 +64,25 @@ impl fmt::Display for BuildError {
                 "{} builds no WebAssembly module: a plugin's Cargo.toml has\n\n    [lib]\n    crate-type = [\"cdylib\"]",
                 path.display()
             ),
+            BuildError::NoSdk(path) => write!(
+                formatter,
+                "there is no SDK in {}: start a project with `hookmill plugin new` and copy its folder .hookmill/sdk",
+                path.display()
+            ),
+            BuildError::NoSource(folder, file) => {
+                write!(formatter, "there is no {file} in {}", folder.display())
+            }
+            BuildError::NoLock(folder) => write!(
+                formatter,
+                "there is no package-lock.json in {}: run `npm install` there once, and commit it",
+                folder.display()
+            ),
+            BuildError::NoTool { found, needed, install } => {
+                write!(formatter, "{found}; needed is {needed}: {install}")
+            }
+            BuildError::Refused(what) => {
+                write!(formatter, "{what} failed; the reason is above")
+            }
             BuildError::Io(error) => write!(formatter, "{error}"),
         }
     }

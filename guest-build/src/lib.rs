@@ -1,24 +1,49 @@
-//! Compiles plugins written in Rust to WebAssembly, finding a toolchain by itself.
+//! Compiles plugins to WebAssembly, finding the tools by itself.
 //!
-//! Owns the question "how can this machine compile for `wasm32-unknown-unknown`?" and
-//! the flags plugins are built with. `cargo xtask plugins` and `hookmill plugin build`
-//! both go through [`build`]. Never skips silently: it builds, or says which command
-//! to run. Never turns a core module into a component: the server does that.
+//! Owns the question "how can this machine compile guests?", for each language, and the flags
+//! plugins are built with. `cargo xtask plugins` and `hookmill plugin build` both go through
+//! [`build`] for Rust and [`component`] for JavaScript and Python. Never skips silently: it
+//! builds, or says which command to run. Never turns a core module into a component: the
+//! server does that.
 
+mod apt;
 mod artifact;
 mod error;
+mod fresh;
+mod javascript;
+mod language;
 mod process;
+mod project;
+mod python;
 mod toolchain;
 
 pub use artifact::Module;
 pub use error::BuildError;
+pub use language::Language;
+pub use project::Component;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use toolchain::{Std, Toolchain};
 
 /// The one target plugins are compiled for: no WASI, no imports but the interface.
 const TARGET: &str = "wasm32-unknown-unknown";
+
+/// Told what is about to take a while.
+pub type Progress = fn(&str);
+
+/// Makes the component of a plugin in JavaScript or Python, unless the one in its build folder
+/// is of the same sources. Installs what the project's own files name into the project.
+pub fn component(folder: &Path, progress: Progress) -> Result<Component, BuildError> {
+    match Language::of(folder) {
+        Some(Language::JavaScript) => javascript::build(folder, progress),
+        Some(Language::Python) => python::build(folder, progress),
+        Some(Language::Rust) | None => {
+            Err(BuildError::NoSource(folder.to_path_buf(), "package.json or plugin.py"))
+        }
+    }
+}
 
 /// What to build.
 #[derive(Clone, Debug)]
@@ -31,7 +56,7 @@ pub struct Options {
     /// dependencies, and perhaps std, again.
     pub target_dir: PathBuf,
     /// Told what is about to take a while.
-    pub progress: fn(&str),
+    pub progress: Progress,
 }
 
 impl Options {

@@ -2,6 +2,7 @@
 //!
 //! Owns not waiting for ever. Never interprets what they say.
 
+use crate::BuildError;
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -49,9 +50,24 @@ pub(crate) fn run(command: &mut Command, limit: Duration) -> Result<(), String> 
     }
 }
 
+/// Runs a program whose messages the user should see, all of them on stderr: stdout is for the
+/// caller's own results. `what` names the work if it fails.
+pub(crate) fn shown(
+    command: &mut Command,
+    program: &'static str,
+    what: &'static str,
+) -> Result<(), BuildError> {
+    let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = started.map_err(|error| BuildError::Start(program, error))?;
+    if let Some(mut stdout) = child.stdout.take() {
+        std::io::copy(&mut stdout, &mut std::io::stderr())?;
+    }
+    if child.wait()?.success() { Ok(()) } else { Err(BuildError::Refused(what)) }
+}
+
 #[cfg(all(test, unix))]
 mod tests {
-    use super::{output, run};
+    use super::{output, run, shown};
     use std::process::Command;
     use std::time::{Duration, Instant};
 
@@ -60,6 +76,15 @@ mod tests {
         assert_eq!(output("echo", &["hello"]).as_deref(), Some("hello"));
         assert_eq!(output::<&str>("false", &[]), None);
         assert_eq!(output::<&str>("no-such-program-anywhere", &[]), None);
+    }
+
+    #[test]
+    fn a_failure_names_the_work() {
+        assert!(shown(&mut Command::new("true"), "true", "the work").is_ok());
+        let failed = shown(&mut Command::new("false"), "false", "the work");
+        assert!(failed.is_err_and(|error| error.to_string().starts_with("the work failed")));
+        let absent = shown(&mut Command::new("no-such-program-anywhere"), "it", "the work");
+        assert!(absent.is_err_and(|error| error.to_string().starts_with("it could not")));
     }
 
     #[test]

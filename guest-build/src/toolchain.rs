@@ -5,7 +5,7 @@
 //! What was found is remembered for the process. Never builds anything itself.
 
 use crate::process::{output, run};
-use crate::{BuildError, TARGET};
+use crate::{BuildError, TARGET, apt};
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,6 @@ use std::time::Duration;
 const MINIMUM: u32 = 95;
 /// How long rustup may take to add the target.
 const RUSTUP: Duration = Duration::from_secs(60);
-/// How long apt-get may take, each time.
-const APT: Duration = Duration::from_secs(600);
 /// Debian's name for a compiler newer than the release's own, with std's source.
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"];
 
@@ -215,26 +213,12 @@ fn on_path() -> Option<PathBuf> {
 }
 
 fn install_packages(progress: fn(&str)) -> Result<(), String> {
-    if output("apt-get", &["--version"]).is_none() {
-        return Err("there is no apt-get".to_owned());
-    }
-    if output("id", &["-u"]).as_deref() != Some("0") {
-        return Err("only root can install them".to_owned());
+    let mut packages = PACKAGES.to_vec();
+    if linker().is_none() {
+        packages.push("lld");
     }
     progress("installing Debian's Rust compiler and the source of std (once)");
-    let apt = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    run(apt().arg("update"), APT).map_err(|reason| format!("apt-get update: {reason}"))?;
-    let mut install = apt();
-    install.args(["install", "-y"]).args(PACKAGES);
-    if linker().is_none() {
-        install.arg("lld");
-    }
-    run(&mut install, APT)
-        .map_err(|reason| format!("apt-get install {}: {reason}", PACKAGES.join(" ")))
+    apt::install(&packages)
 }
 
 /// The folders, one a registry, in which cargo unpacks what it downloads.

@@ -1,12 +1,15 @@
-//! `cargo xtask plugins`: builds the plugins workspace to WebAssembly.
+//! `cargo xtask plugins`: builds every plugin in `plugins/` to WebAssembly.
 //!
-//! Owns where the modules end up, `build/plugins/<name>.wasm`, for the demo, the tests
-//! and the benchmarks. Leaves finding a toolchain to `hookmill-guest-build`, and what
-//! needs rebuilding to cargo.
+//! Owns where the modules and components end up, `build/plugins/<name>.wasm`, for the demo,
+//! the tests and the benchmarks. Leaves finding tools to `hookmill-guest-build`, and what needs
+//! rebuilding to cargo and to the digest each project keeps of its sources.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use hookmill_guest_build::{Options, build};
+use hookmill_guest_build::{Options, build, component};
 
 use crate::shell::root;
 
@@ -20,9 +23,31 @@ pub(crate) fn run() -> Result<(), String> {
     for module in modules {
         let path = folder.join(format!("{}.wasm", module.package));
         copy(&module.path, &path).map_err(|error| format!("{}: {error}", path.display()))?;
-        eprintln!("{:>7} bytes  build/plugins/{}.wasm", module.size, module.package);
+        eprintln!("{:>8} bytes  build/plugins/{}.wasm", module.size, module.package);
+    }
+    for project in with_engines()? {
+        let name = project.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let made = component(&project, |step| eprintln!("{step}"))
+            .map_err(|error| format!("{}: {error}", project.display()))?;
+        let path = folder.join(format!("{name}.wasm"));
+        copy(&made.path, &path).map_err(|error| format!("{}: {error}", path.display()))?;
+        eprintln!("{:>8} bytes  build/plugins/{name}.wasm", made.size);
     }
     Ok(())
+}
+
+/// The folders of plugins with a language engine inside, a folder for each language.
+pub(crate) fn with_engines() -> Result<Vec<PathBuf>, String> {
+    let mut projects = Vec::new();
+    for language in ["js", "python"] {
+        let folder = root().join("plugins").join(language);
+        let entries = fs::read_dir(&folder)
+            .map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+        projects
+            .extend(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|p| p.is_dir()));
+    }
+    projects.sort();
+    Ok(projects)
 }
 
 /// Copies a module unless it is there already, so that whoever goes by the time of the

@@ -72,6 +72,7 @@ fn with_cases() -> Result<Vec<PathBuf>, String> {
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("Cargo.toml").is_file() && path.join("tests").is_dir())
         .collect();
+    folders.extend(plugins::with_engines()?);
     folders.sort();
     Ok(folders)
 }

@@ -14,8 +14,9 @@ use super::{
     document::Document,
     learn::{Fact, Trace},
     settings::Limits,
+    wasi,
 };
-use crate::model::{Event, Log};
+use crate::model::{Event, Log, Timestamp};
 
 /// Most pointers kept of what a run read.
 const MAX_READS: usize = 64;
@@ -81,6 +82,8 @@ pub(super) struct Guest {
     /// Its notes.
     pub(super) notes: Vec<Log>,
     notes_left: usize,
+    /// What it has of WASI.
+    pub(super) wasi: wasi::State,
     /// Its memory.
     pub(super) meter: Meter,
 }
@@ -95,6 +98,7 @@ impl Guest {
             trace: Trace::default(),
             notes: Vec::new(),
             notes_left: limits.log_bytes,
+            wasi: wasi::State::default(),
             meter: Meter {
                 memory: 0,
                 max_memory: limits.memory_bytes,
@@ -110,6 +114,42 @@ impl Guest {
         match &self.seen {
             Some(seen) => Ok(seen),
             None => bail!("there is no event"),
+        }
+    }
+
+    /// The time, to WASI: the event's. It is not listed among the reads, so it is all of them.
+    pub(super) fn wasi_now(&mut self) -> Timestamp {
+        self.read_all = true;
+        self.trace.forbid();
+        self.seen.as_ref().map_or(Timestamp::UNIX_EPOCH, |seen| seen.event.occurred_at)
+    }
+
+    /// Random bytes, to WASI: they follow from the event's id.
+    pub(super) fn wasi_random(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        self.read_all = true;
+        self.trace.forbid();
+        let seed = self.seen.as_ref().map_or_else(String::new, |seen| seen.event.id.to_string());
+        self.wasi.random(&seed, length)
+    }
+
+    /// Output by WASI: each line is a note.
+    pub(super) fn wasi_write(
+        &mut self,
+        stream: wasi::Stream,
+        bytes: &[u8],
+    ) -> wasmtime::Result<()> {
+        for line in self.wasi.write(stream, bytes)? {
+            self.note(stream.level(), line);
+        }
+        Ok(())
+    }
+
+    /// After a run: lines that were never ended are notes too.
+    pub(super) fn finish_output(&mut self) {
+        for (stream, line) in self.wasi.rest() {
+            if !line.is_empty() {
+                self.note(stream.level(), line);
+            }
         }
     }
 
@@ -144,6 +184,23 @@ impl Guest {
 /// What the answers of one `get-many` may come to, for a payload of this size.
 pub(super) const fn many_room(payload: usize) -> usize {
     2 * payload + MANY_ANSWERS
+}
+
+impl Guest {
+    fn note(&mut self, level: &str, mut message: String) {
+        if self.notes_left == 0 {
+            return;
+        }
+        match self.notes_left.checked_sub(message.len() + NOTE_OVERHEAD) {
+            Some(left) => self.notes_left = left,
+            None => {
+                cut(&mut message, self.notes_left);
+                message.push_str(CUT);
+                self.notes_left = 0;
+            }
+        }
+        self.notes.push(Log { level: level.into(), message });
+    }
 }
 
 impl types::Host for Guest {}
@@ -219,25 +276,14 @@ impl types::HostEvent for Guest {
 }
 
 impl log::Host for Guest {
-    fn write(&mut self, level: log::Level, mut message: String) -> wasmtime::Result<()> {
-        if self.notes_left == 0 {
-            return Ok(());
-        }
-        match self.notes_left.checked_sub(message.len() + NOTE_OVERHEAD) {
-            Some(left) => self.notes_left = left,
-            None => {
-                cut(&mut message, self.notes_left);
-                message.push_str(CUT);
-                self.notes_left = 0;
-            }
-        }
+    fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
         let level = match level {
             log::Level::Debug => "debug",
             log::Level::Info => "info",
             log::Level::Warn => "warn",
             log::Level::Error => "error",
         };
-        self.notes.push(Log { level: level.into(), message });
+        self.note(level, message);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use super::{
     host::types,
     measure::Needs,
     settings::{Class, PluginSettings},
+    wasi,
 };
 use crate::model::{Manifest, PluginKind, PluginRef};
 
@@ -91,7 +92,7 @@ fn componentize(settings: &PluginSettings, module: &[u8]) -> Result<Bytes, Rejec
     // The encoder's work grows with the module: the limits come first.
     needs.class(settings)?;
     for import in &needs.imports {
-        if import.starts_with("wasi") || import == "env" {
+        if (import.starts_with("wasi") && !wasi::is_allowed(import)) || import == "env" {
             return reject("forbidden-import", forbidden(import));
         }
     }
@@ -126,25 +127,32 @@ fn has_world(module: &[u8]) -> bool {
 }
 
 fn forbidden(import: &str) -> String {
-    let hint = if import.starts_with("wasi") {
-        "a plugin has no clock, files, network or randomness. In Rust build for \
-         wasm32-unknown-unknown; with componentize-js disable the features random, stdio, clocks, \
-         http and fetch-event; with componentize-py pass --stub-wasi"
+    let hint = if import.starts_with("wasi_") {
+        "a core module cannot import WASI. In Rust build for wasm32-unknown-unknown; other tools \
+         make a component of it, with their adapter for wasi_snapshot_preview1"
+    } else if import.starts_with("wasi") {
+        "of WASI there are the packages cli, io, clocks, random, filesystem, sockets and http in \
+         version 0.2, with nothing in them. With componentize-js disable the features random, \
+         stdio, clocks, http and fetch-event; with componentize-py pass --stub-wasi"
     } else {
         "a plugin has nothing but the event and its log"
     };
     format!(
-        "it imports {import}; allowed are {PACKAGE}/types@{0}.{1} and {PACKAGE}/log@{0}.{1}: {hint}",
+        "it imports {import}; allowed are {PACKAGE}/types@{0}.{1}, {PACKAGE}/log@{0}.{1} and \
+         wasi:*@0.2: {hint}",
         SPOKEN.0, SPOKEN.1
     )
 }
 
-/// The version of the interface a component imports; nothing else may be imported.
+/// The version of the interface a component imports; beside it there is only an empty WASI.
 fn interface(imports: &[String]) -> Result<String, Rejection> {
     let mut version: Option<&str> = None;
     for import in imports {
         let ours = import.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/'));
         let Some(ours) = ours else {
+            if wasi::is_allowed(import) {
+                continue;
+            }
             return reject("forbidden-import", forbidden(import));
         };
         let (name, found) = ours.split_once('@').unwrap_or((ours, ""));

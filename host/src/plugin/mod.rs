@@ -22,6 +22,7 @@ mod run;
 mod runtime;
 mod settings;
 mod stats;
+mod wasi;
 mod workers;
 
 #[cfg(test)]

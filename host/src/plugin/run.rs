@@ -23,6 +23,7 @@ use super::{
     load::{self, TrustedCode},
     names,
     settings::{Class, Limits},
+    wasi,
 };
 use crate::{
     clock::Stopwatch,
@@ -83,7 +84,7 @@ impl ClassEngine {
     /// Loads compiled code: checks that it is a filter or a transform, type by type.
     pub(super) fn load(&self, code: &TrustedCode, class: Class) -> wasmtime::Result<Plugin> {
         let component = load::component(&self.engine, code)?;
-        let pre = self.linker.instantiate_pre(&component)?;
+        let pre = wasi::linker(&self.linker, &component)?.instantiate_pre(&component)?;
         let (kind, export) = if component.get_export_index(None, "filter").is_some() {
             FilterPre::new(pre.clone())?;
             (PluginKind::Filter, "filter")
@@ -227,7 +228,8 @@ impl Plugin {
             .and_then(|()| self.pre.instantiate(&mut store))
             .and_then(|instance| call(&mut store, instance));
         let left = store.get_fuel().unwrap_or(0);
-        let guest = store.into_data();
+        let mut guest = store.into_data();
+        guest.finish_output();
         let mut backtrace = vec![];
         let result = match result {
             Ok(Ok(answer)) => Ok(answer),

@@ -166,7 +166,8 @@ impl PluginSettings {
             backtrace_frames: 16,
             compiler,
             compile: CompileLimits {
-                wall: Duration::from_secs(60),
+                // A language engine takes 20 s of an idle machine, and machines are not idle.
+                wall: Duration::from_secs(110),
                 cpu: Duration::from_secs(120),
                 address_space: 4 << 30,
             },

@@ -9,6 +9,7 @@ mod delivery;
 mod hostile;
 mod idempotency;
 mod journey;
+mod languages;
 mod libraries;
 mod openapi;
 mod quarantine;

@@ -43,7 +43,7 @@ impl fmt::Display for Violation {
 }
 
 /// Folders of what is built, fetched or kept by git.
-const SKIPPED: [&str; 5] = [".git", "target", "build", "node_modules", ".hookmill"];
+const SKIPPED: [&str; 6] = [".git", "target", "build", "node_modules", ".hookmill", ".venv"];
 /// What people write.
 const KINDS: [&str; 9] = ["rs", "md", "toml", "wit", "sql", "sh", "json", "js", "py"];
 

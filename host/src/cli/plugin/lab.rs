@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{
     cases::{self, Case},
-    project,
+    kept, project,
 };
 use crate::{
     cli::{
@@ -30,7 +30,7 @@ const FRAMES: usize = 128;
 /// An engine, with nothing in it.
 pub(super) struct Engine {
     pub(super) runtime: Arc<Runtime>,
-    /// Holds its compiled code.
+    /// Holds its compiled code, where the user has no folder to keep it in.
     _scratch: Scratch,
 }
 
@@ -44,8 +44,12 @@ impl Engine {
     /// An engine with a server's own limits, which ends runs by another wall clock if told so.
     pub(super) fn start(wall: Option<Duration>) -> Result<Self, Failure> {
         let scratch = Scratch::new("engine")?;
+        let (folder, key) = match kept::open() {
+            Some(kept) => (kept.folder, kept.key),
+            None => (scratch.path().to_path_buf(), random()?),
+        };
         // The author's own code: it needs no child process around its compilation.
-        let mut settings = PluginSettings::new(scratch.path(), random()?, Compiler::InProcess);
+        let mut settings = PluginSettings::new(folder, key, Compiler::InProcess);
         settings.backtrace_frames = FRAMES;
         if let Some(wall) = wall {
             settings.lean = Limits { wall, ..settings.lean };

@@ -12,6 +12,7 @@ mod flame;
 mod health;
 mod inputs;
 mod inspect;
+mod kept;
 mod lab;
 mod live;
 mod new;

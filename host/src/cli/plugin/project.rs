@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hookmill_guest_build::Language;
 use wit_component::ComponentEncoder;
 
 use crate::cli::output::{self, Failure};
@@ -20,13 +21,36 @@ pub(super) struct Built {
     pub(super) path: PathBuf,
 }
 
-/// Compiles the plugin in `folder` and makes a component of it, beside cargo's own output.
+/// Makes a component of the plugin in `folder`, beside the other output of its language's tools.
 pub(super) fn build(folder: &Path) -> Result<Built, Failure> {
-    let manifest = folder.join("Cargo.toml");
-    if !manifest.is_file() {
-        return Err(Failure::usage(format!("there is no plugin in {}: no Cargo.toml", folder.display()))
-            .hint("name the plugin's folder, or start one: hookmill plugin new NAME --lang rust --kind filter"));
+    match Language::of(folder) {
+        Some(Language::Rust) => build_rust(folder),
+        Some(Language::JavaScript | Language::Python) => build_with_engine(folder),
+        None => Err(Failure::usage(format!(
+            "there is no plugin in {}: no Cargo.toml, package.json or plugin.py",
+            folder.display()
+        ))
+        .hint(
+            "name the plugin's folder, or start one: hookmill plugin new NAME --lang rust|js|python --kind filter",
+        )),
     }
+}
+
+/// JavaScript and Python: the component has the language's engine inside.
+fn build_with_engine(folder: &Path) -> Result<Built, Failure> {
+    let made = hookmill_guest_build::component(folder, |step| output::say(step))
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    let component = fs::read(&made.path).map_err(|error| {
+        Failure::failed(format!("cannot read {}: {error}", made.path.display()))
+    })?;
+    if made.is_new {
+        say_built(&made.path, component.len());
+    }
+    Ok(Built { component, path: made.path })
+}
+
+fn build_rust(folder: &Path) -> Result<Built, Failure> {
+    let manifest = folder.join("Cargo.toml");
     let package = package_name(&manifest)?;
     let mut options = hookmill_guest_build::Options::new(&manifest, target_folder(folder));
     options.package = Some(package.clone());
@@ -43,12 +67,12 @@ pub(super) fn build(folder: &Path) -> Result<Built, Failure> {
     let path = module.path.with_extension("component.wasm");
     fs::write(&path, &component)
         .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
-    output::say(format_args!(
-        "built {}  {}",
-        path.display(),
-        output::file_size(component.len() as u64)
-    ));
+    say_built(&path, component.len());
     Ok(Built { component, path })
+}
+
+fn say_built(path: &Path, size: usize) {
+    output::say(format_args!("built {}  {}", path.display(), output::file_size(size as u64)));
 }
 
 /// Makes a component of a core module that carries the world it was written for.

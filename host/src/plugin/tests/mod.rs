@@ -6,6 +6,7 @@ mod hostile;
 mod learned;
 mod pipelines;
 mod uploads;
+mod wasi;
 
 use std::{sync::Arc, time::Duration};
 

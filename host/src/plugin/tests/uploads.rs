@@ -52,11 +52,16 @@ async fn precompiled_file() {
 
 #[tokio::test]
 async fn forbidden_import() {
-    let wasi = component(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#);
-    let rejection = refused(&wasi).await;
-    assert_eq!(rejection.code, "forbidden-import");
-    assert!(rejection.detail.contains("wasi:cli/environment@0.2.0"), "{rejection}");
-    assert!(rejection.detail.contains("--stub-wasi"), "{rejection}");
+    for import in ["wasi:cli/environment@0.3.0", "wasi:nn/graph@0.2.0", "acme:cli/exit@0.2.0"] {
+        let wasi = component(&format!(r#"(component (import "{import}" (instance)))"#));
+        let rejection = refused(&wasi).await;
+        assert_eq!(rejection.code, "forbidden-import");
+        assert!(rejection.detail.contains(import), "{rejection}");
+        assert_eq!(rejection.detail.contains("--stub-wasi"), import.starts_with("wasi"));
+    }
+    // The empty WASI is allowed; what is missing then is the interface.
+    let empty = component(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#);
+    assert_eq!(refused(&empty).await.code, "unknown-world");
 
     let core = component(
         r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#,
