@@ -22,7 +22,7 @@ async fn scene(act: Act) -> (Server, Receiver, Client, String) {
 async fn quarantined(client: &Client, failures: u32) -> Value {
     for n in 0..failures {
         let event = client.publish("tick", &json!({"n": n})).await;
-        client.delivery_in(event["id"].as_str().unwrap(), &["dead"]).await;
+        client.delivery_in(event["id"].as_str().expect("an id"), &["dead"]).await;
     }
     client
         .wait_for("/v1/plugins/mark/versions/1.0.0/stats", |stats| stats["quarantine"].is_object())

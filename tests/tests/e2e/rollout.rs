@@ -41,7 +41,7 @@ async fn history(client: &Client) -> Vec<String> {
     let line = |item: &Value| {
         format!("{} {}>{}", text(&item["action"]), text(&item["from"]), text(&item["to"]))
     };
-    list["data"].as_array().unwrap().iter().map(line).collect()
+    list["data"].as_array().expect("a list").iter().map(line).collect()
 }
 
 #[tokio::test]
