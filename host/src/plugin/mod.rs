@@ -28,7 +28,13 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
+};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
@@ -66,6 +72,8 @@ pub struct LiveEvent {
     root: pipeline::Node,
     /// What whole pipelines came to.
     runs: Mutex<few::Few<Arc<Pipeline>, RunCell>>,
+    /// Whether there is any: of most events everything is known, and nobody waits for the lock.
+    has_runs: AtomicBool,
 }
 
 /// A pipeline's result, once it is there; while it is made, others wait for it.
@@ -90,6 +98,7 @@ impl LiveEvent {
             observed,
             root: pipeline::Node::root(),
             runs: Mutex::default(),
+            has_runs: AtomicBool::new(false),
         })
     }
 
@@ -100,6 +109,9 @@ impl LiveEvent {
 
     /// Where the result of a pipeline is or will be, if it was asked for.
     fn known_cell(&self, pipeline: &Arc<Pipeline>) -> Option<RunCell> {
+        if !self.has_runs.load(Acquire) {
+            return None;
+        }
         find(&self.runs.lock().unwrap_or_else(PoisonError::into_inner), pipeline).cloned()
     }
 
@@ -109,6 +121,7 @@ impl LiveEvent {
         if let Some(cell) = find(&runs, pipeline) {
             return Arc::clone(cell);
         }
+        self.has_runs.store(true, Release);
         let cell = RunCell::default();
         runs.add(Arc::clone(pipeline), Arc::clone(&cell), |pipeline| mark(pipeline));
         cell

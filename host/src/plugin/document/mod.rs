@@ -5,24 +5,21 @@
 //! [`edit`] owns changing. Never builds a tree of values.
 
 mod edit;
+mod found;
 mod pointer;
 mod scan;
 
-use std::{
-    collections::HashMap,
-    ops::Range,
-    sync::{OnceLock, PoisonError, RwLock},
-};
+use std::{ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
 
 pub(super) use edit::{EditError, Editor};
 
+use found::Found;
 use scan::{Malformed, Node};
 use sha2::{Digest, Sha256};
 
-/// Most pointers whose places are kept, and the longest of them.
-const MAX_KNOWN: usize = 256;
+/// The longest pointer whose place is kept.
 const MAX_KNOWN_POINTER: usize = 256;
 
 /// What is at a pointer, in a form that is quick to compare.
@@ -40,14 +37,14 @@ pub(super) enum Known {
 pub(super) struct Document {
     text: Bytes,
     index: OnceLock<Result<Vec<Node>, Malformed>>,
-    /// What was found by [`Document::find`].
-    known: RwLock<HashMap<Box<str>, Known>>,
+    /// What was found by [`Document::find`], once something was.
+    known: OnceLock<Found>,
 }
 
 impl Document {
     /// Takes a text; looks at it when first asked.
     pub(super) fn new(text: Bytes) -> Self {
-        Self { text, index: OnceLock::new(), known: RwLock::default() }
+        Self { text, index: OnceLock::new(), known: OnceLock::new() }
     }
 
     pub(super) const fn bytes(&self) -> &Bytes {
@@ -80,8 +77,7 @@ impl Document {
 
     /// What an earlier [`Document::find`] found.
     pub(super) fn known(&self, pointer: &str) -> Option<Known> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.get(pointer).cloned()
+        self.known.get()?.get(pointer).cloned()
     }
 
     /// What is at a pointer; short if it has at most `short` bytes. Kept, so that thousands
@@ -93,10 +89,7 @@ impl Document {
             Some(place) => Known::Long(Sha256::digest(&self.text[place]).into()),
         };
         if pointer.len() <= MAX_KNOWN_POINTER {
-            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-            if known.len() < MAX_KNOWN {
-                known.insert(pointer.into(), found.clone());
-            }
+            self.known.get_or_init(Found::default).keep(pointer, &found);
         }
         found
     }

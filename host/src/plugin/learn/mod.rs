@@ -37,16 +37,24 @@ const EMPTY_TREE_BYTES: usize = size_of::<Plant>() + 256;
 /// A full tree that answered less often than once for so many paths it learned is given up.
 const PATHS_PER_HIT: u64 = 8;
 
+/// Parts that the trees are kept in.
+const SHARDS: usize = 16;
+
 /// All trees.
 #[derive(Debug)]
 pub(super) struct Learned {
     max_bytes: usize,
     /// Of all trees that are in the map.
     bytes: AtomicUsize,
-    /// Counts look-ups; says which trees were used least recently.
+    /// Counts what is learned; says which trees were used least recently. Look-ups only read it:
+    /// thousands at once would wait for one another to count.
     clock: AtomicU64,
-    trees: RwLock<HashMap<Sha256, Configs>>,
+    /// By a part of the config, so that look-ups at once seldom meet at one lock.
+    shards: [RwLock<Shard>; SHARDS],
 }
+
+/// The trees of some configs.
+type Shard = HashMap<Sha256, Configs>;
 
 /// The trees of a component, by config.
 type Configs = HashMap<Arc<str>, Arc<Plant>>;
@@ -89,7 +97,7 @@ impl Learned {
             max_bytes,
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
-            trees: RwLock::default(),
+            shards: Default::default(),
         }
     }
 
@@ -106,7 +114,7 @@ impl Learned {
         patience: Patience,
     ) -> Option<Arc<End>> {
         let plant = self.plant(of)?;
-        plant.used.store(self.clock.fetch_add(1, Relaxed), Relaxed);
+        plant.used.store(self.clock.load(Relaxed), Relaxed);
         if plant.given_up.load(Relaxed) {
             return None;
         }
@@ -146,6 +154,7 @@ impl Learned {
             return;
         };
         let leaf = Leaf { many: trace.most_at_once(), ..leaf };
+        self.clock.fetch_add(1, Relaxed);
         self.add(of, limits, &path, &leaf);
         if self.bytes.load(Relaxed) > self.max_bytes {
             self.make_room();
@@ -154,20 +163,33 @@ impl Learned {
 
     /// Forgets what the runs of a component came to.
     pub(super) fn forget(&self, sha256: &Sha256) {
-        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        for (_, plant) in trees.remove(sha256).into_iter().flatten() {
-            self.remove(&plant);
+        for shard in &self.shards {
+            let mut trees = shard.write().unwrap_or_else(PoisonError::into_inner);
+            for (_, plant) in trees.remove(sha256).into_iter().flatten() {
+                self.remove(&plant);
+            }
         }
     }
 
     /// The bytes of all trees, and their number.
     pub(super) fn size(&self) -> (usize, usize) {
-        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
-        (self.bytes.load(Relaxed), trees.values().map(HashMap::len).sum())
+        let count = |shard: &RwLock<Shard>| {
+            let trees = shard.read().unwrap_or_else(PoisonError::into_inner);
+            trees.values().map(HashMap::len).sum::<usize>()
+        };
+        (self.bytes.load(Relaxed), self.shards.iter().map(count).sum())
+    }
+
+    fn shard(&self, config: &str) -> &RwLock<Shard> {
+        // Configs of one plugin differ where their values are, often near the end.
+        let tail = config.as_bytes().iter().rev().take(16);
+        let mixed = tail.fold(config.len(), |sum, &byte| sum.wrapping_mul(31) ^ usize::from(byte));
+        &self.shards[(mixed ^ (mixed >> 4)) % SHARDS]
     }
 
     fn plant(&self, of: Subject<'_>) -> Option<Arc<Plant>> {
-        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard(of.config);
+        let trees = shard.read().unwrap_or_else(PoisonError::into_inner);
         trees.get(of.sha256)?.get(&**of.config).map(Arc::clone)
     }
 
@@ -175,7 +197,8 @@ impl Learned {
         if let Some(plant) = self.plant(of) {
             return plant;
         }
-        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard(of.config);
+        let mut trees = shard.write().unwrap_or_else(PoisonError::into_inner);
         let configs = trees.entry(*of.sha256).or_default();
         let plant = configs.entry(Arc::clone(of.config)).or_insert_with(|| {
             self.bytes.fetch_add(EMPTY_TREE_BYTES + of.config.len(), Relaxed);
@@ -231,20 +254,21 @@ impl Learned {
 
     /// Takes away the trees used least recently, until an eighth of all is free.
     fn make_room(&self) {
-        let mut trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        let mut by_use: Vec<(u64, Sha256, Arc<str>)> = trees
-            .iter()
-            .flat_map(|(sha256, configs)| {
+        let mut by_use: Vec<(u64, Sha256, Arc<str>)> = Vec::new();
+        for shard in &self.shards {
+            let trees = shard.read().unwrap_or_else(PoisonError::into_inner);
+            by_use.extend(trees.iter().flat_map(|(sha256, configs)| {
                 configs
                     .iter()
                     .map(|(config, plant)| (plant.used.load(Relaxed), *sha256, Arc::clone(config)))
-            })
-            .collect();
+            }));
+        }
         by_use.sort_unstable();
         for (_, sha256, config) in by_use {
             if self.bytes.load(Relaxed) <= self.max_bytes / 8 * 7 {
                 break;
             }
+            let mut trees = self.shard(&config).write().unwrap_or_else(PoisonError::into_inner);
             if let Some(configs) = trees.get_mut(&sha256) {
                 if let Some(plant) = configs.remove(&config) {
                     self.remove(&plant);

@@ -211,11 +211,14 @@ impl Trees {
 
     /// The sum that is kept, against the trees.
     fn is_sound(&self) -> bool {
-        let trees = self.0.trees.read().unwrap();
-        let all = trees.values().flatten().map(|(config, plant)| {
-            EMPTY_TREE_BYTES + config.len() + plant.state.read().unwrap().tree.bytes()
-        });
-        all.sum::<usize>() == self.0.bytes.load(Relaxed)
+        let sum = |shard: &RwLock<Shard>| {
+            let trees = shard.read().unwrap();
+            let all = trees.values().flatten().map(|(config, plant)| {
+                EMPTY_TREE_BYTES + config.len() + plant.state.read().unwrap().tree.bytes()
+            });
+            all.sum::<usize>()
+        };
+        self.0.shards.iter().map(sum).sum::<usize>() == self.0.bytes.load(Relaxed)
     }
 }
 
