@@ -69,6 +69,7 @@ pub fn pathologies() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![
         ("100,000 blocks in each other", function("", &blocks(100_000))),
         ("100,000 loops in each other", function("", &blocks(100_000).replace("block", "loop"))),
+        ("4,900 loops in each other", function("", &blocks(4_900).replace("block", "loop"))),
         ("100,000 functions", dressed(&format!("(core module {})", "(func)".repeat(100_000)))),
         ("300,000 functions", dressed(&format!("(core module {})", "(func)".repeat(300_000)))),
         (

@@ -6,8 +6,8 @@
 
 use serde::Serialize;
 use wasmparser::{
-    ComponentExternalKind, ComponentTypeRef, Instance, KnownCustom, Name, Parser, Payload,
-    TypeBounds,
+    ComponentExternalKind, ComponentTypeRef, FunctionBody, Instance, KnownCustom, Name, Operator,
+    Parser, Payload, TypeBounds,
 };
 
 use super::{
@@ -73,6 +73,7 @@ pub(super) struct Needs {
     functions: u64,
     named_functions: u64,
     largest_function: u64,
+    deepest_block: u64,
     instances: u64,
     memories: u64,
     memory_bytes: u64,
@@ -82,6 +83,24 @@ pub(super) struct Needs {
     pub(super) imports: Vec<String>,
     /// Names of the functions it exports.
     pub(super) exports: Vec<String>,
+}
+
+/// How deep blocks stand in each other in a function: a compiler's time grows faster than that.
+fn nesting(body: &FunctionBody<'_>) -> wasmparser::Result<u64> {
+    let (mut depth, mut deepest) = (0_u64, 0);
+    for operator in body.get_operators_reader()? {
+        match operator? {
+            Operator::Block { .. }
+            | Operator::Loop { .. }
+            | Operator::If { .. }
+            | Operator::TryTable { .. } => depth += 1,
+            // The last one ends the function itself.
+            Operator::End => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    Ok(deepest)
 }
 
 /// A limit, and what goes beyond it.
@@ -120,6 +139,7 @@ impl Needs {
             Payload::CodeSectionEntry(body) => {
                 let range = body.range();
                 self.largest_function = self.largest_function.max(range.end - range.start);
+                self.deepest_block = self.deepest_block.max(nesting(body)?);
             }
             Payload::CustomSection(section) => {
                 if let KnownCustom::Name(names) = section.as_known() {
@@ -179,6 +199,7 @@ impl Needs {
             ("bytes", self.bytes, limits.component_bytes as u64),
             ("functions", self.functions, limits.functions.into()),
             ("bytes in one function", self.largest_function, limits.function_bytes as u64),
+            ("blocks in each other", self.deepest_block, limits.nesting.into()),
             ("core instances", self.instances, limits.instances.into()),
             ("memories", self.memories, 1),
             ("bytes of memory at the start", self.memory_bytes, limits.memory_bytes as u64),

@@ -87,6 +87,8 @@ pub struct Limits {
     pub functions: u32,
     /// Size of its largest function.
     pub function_bytes: usize,
+    /// Blocks in each other.
+    pub nesting: u32,
     /// Core instances it makes.
     pub instances: u32,
     /// Tables it has.
@@ -115,6 +117,7 @@ impl Limits {
         component_bytes: MIB,
         functions: 20_000,
         function_bytes: 256 * KIB,
+        nesting: 1_000,
         instances: 16,
         tables: 8,
         table_elements: 20_000,
@@ -132,6 +135,7 @@ impl Limits {
         component_bytes: 64 * MIB,
         functions: 200_000,
         function_bytes: 2 * MIB,
+        nesting: 5_000,
         instances: 256,
         tables: 64,
         table_elements: 100_000,

@@ -10,9 +10,12 @@ const PLACES: usize = 256;
 /// Places that a pointer may stand at.
 const TRIES: usize = 8;
 
+/// A pointer and what is there.
+type Place = OnceLock<(Box<str>, Known)>;
+
 /// Pointers and what is there. Only ever filled.
 #[derive(Debug)]
-pub(super) struct Found(Box<[OnceLock<(Box<str>, Known)>]>);
+pub(super) struct Found(Box<[Place]>);
 
 impl Default for Found {
     fn default() -> Self {
