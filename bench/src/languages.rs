@@ -32,17 +32,35 @@ pub struct Guest {
 pub fn guests() -> [Guest; 3] {
     let guest =
         |language, flag, plugin, config| Guest { language, flag, given: None, plugin, config };
-    let field = json!({"pass_if": {"at": "/action", "equals": "opened"}});
+    // The first two do much the same: a message for a chat of a push. The third is a filter.
     [
-        guest("Rust", "--rust", "field-filter", field),
-        guest("JavaScript", "--javascript", "javascript", json!({})),
-        guest("Python", "--python", "python", json!({})),
+        guest("Rust", "--rust", "slack-message", json!({})),
+        guest("JavaScript", "--javascript", "discord-message", json!({})),
+        guest("Python", "--python", "quiet-hours", json!({})),
     ]
+}
+
+/// A push as GitHub tells of it, as far as the plugins read it: about 2 KB.
+fn push() -> Value {
+    let mut push = payload(1_700);
+    push["repository"]["html_url"] = json!("https://git.example/octo/hello");
+    push["compare"] = json!("https://git.example/octo/hello/compare/a...b");
+    push["sender"] = json!({"login": "mona", "type": "User", "html_url": "https://git.example/mona",
+        "avatar_url": "https://git.example/mona.png"});
+    push["pusher"] = json!({"name": "mona"});
+    push["head_commit"] = push["commits"][0].clone();
+    push["head_commit"]["timestamp"] = json!("2026-01-02T03:04:05Z");
+    if let Some(commits) = push["commits"].as_array_mut() {
+        for commit in commits {
+            commit["url"] = json!("https://git.example/octo/hello/commit/0");
+        }
+    }
+    push
 }
 
 /// A run of each language's guest beside Rust's.
 pub async fn run(places: &Places, guests: &[Guest], report: &mut Report) {
-    let payload = payload(2_048);
+    let payload = push();
     let mut rust = None;
     for guest in guests {
         let Guest { language, flag, plugin, config, .. } = guest;

@@ -101,7 +101,7 @@ pub fn event(payload: &Value) -> Event {
         id: EventId::new(now),
         application: ApplicationId::new(now),
         application_name: "default".into(),
-        event_type: "push".parse().expect("a name"),
+        event_type: "github.push".parse().expect("a name"),
         schema_version: 1,
         subject: None,
         occurred_at: now,

@@ -310,6 +310,7 @@ impl Catalog {
                 }
                 state.put_subscription(entry);
             }
+            state.gather_shadows();
         }
         for id in waited {
             self.resume_if_possible(id).await?;

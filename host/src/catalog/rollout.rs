@@ -182,15 +182,7 @@ impl Catalog {
         application: ApplicationId,
         pipeline: PipelineId,
     ) -> Option<Arc<Pipeline>> {
-        let state = self.read();
-        if !state.rollouts.iter().any(|rollout| rollout.mode == RolloutMode::Shadow) {
-            return None;
-        }
-        state.subscriptions.values().find_map(|entry| {
-            let same = entry.subscription.application == application
-                && entry.pipeline.as_ref().is_some_and(|p| p.id == pipeline);
-            if same { entry.shadow.clone() } else { None }
-        })
+        self.read().shadow(application, pipeline)
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct State {
     pub(super) plugins: Vec<PluginEntry>,
     /// Candidates tried on live events, at most one for each plugin.
     pub(super) rollouts: Vec<Arc<Rollout>>,
+    /// What runs beside a pipeline of an application, to be compared.
+    shadows: HashMap<(ApplicationId, PipelineId), Arc<Pipeline>>,
     pub(super) quarantines: HashMap<(ApplicationId, Sha256), Arc<Quarantine>>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, SubscriptionEntry>,
     /// Pipelines that deliveries may name, current ones and older.
@@ -84,7 +86,24 @@ impl State {
         for pipeline in entry.pipeline.iter().chain(&entry.shadow) {
             self.put_pipeline(pipeline.clone());
         }
+        self.shadows.extend(shadow_of(&entry));
         self.subscriptions.insert(subscription.id, entry);
+    }
+
+    /// After rollouts began or ended, and every subscription they concern was put again.
+    pub(super) fn gather_shadows(&mut self) {
+        self.shadows = self.subscriptions.values().filter_map(shadow_of).collect();
+    }
+
+    pub(super) fn shadow(
+        &self,
+        application: ApplicationId,
+        pipeline: PipelineId,
+    ) -> Option<Arc<Pipeline>> {
+        if self.shadows.is_empty() {
+            return None;
+        }
+        self.shadows.get(&(application, pipeline)).cloned()
     }
 
     pub(super) fn put_pipeline(&mut self, pipeline: Arc<Pipeline>) {
@@ -146,6 +165,11 @@ impl State {
             })
             .collect()
     }
+}
+
+fn shadow_of(entry: &SubscriptionEntry) -> Option<((ApplicationId, PipelineId), Arc<Pipeline>)> {
+    let key = (entry.subscription.application, entry.pipeline.as_ref()?.id);
+    Some((key, entry.shadow.clone()?))
 }
 
 /// The one of `known` that `given` most likely was meant to be, if any is near enough.
