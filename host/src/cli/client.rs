@@ -16,6 +16,7 @@ use super::output::{Exit, Failure, field};
 const MAX_RESPONSE: usize = 64 << 20;
 /// Uploading a plugin compiles it, which takes longest of all requests.
 const TIMEOUT: Duration = Duration::from_secs(120);
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(330);
 /// The API's own bound on a page.
 const PAGE: usize = 200;
 
@@ -116,7 +117,9 @@ impl Client {
         wasm: Vec<u8>,
     ) -> Result<(Value, bool), Failure> {
         let request = self.request(Method::POST, path).query(&given(query)).body(wasm);
-        let request = request.header(header::CONTENT_TYPE, "application/wasm");
+        // A language engine on a busy server takes its time.
+        let request =
+            request.header(header::CONTENT_TYPE, "application/wasm").timeout(UPLOAD_TIMEOUT);
         let (status, body) = self.answer(request).await?;
         Ok((self.parse(&body)?, status == StatusCode::CREATED))
     }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::Engine;
 
@@ -181,6 +182,9 @@ pub fn child_main() -> ExitCode {
     }
 }
 
+/// Of 100: on Linux the niceness 5, a third of the time of what is not nice.
+const PRIORITY: u8 = 35;
+
 #[derive(Debug)]
 enum Failure {
     Refused(String),
@@ -194,9 +198,11 @@ fn broken(error: impl std::fmt::Display) -> Failure {
 fn serve() -> Result<(), Failure> {
     let component = request(&mut io::stdin().lock())?;
     std::thread::Builder::new().spawn(end_with_server).map_err(broken)?;
-    // Deliveries come first. Where that cannot be had, compilation is as it was. The compiler's
-    // other threads inherit it.
-    let _ = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min);
+    // Deliveries come first, but on a busy server a compilation must still come to its end.
+    // Where that cannot be had, it is as it was. The compiler's other threads inherit it.
+    if let Ok(modest) = ThreadPriorityValue::try_from(PRIORITY) {
+        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(modest));
+    }
     // A panic of the compiler is this component's fault, not the program's.
     let code = std::panic::catch_unwind(|| precompile(&component))
         .map_err(|_| Failure::Refused("the compiler failed on it".into()))?

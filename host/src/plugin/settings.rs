@@ -171,7 +171,7 @@ impl PluginSettings {
             compiler,
             compile: CompileLimits {
                 // A language engine takes 20 s of an idle machine, and machines are not idle.
-                wall: Duration::from_secs(110),
+                wall: Duration::from_secs(300),
                 cpu: Duration::from_secs(120),
                 address_space: 4 << 30,
             },
