@@ -271,7 +271,7 @@ impl Catalog {
         let state = self.read();
         let subscriptions = state.subscriptions.values().map(|e| &e.subscription);
         let followers = subscriptions
-            .filter(|s| s.pipeline.iter().any(|step| follows_version(s, step, version)));
+            .filter(|s| s.pipeline.iter().any(|step| state.follows(s, step, version)));
         followers.cloned().collect()
     }
 
@@ -349,17 +349,6 @@ fn live_before<'a>(
     }
     let now = live.pop()?;
     live.into_iter().rev().find(|version| *version != now && there.contains(version)).cloned()
-}
-
-/// Whether a step runs `next` once it is live.
-pub(super) fn follows(subscription: &Subscription, step: &Step, next: &PluginEntry) -> bool {
-    follows_version(subscription, step, &next.version)
-}
-
-fn follows_version(subscription: &Subscription, step: &Step, next: &PluginVersion) -> bool {
-    step.plugin.version.is_none()
-        && step.plugin.name == next.name
-        && next.application.is_none_or(|owner| owner == subscription.application)
 }
 
 fn entry(version: PluginVersion) -> Result<PluginEntry> {

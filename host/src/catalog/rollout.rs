@@ -163,7 +163,8 @@ impl Catalog {
             else {
                 continue;
             };
-            let uses = |step| super::plugins::follows(subscription, step, &entry);
+            let state = self.read();
+            let uses = |step| state.follows(subscription, step, &entry.version);
             if next.iter().any(replaced) || !subscription.pipeline.iter().any(uses) {
                 continue;
             }
