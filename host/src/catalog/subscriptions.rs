@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Catalog, CatalogError, Change, Match, Result,
-    refused,
+    Catalog, CatalogError, Change, Match, Result, refused,
     state::{PluginEntry, SubscriptionEntry, closest},
 };
 use crate::model::{

@@ -220,7 +220,14 @@ impl Worker {
             response_body: exchange.body,
             timings: exchange.timings,
         };
-        let record = Record { delivery: job.key, attempt: Some(attempt), run: None, bare: false, next, at: now };
+        let record = Record {
+            delivery: job.key,
+            attempt: Some(attempt),
+            run: None,
+            bare: false,
+            next,
+            at: now,
+        };
         Attempted { record, limit: None, gone }
     }
 
@@ -276,7 +283,8 @@ impl Worker {
             response_body: None,
             timings: exchange.timings,
         };
-        let record = Record { delivery: job.key, attempt: Some(attempt), run: None, bare: false, next, at };
+        let record =
+            Record { delivery: job.key, attempt: Some(attempt), run: None, bare: false, next, at };
         Attempted { record, limit: None, gone: None }
     }
 }
