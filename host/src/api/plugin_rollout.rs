@@ -16,7 +16,6 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    catalog::Ended,
     model::{Rollout, RolloutLimits, RolloutMode, Timestamp},
     watch::Trial,
 };
@@ -200,7 +199,7 @@ pub async fn end_rollout(
 ) -> Result<StatusCode, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
     api.catalog
-        .end_rollout(owner, &name, Ended::By(&acting.by))
+        .end_rollout(owner, &name, &acting.by)
         .await
         .map_err(|error| refusal::catalog(error, &rollout_subject(&name)))?;
     Ok(StatusCode::NO_CONTENT)

@@ -30,7 +30,6 @@ use crate::{
     store::{SharedStore, StoreError},
 };
 pub use plugins::Move;
-pub use rollout::Ended;
 use state::State;
 
 /// An event type, ready to validate.

@@ -200,7 +200,8 @@ impl Catalog {
         state.plugins.iter().find(|entry| is(&entry.version)).cloned()
     }
 
-    /// Removes one version, or all with none; refused while a subscription's pipeline uses it.
+    /// Removes one version, or all with none; refused while a subscription's pipeline uses it,
+    /// or a rollout tries it.
     pub async fn delete_plugin(
         &self,
         owner: Option<ApplicationId>,
@@ -216,6 +217,10 @@ impl Catalog {
         let users = self.users(|v| goes(v));
         if !users.is_empty() {
             return Err(CatalogError::InUse(super::list(&users)));
+        }
+        let tried = |rollout: &Rollout| version.is_none_or(|wanted| rollout.version == wanted);
+        if self.rollout(owner, name).is_some_and(|rollout| tried(&rollout)) {
+            return Err(CatalogError::InUse("its rollout: end that first".into()));
         }
         self.store.delete_plugin(owner, name, version).await.map_err(refused)?;
         self.write().plugins.retain(|entry| !goes(&entry.version));
@@ -270,8 +275,8 @@ impl Catalog {
     pub(super) fn followers(&self, version: &PluginVersion) -> Vec<Arc<Subscription>> {
         let state = self.read();
         let subscriptions = state.subscriptions.values().map(|e| &e.subscription);
-        let followers = subscriptions
-            .filter(|s| s.pipeline.iter().any(|step| follows_version(s, step, version)));
+        let followers =
+            subscriptions.filter(|s| s.pipeline.iter().any(|step| state.follows(s, step, version)));
         followers.cloned().collect()
     }
 
@@ -350,17 +355,6 @@ fn live_before<'a>(
     }
     let now = live.pop()?;
     live.into_iter().rev().find(|version| *version != now && there.contains(version)).cloned()
-}
-
-/// Whether a step runs `next` once it is live.
-pub(super) fn follows(subscription: &Subscription, step: &Step, next: &PluginEntry) -> bool {
-    follows_version(subscription, step, &next.version)
-}
-
-fn follows_version(subscription: &Subscription, step: &Step, next: &PluginVersion) -> bool {
-    step.plugin.version.is_none()
-        && step.plugin.name == next.name
-        && next.application.is_none_or(|owner| owner == subscription.application)
 }
 
 fn entry(version: PluginVersion) -> Result<PluginEntry> {

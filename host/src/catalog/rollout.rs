@@ -18,7 +18,7 @@ pub(super) struct Candidates {
 
 /// How a rollout ended.
 #[derive(Debug, Clone, Copy)]
-pub enum Ended<'a> {
+enum Ended<'a> {
     /// By request of this key's owner.
     By(&'a str),
     /// By the server, for this reason.
@@ -98,15 +98,31 @@ impl Catalog {
         Ok(rollout)
     }
 
-    /// Ends a rollout: every event is the live version's again.
+    /// Ends a rollout by request of the owner of the key `by`: every event is the live version's
+    /// again.
     pub async fn end_rollout(
         &self,
         owner: Option<ApplicationId>,
         name: &str,
-        ended: Ended<'_>,
+        by: &str,
     ) -> Result<()> {
         let _changing = self.changing.lock().await;
         let rollout = self.rollout(owner, name).ok_or(CatalogError::NotFound)?;
+        self.end(&rollout, Ended::By(by)).await
+    }
+
+    /// Ends exactly this rollout, for the reason given: the plugin may have another by now.
+    pub async fn stop_rollout(&self, rollout: &Rollout, why: &str) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        let now = self.rollout(rollout.application, &rollout.name);
+        if now.is_none_or(|now| *now != *rollout) {
+            return Err(CatalogError::NotFound);
+        }
+        self.end(rollout, Ended::Stopped(why)).await
+    }
+
+    async fn end(&self, rollout: &Rollout, ended: Ended<'_>) -> Result<()> {
+        let (owner, name) = (rollout.application, rollout.name.as_str());
         let (by, note) = match ended {
             Ended::By(by) => (by, None),
             Ended::Stopped(why) => (SERVER, Some(why.to_owned())),
@@ -131,7 +147,7 @@ impl Catalog {
         self.tell(Change::Rollouts);
         match self.version_entry(owner, name, &rollout.version) {
             Some(candidate) => self.resolve_followers(&candidate).await,
-            // Deleted meanwhile, which its use by a rollout does not prevent.
+            // Its rollout prevents that it is deleted; a database may come from elsewhere.
             None => Ok(()),
         }
     }
@@ -163,7 +179,8 @@ impl Catalog {
             else {
                 continue;
             };
-            let uses = |step| super::plugins::follows(subscription, step, &entry);
+            let state = self.read();
+            let uses = |step| state.follows(subscription, step, &entry.version);
             if next.iter().any(replaced) || !subscription.pipeline.iter().any(uses) {
                 continue;
             }

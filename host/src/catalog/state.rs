@@ -9,7 +9,8 @@ use super::{EventTypeEntry, Match};
 use crate::{
     model::{
         Application, ApplicationId, EventTypeName, Pipeline, PipelineId, PluginRef, PluginVersion,
-        Quarantine, ResolvedStep, Rollout, Sha256, Subscription, SubscriptionId, SubscriptionState,
+        Quarantine, ResolvedStep, Rollout, Sha256, Step, Subscription, SubscriptionId,
+        SubscriptionState,
     },
     routing::Index,
     schema::Validator,
@@ -71,6 +72,25 @@ impl State {
                     }
             })
         })
+    }
+
+    /// Whether a step runs `next` once it is live: it pins no version, and the name means this
+    /// plugin to the application. Its own stands before a shared one.
+    pub(super) fn follows(
+        &self,
+        subscription: &Subscription,
+        step: &Step,
+        next: &PluginVersion,
+    ) -> bool {
+        let application = subscription.application;
+        step.plugin.version.is_none()
+            && step.plugin.name == next.name
+            && match next.application {
+                Some(owner) => owner == application,
+                None => self
+                    .plugin(application, &step.plugin)
+                    .is_none_or(|entry| entry.version.application.is_none()),
+            }
     }
 
     /// Adds or replaces a subscription, and what it listens to.

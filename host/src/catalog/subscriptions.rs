@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Catalog, CatalogError, Change, Match, Result,
-    plugins::follows,
-    refused,
+    Catalog, CatalogError, Change, Match, Result, refused,
     state::{PluginEntry, SubscriptionEntry, closest},
 };
 use crate::model::{
@@ -202,7 +200,7 @@ impl Catalog {
         let steps = subscription.pipeline.iter().enumerate();
         let steps: Vec<_> = steps
             .map(|(index, step)| {
-                let next = next.iter().find(|next| follows(subscription, step, next));
+                let next = self.next_for(subscription, step, next);
                 self.resolve_step(subscription.application, index, step, next, checked)
             })
             .collect::<Result<_>>()?;
@@ -218,16 +216,30 @@ impl Catalog {
         Ok(Some(pipeline))
     }
 
+    /// What a step would run were all of `next` live: the application's own first, which may be
+    /// about to take the place of a shared one.
+    fn next_for(
+        &self,
+        subscription: &Subscription,
+        step: &Step,
+        next: &[PluginEntry],
+    ) -> Option<PluginEntry> {
+        let state = self.read();
+        let mut all = next.iter().filter(|next| state.follows(subscription, step, &next.version));
+        let own = all.clone().find(|next| next.version.application.is_some());
+        own.or_else(|| all.next()).cloned()
+    }
+
     fn resolve_step(
         &self,
         application: ApplicationId,
         index: usize,
         step: &Step,
-        next: Option<&PluginEntry>,
+        next: Option<PluginEntry>,
         checked: bool,
     ) -> Result<ResolvedStep> {
         let found = match next {
-            Some(next) => Some(next.clone()),
+            Some(next) => Some(next),
             None => self.read().plugin(application, &step.plugin).cloned(),
         };
         let Some(PluginEntry { version, config }) = found else {

@@ -88,6 +88,8 @@ impl Worker {
         let started_at = self.board.clock.now();
         let start = self.board.clock.instant();
         let (prepared, run) = self.prepare(job, &subscription).await;
+        // Its subscription has no pipeline any more, and the one it had made nothing.
+        let bare = matches!(prepared, Prepared::Payload) && job.pipeline.is_some();
         let mut attempted = match prepared {
             Prepared::Payload => {
                 let body = job.event.event.payload.clone();
@@ -110,6 +112,7 @@ impl Worker {
             }
         };
         attempted.record.run = run;
+        attempted.record.bare = bare;
         attempted.limit = limit;
         attempted
     }
@@ -127,7 +130,7 @@ impl Worker {
 
     fn unattempted(&self, job: &Job, limit: Option<u32>, next: Next) -> Attempted {
         let at = self.board.clock.now();
-        let record = Record { delivery: job.key, attempt: None, run: None, next, at };
+        let record = Record { delivery: job.key, attempt: None, run: None, bare: false, next, at };
         Attempted { record, limit, gone: None }
     }
 
@@ -217,7 +220,14 @@ impl Worker {
             response_body: exchange.body,
             timings: exchange.timings,
         };
-        let record = Record { delivery: job.key, attempt: Some(attempt), run: None, next, at: now };
+        let record = Record {
+            delivery: job.key,
+            attempt: Some(attempt),
+            run: None,
+            bare: false,
+            next,
+            at: now,
+        };
         Attempted { record, limit: None, gone }
     }
 
@@ -273,7 +283,8 @@ impl Worker {
             response_body: None,
             timings: exchange.timings,
         };
-        let record = Record { delivery: job.key, attempt: Some(attempt), run: None, next, at };
+        let record =
+            Record { delivery: job.key, attempt: Some(attempt), run: None, bare: false, next, at };
         Attempted { record, limit: None, gone: None }
     }
 }

@@ -55,7 +55,8 @@ use crate::model::{
 pub trait Observer: Send + Sync {
     /// A step ran, or its verdict was known.
     fn ran(&self, event: &Event, step: &ResolvedStep, report: &StepReport);
-    /// What a step that ran made broke the subscription's output schema.
+    /// What a step made broke the subscription's output schema, though it did not before: the
+    /// run was told already.
     fn broke_contract(&self, event: &Event, step: &ResolvedStep, report: &StepReport);
 }
 

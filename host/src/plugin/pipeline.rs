@@ -132,18 +132,27 @@ fn all_known(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<Arc<
     Some(Arc::new(PipelineRun { outcome, steps }))
 }
 
-/// Runs a pipeline over an event, on the thread it is called on.
+/// Runs a pipeline over an event, on the thread it is called on, and tells of it.
 pub(super) fn run(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> PipelineRun {
+    let run = through(core, event, pipeline);
+    let Some(observer) = event.observer(core) else { return run };
+    // Only now: what a step made may have been found unusable after it.
+    for (step, report) in pipeline.steps.iter().zip(&run.steps).filter(|(_, r)| !r.shared) {
+        observer.ran(&event.event, step, report);
+    }
+    if let Some((step, report)) = contract::breach(pipeline, &run).filter(|(_, r)| r.shared) {
+        observer.broke_contract(&event.event, step, report);
+    }
+    run
+}
+
+fn through(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> PipelineRun {
     let mut stage = Stage::first(core, event);
     let mut steps = Vec::with_capacity(pipeline.steps.len());
     let mut node: Option<Arc<Node>> = None;
-    let observer = event.observer(core);
     for (i, step) in pipeline.steps.iter().enumerate() {
         let here = node.as_deref().unwrap_or(&event.root).child(step);
         let (done, shared) = here.done(core, step, &stage);
-        if let Some(observer) = observer.filter(|_| !shared) {
-            observer.ran(&event.event, step, &done.report);
-        }
         let mut report = done.report.clone();
         report.shared = shared;
         let before = stage;
@@ -167,11 +176,7 @@ pub(super) fn run(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Pipeli
         }
         node = Some(here);
     }
-    let run = core.contracts.apply(pipeline, stage.message(), steps);
-    if let (Some(observer), Some((step, report))) = (observer, contract::breach(pipeline, &run)) {
-        observer.broke_contract(&event.event, step, report);
-    }
-    run
+    core.contracts.apply(pipeline, stage.message(), steps)
 }
 
 impl Node {

@@ -135,6 +135,9 @@ pub struct Record {
     /// The pipeline's run and its pipeline, unless recorded before. Never one that the
     /// wall clock ended. From here on the delivery names that pipeline.
     pub run: Option<(PipelineId, Arc<PipelineRun>)>,
+    /// Whether the payload itself was sent, past the pipeline that the delivery named. From
+    /// here on it names none, so that later attempts send the same.
+    pub bare: bool,
     /// Where the delivery goes from here.
     pub next: Next,
     /// When.

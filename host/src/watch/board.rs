@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{
     compare::Comparison,
     counts::{Counts, Standing, VersionStats},
-    trial::Trial,
+    trial::{Side, Trial},
 };
 use crate::{
     clock::Clock,
@@ -53,7 +53,7 @@ impl Default for WatchSettings {
 pub(super) enum Notice {
     Failure(Box<PluginFailure>),
     Quarantine(Box<Quarantine>),
-    StopCanary { owner: Option<ApplicationId>, name: String, why: String },
+    StopCanary { rollout: Arc<Rollout>, why: String },
 }
 
 /// A version at work for an application.
@@ -170,9 +170,17 @@ impl Board {
         Some(Arc::clone(versions.entry(key).or_insert_with(new)))
     }
 
-    /// Counts for every trial that the step is part of, and ends those that went wrong.
-    /// Answers whether it is a canary's: that goes back, and needs no quarantine.
-    fn try_step(&self, event: &Event, step: &ResolvedStep, report: &StepReport) -> bool {
+    /// Counts for every trial that the step is part of, and ends those that went wrong; `again`
+    /// for the failure of a run that is counted already. Answers whether it is a canary's: that
+    /// goes back, and needs no quarantine.
+    fn try_step(
+        &self,
+        event: &Event,
+        step: &ResolvedStep,
+        report: &StepReport,
+        again: bool,
+    ) -> bool {
+        let count = |side: &mut Side| if again { side.failed += 1 } else { side.count(report) };
         let mut is_canary = false;
         let trials = self.trials.read().unwrap_or_else(PoisonError::into_inner);
         for on_trial in trials.iter() {
@@ -184,9 +192,9 @@ impl Board {
             }
             let mut trial = lock(&on_trial.trial);
             if step.sha256 == on_trial.live {
-                trial.live.count(report);
+                count(&mut trial.live);
             } else if step.sha256 == on_trial.candidate {
-                trial.candidate.count(report);
+                count(&mut trial.candidate);
                 is_canary |= rollout.mode == RolloutMode::Canary;
             } else {
                 continue;
@@ -195,8 +203,7 @@ impl Board {
                 continue;
             }
             if let Some(why) = trial.verdict(&rollout.limits) {
-                let (owner, name) = (rollout.application, rollout.name.clone());
-                self.tell(Notice::StopCanary { owner, name, why });
+                self.tell(Notice::StopCanary { rollout: Arc::clone(rollout), why });
             }
         }
         is_canary
@@ -271,7 +278,7 @@ impl Board {
 
     fn observe(&self, event: &Event, step: &ResolvedStep, report: &StepReport, again: bool) {
         let now = self.clock.now();
-        let is_canary = !again && self.try_step(event, step, report);
+        let is_canary = self.try_step(event, step, report, again);
         let Some(version) = self.version(event.application, step) else { return };
         let window = i64::from(self.settings.window_seconds);
         let StepVerdict::Fault { kind, message, backtrace } = &report.verdict else {

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::board::Notice;
 use crate::{
-    catalog::{Catalog, CatalogError, Ended},
+    catalog::{Catalog, CatalogError},
     model::{PluginFailure, Quarantine},
     store::SharedStore,
 };
@@ -30,9 +30,10 @@ pub(super) async fn keep(
             match notice {
                 Notice::Failure(failure) => failures.push(*failure),
                 Notice::Quarantine(found) => quarantine(&catalog, *found).await,
-                Notice::StopCanary { owner, name, why } => {
+                Notice::StopCanary { rollout, why } => {
                     // Several runs may have said so before the first was heard.
-                    match catalog.end_rollout(owner, &name, Ended::Stopped(&why)).await {
+                    let name = &rollout.name;
+                    match catalog.stop_rollout(&rollout, &why).await {
                         Ok(()) => tracing::warn!(plugin = %name, %why, "a canary went back"),
                         Err(CatalogError::NotFound) => {}
                         Err(error) => {

@@ -206,6 +206,9 @@ impl Belt for FakeBelt {
                 }
                 row.pipeline = Some(*pipeline);
             }
+            if record.bare {
+                (row.pipeline, row.run) = (None, None);
+            }
             row.records.push(record.clone());
             row.at = match &record.next {
                 Next::Retry(at) => At::Pending(*at),

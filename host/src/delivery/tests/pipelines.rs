@@ -9,9 +9,10 @@ use super::{
     run, settings,
 };
 use crate::{
+    delivery::DeliverySettings,
     model::{
         AttemptOutcome, FailureKind, Message, OnError, Outcome, PipelineId, PipelineRun,
-        StepReport, StepVerdict,
+        RetryPolicy, StepReport, StepVerdict,
     },
     store::Next,
 };
@@ -190,4 +191,26 @@ async fn what_a_quarantined_version_would_decide_is_held_unless_the_subscription
         };
         assert_eq!(found, expected);
     }
+}
+
+#[tokio::test]
+async fn a_payload_sent_in_place_of_what_failed_is_what_every_attempt_sends() {
+    let script = [Reply::Status(500), Reply::Status(200)];
+    let (world, endpoint) = (World::default(), Endpoint::start(script).await);
+    *world.pipelines.answers.lock().unwrap() =
+        vec![run(failure(OnError::Dead)), run(message("something else"))];
+    // The subscription has lost its pipeline since the event was matched.
+    *world.directory.current.lock().unwrap() = Some(None);
+    let settings = DeliverySettings { retry: RetryPolicy::Schedule(vec![0]), ..settings() };
+    let dispatcher = world.start(settings, 1).await;
+    let subscription = world.subscribe(&endpoint.url);
+    let key = world.publish(&dispatcher, subscription, Some(PipelineId(1)));
+    assert!(matches!(world.belt.done(key).await.at, At::Final(Next::Dead(_))));
+    *world.directory.current.lock().unwrap() = Some(Some(PipelineId(2)));
+    world.belt.again(key);
+    dispatcher.wake(subscription, crate::clock::Clock::system().now());
+    let row = world.belt.done(key).await;
+    assert_eq!(row.at, At::Final(Next::Succeeded));
+    let bodies: Vec<_> = endpoint.requests().into_iter().map(|request| request.body).collect();
+    assert_eq!(bodies, [r#"{"order":42}"#, r#"{"order":42}"#]);
 }

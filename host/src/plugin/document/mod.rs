@@ -8,8 +8,9 @@ mod edit;
 mod found;
 mod pointer;
 mod scan;
+mod wide;
 
-use std::{ops::Range, sync::OnceLock};
+use std::{borrow::Cow, ops::Range, sync::OnceLock};
 
 use bytes::Bytes;
 
@@ -18,6 +19,7 @@ pub(super) use edit::{EditError, Editor};
 use found::Found;
 use scan::{Malformed, Node};
 use sha2::{Digest, Sha256};
+use wide::Shortcuts;
 
 /// The longest pointer whose place is kept.
 const MAX_KNOWN_POINTER: usize = 256;
@@ -39,12 +41,14 @@ pub(super) struct Document {
     index: OnceLock<Result<Vec<Node>, Malformed>>,
     /// What was found by [`Document::find`], once something was.
     known: OnceLock<Found>,
+    shortcuts: Shortcuts,
 }
 
 impl Document {
     /// Takes a text; looks at it when first asked.
     pub(super) fn new(text: Bytes) -> Self {
-        Self { text, index: OnceLock::new(), known: OnceLock::new() }
+        let (index, known) = (OnceLock::new(), OnceLock::new());
+        Self { text, index, known, shortcuts: Shortcuts::default() }
     }
 
     pub(super) const fn bytes(&self) -> &Bytes {
@@ -98,7 +102,7 @@ impl Document {
         let nodes = self.index().ok()?;
         let mut at = 0;
         for token in pointer::tokens(pointer)? {
-            at = child(nodes, &self.text, at, &token)?;
+            at = self.shortcuts.child(nodes, &self.text, at, &token)?;
         }
         let node = nodes.get(at)?;
         Some(node.start as usize..node.end as usize)
@@ -120,13 +124,33 @@ fn children(nodes: &[Node], parent: usize) -> impl Iterator<Item = usize> {
 
 /// The child a token names; of members with the same key the last.
 fn child(nodes: &[Node], text: &[u8], parent: usize, token: &str) -> Option<usize> {
+    child_of(nodes, text, parent, token, &mut 0)
+}
+
+/// The same; adds to `walked` how many children it looked at.
+fn child_of(
+    nodes: &[Node],
+    text: &[u8],
+    parent: usize,
+    token: &str,
+    walked: &mut usize,
+) -> Option<usize> {
+    let mut children = children(nodes, parent).inspect(|_| *walked += 1);
     match text.get(nodes[parent].start as usize)? {
-        b'{' => children(nodes, parent).filter(|&c| key_is(&nodes[c], text, token)).last(),
-        b'[' => {
-            let index = pointer::index(token)?;
-            children(nodes, parent).nth(index)
-        }
+        b'{' => children.filter(|&c| key_is(&nodes[c], text, token)).last(),
+        b'[' => children.nth(pointer::index(token)?),
         _ => None,
+    }
+}
+
+/// A member's key, unescaped. None for what has no key, and for one that is no text: half of a
+/// surrogate pair.
+fn key_text<'a>(node: &Node, text: &'a [u8]) -> Option<Cow<'a, str>> {
+    let quoted = node.has_key().then(|| &text[node.key as usize..node.key_end as usize])?;
+    if quoted.contains(&b'\\') {
+        serde_json::from_slice(quoted).ok().map(Cow::Owned)
+    } else {
+        str::from_utf8(&quoted[1..quoted.len() - 1]).ok().map(Cow::Borrowed)
     }
 }
 
@@ -142,8 +166,9 @@ fn key_is(node: &Node, text: &[u8], token: &str) -> bool {
         return !inner.contains(&b'\\');
     }
     // An escape is never shorter than what it stands for.
+    let Some(plain) = inner.iter().position(|&byte| byte == b'\\') else { return false };
     inner.len() > token.len()
-        && inner.contains(&b'\\')
+        && token.as_bytes().starts_with(&inner[..plain])
         && serde_json::from_slice::<String>(quoted).is_ok_and(|key| key == token)
 }
 

@@ -22,12 +22,13 @@ static ATTEMPTS: Bulk = Bulk::new(
 );
 /// Only a leased delivery takes a result: one that was cancelled meanwhile stays so.
 static DELIVERIES: Bulk = Bulk::new(
-    "WITH result (row, state, attempts, due_at, reason, finished_at, pipeline_id) AS (VALUES",
-    "(?, ?, ?, ?, ?, ?, ?)",
+    "WITH result (row, state, attempts, due_at, reason, finished_at, pipeline_id, bare) AS (VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?)",
     ") UPDATE deliveries SET state = result.state, attempts = deliveries.attempts + result.attempts, \
          due_at = coalesce(result.due_at, deliveries.due_at), owner = 0, lease_until = 0, \
          reason = result.reason, finished_at = result.finished_at, \
-         pipeline_id = coalesce(result.pipeline_id, deliveries.pipeline_id) \
+         pipeline_id = CASE WHEN result.bare THEN NULL \
+             ELSE coalesce(result.pipeline_id, deliveries.pipeline_id) END \
          FROM result WHERE deliveries.row = result.row AND deliveries.state = 1",
 );
 static RUNS: Bulk = Bulk::new(
@@ -94,7 +95,8 @@ fn put_result(row: &mut Row<'_>, record: &Record) {
         .put(due)
         .put(reason)
         .put(finished)
-        .put(record.run.as_ref().map(|(pipeline, _)| pipeline.0));
+        .put(record.run.as_ref().map(|(pipeline, _)| pipeline.0))
+        .put(record.bare);
 }
 
 /// A run as the columns of its row.

@@ -123,6 +123,7 @@ impl Bench {
             delivery: claimed.key,
             attempt: Some(attempt(claimed.attempts + 1)),
             run: None,
+            bare: false,
             next,
             at: at(100),
         };
@@ -314,6 +315,7 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
             delivery: c.key,
             attempt: Some(attempt(1)),
             run: Some((pipeline, run.clone())),
+            bare: false,
             next: Next::Retry(at(3)),
             at: at(2),
         })
@@ -323,6 +325,19 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
         assert_eq!(claimed.run.as_deref(), Some(&*run));
         let stored = bench.store.run(bench.application.id, claimed.id).await.unwrap();
         assert_eq!(stored.as_ref(), Some(&*run));
+        let bare = Record {
+            delivery: claimed.key,
+            attempt: Some(attempt(2)),
+            run: None,
+            bare: true,
+            next: Next::Retry(at(5)),
+            at: at(4),
+        };
+        bench.store.record(&[bare]).await.unwrap();
+    }
+    // The payload itself was sent: that is what is sent again.
+    for claimed in bench.claim(OWNER, 6).await {
+        assert_eq!((claimed.pipeline, claimed.run), (None, None));
     }
 }
 
