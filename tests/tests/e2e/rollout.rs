@@ -190,6 +190,61 @@ async fn rollouts_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
+async fn a_candidate_on_trial_is_not_deleted() {
+    let (_server, _receiver, client) = scene().await;
+    client.upload_candidate(version("1.1.0", Act::Mark)).await.expect(201);
+    let rollout = json!({"version": "1.1.0", "mode": "canary", "percent": 100});
+    client.put("/v1/plugins/mark/rollout", &rollout).await.expect(200);
+    let refused = client.delete("/v1/plugins/mark/versions/1.1.0").await;
+    assert_eq!((refused.status, &*refused.problem()), (409, "in-use"));
+    client.delete("/v1/plugins/mark/rollout").await.expect(204);
+    client.delete("/v1/plugins/mark/versions/1.1.0").await.expect(204);
+}
+
+#[tokio::test]
+async fn a_canary_that_breaks_the_output_schema_goes_back() {
+    let (_server, receiver, client) = scene().await;
+    let list = client.get("/v1/subscriptions").await.expect(200);
+    let path = format!("/v1/subscriptions/{}", list["data"][0]["id"].as_str().unwrap());
+    let schema = json!({"properties": {"n": {"type": "integer"}}});
+    client.patch(&path, &json!({"output_schema": schema})).await.expect(200);
+    client.upload_candidate(version("1.1.0", Act::Text)).await.expect(201);
+    let rollout = json!({"version": "1.1.0", "mode": "canary", "percent": 50});
+    client.put("/v1/plugins/mark/rollout", &rollout).await.expect(200);
+    publish(&client, 400).await;
+    receiver.wait("/m", 400).await;
+    assert_eq!(made_by(&receiver, "1.0.0"), 400);
+    client.wait_for("/v1/plugins/mark/rollout", |answer| answer["status"] == 404).await;
+    let told = history(&client).await;
+    assert_eq!(told[0], "canary-stop 1.1.0>1.0.0");
+    assert!(!told.iter().any(|line| line.starts_with("quarantine")), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_application_s_own_plugin_is_not_replaced_by_a_shared_one_of_its_name() {
+    let (mut server, receiver, client) = scene().await;
+    let shared = async |client: &Client, version: &str| {
+        let wasm = self::version(version, Act::Mark);
+        let headers = [("content-type", "application/wasm")];
+        client.send("POST", "/v1/plugins?shared=true", &headers, wasm).await.expect(201);
+    };
+    shared(&client, "7.0.0").await;
+    shared(&client, "8.0.0").await;
+    let live = json!({"version": "7.0.0"});
+    client.put("/v1/plugins/mark/live?shared=true", &live).await.expect(200);
+    let rollout = json!({"version": "8.0.0", "mode": "canary", "percent": 100});
+    client.put("/v1/plugins/mark/rollout?shared=true", &rollout).await.expect(200);
+    publish(&client, 3).await;
+    receiver.wait("/m", 3).await;
+    assert_eq!(made_by(&receiver, "1.0.0"), 3);
+    server.kill().await;
+    server.restart().await;
+    publish(&server.client(), 3).await;
+    receiver.wait("/m", 6).await;
+    assert_eq!(made_by(&receiver, "1.0.0"), 6);
+}
+
+#[tokio::test]
 async fn a_rollback_under_load_fails_no_delivery() {
     let (_server, receiver, client) = scene().await;
     let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
