@@ -5,6 +5,7 @@
 
 mod client;
 mod corpus;
+pub mod guide;
 mod hostile;
 mod pathology;
 mod receiver;

@@ -212,7 +212,7 @@ impl Backtest {
         if found.is_empty() {
             return Ok(());
         }
-        Err(Failure::failed(format!("{} by --fail-on", found.join(", "))))
+        Err(Failure::failed(format!("{}, and --fail-on says that this fails", found.join(", "))))
     }
 }
 
@@ -369,7 +369,10 @@ mod tests {
         assert!(backtest(&[]).verdict(&found).is_ok());
         assert!(backtest(&["--fail-on", "changed,failed"]).verdict(&found).is_ok());
         let failure = backtest(&["--fail-on", "slower,newly-dropped"]).verdict(&found).unwrap_err();
-        assert_eq!(failure.text(), "error: 88 newly dropped, 3 slower by --fail-on\n");
+        assert_eq!(
+            failure.text(),
+            "error: 88 newly dropped, 3 slower, and --fail-on says that this fails\n"
+        );
         assert!(backtest(&["--fail-on", "any"]).verdict(&found).is_err());
         assert!(backtest(&["--fail-on", "any"]).verdict(&report(&json!({"same": 9}))).is_ok());
         let mut cancelled = found;

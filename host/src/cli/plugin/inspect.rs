@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::lab::{self, Engine};
 use crate::{
     cli::{
-        Global, input,
+        Global,
         output::{self, Failure},
     },
     model::Sha256,
@@ -20,17 +20,17 @@ use crate::{
 /// Show what a component is and whether a server would take it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hookmill plugin inspect big-orders.wasm\n  hookmill plugin inspect big-orders.wasm --json | jq .manifest.config_schema"
+    after_help = "Examples:\n  hookmill plugin inspect                    builds the folder's\n  hookmill plugin inspect big-orders.wasm\n  hookmill plugin inspect big-orders.wasm --json | jq .manifest.config_schema"
 )]
 pub(in crate::cli) struct Inspect {
-    /// The component, or the core module it is made from
-    #[arg(value_name = "FILE")]
+    /// The component, the core module it is made from, or the plugin's folder
+    #[arg(value_name = "FILE", default_value = ".")]
     file: PathBuf,
 }
 
 impl Inspect {
     pub(in crate::cli) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let wasm = input::bytes(&self.file)?;
+        let wasm = lab::file_or_folder(&self.file)?;
         let engine = Engine::start(None)?;
         let inspected = engine.runtime.inspect(wasm.clone().into()).await;
         let bytes = inspected.as_ref().map_or(&wasm[..], |inspected| &inspected.component);

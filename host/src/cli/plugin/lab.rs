@@ -75,9 +75,14 @@ pub(super) fn refused(rejection: &Rejection) -> Failure {
 /// The component that is meant: the file's, or what the folder builds.
 pub(super) fn component(folder: &Path, file: Option<&Path>) -> Result<Vec<u8>, Failure> {
     match file {
-        Some(file) => input::bytes(file),
+        Some(file) => file_or_folder(file),
         None => Ok(project::build(folder)?.component),
     }
+}
+
+/// A component in a file, or the one that a plugin's folder builds.
+pub(super) fn file_or_folder(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path.is_dir() { Ok(project::build(path)?.component) } else { input::bytes(path) }
 }
 
 impl Lab {

@@ -13,7 +13,7 @@ use super::{
     line, test,
 };
 use crate::cli::{
-    Global, input,
+    Global,
     output::{self, Failure},
 };
 
@@ -38,8 +38,7 @@ impl Push {
     pub(in crate::cli) async fn run(self, global: &Global) -> Result<(), Failure> {
         let client = global.client()?;
         let is_project = self.path.is_dir();
-        let wasm =
-            if is_project { lab::component(&self.path, None)? } else { input::bytes(&self.path)? };
+        let wasm = lab::file_or_folder(&self.path)?;
         let has_cases = is_project && !self.no_test && cases::files(&self.path).is_ok();
         let reads = if has_cases { self.reads(wasm.clone()).await } else { None };
         let query = [

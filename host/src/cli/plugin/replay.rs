@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     cli::{
-        Global, delivery, input,
+        Global, delivery,
         output::{self, Failure},
         style::Tint,
     },
@@ -31,13 +31,13 @@ const WALL: Duration = Duration::from_secs(60);
 /// Repeat a delivery's plugin run on this machine and compare
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hookmill plugin replay dlv_01jd…                              is it the same here?\n  hookmill plugin replay dlv_01jd… --component fixed.wasm       does this cure it?\n  hookmill plugin replay dlv_01jd… --save failure.json          to keep, or to send to the author\n  hookmill plugin replay failure.json --component fixed.wasm    needs no server\n\nExit codes: 0 the same, 1 another result."
+    after_help = "Examples:\n  hookmill plugin replay dlv_01jd…                              is it the same here?\n  hookmill plugin replay dlv_01jd… --component .                does the code here cure it?\n  hookmill plugin replay dlv_01jd… --save failure.json          to keep, or to send to the author\n  hookmill plugin replay failure.json --component fixed.wasm    needs no server\n\nExit codes: 0 the same, 1 another result."
 )]
 pub(in crate::cli) struct Replay {
     /// The delivery, or a file that --save wrote
     #[arg(value_name = "dlv_…|FILE")]
     delivery: String,
-    /// Run this component or core module in place of a step's
+    /// Run this component, core module or plugin's folder in place of a step's
     #[arg(long, value_name = "FILE")]
     component: Option<PathBuf>,
     /// The step it replaces, if its own name does not say it
@@ -64,7 +64,9 @@ impl Replay {
         }
         let engine = Engine::start(Some(WALL))?;
         let replacement = match &self.component {
-            Some(file) => Some(self.replacement(&engine, &inputs, input::bytes(file)?).await?),
+            Some(file) => {
+                Some(self.replacement(&engine, &inputs, lab::file_or_folder(file)?).await?)
+            }
             None => None,
         };
         let replaced = replacement.as_ref().map(|(step, _)| *step);
