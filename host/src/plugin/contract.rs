@@ -38,7 +38,7 @@ impl Contracts {
         };
         match self.broken(contract, &message) {
             None => PipelineRun { outcome: Outcome::Send(message), steps },
-            Some(words) => broken(pipeline, words, steps),
+            Some(words) => broken(pipeline, &words, steps),
         }
     }
 
@@ -91,7 +91,7 @@ impl Contracts {
 /// The step that made the message answers for it: the last that changed it, or the last of
 /// all. A step whose failures are passed over has nothing safe to send, so here `pass` is
 /// `retry`.
-fn broken(pipeline: &Pipeline, words: String, mut steps: Vec<StepReport>) -> PipelineRun {
+fn broken(pipeline: &Pipeline, words: &str, mut steps: Vec<StepReport>) -> PipelineRun {
     let kind = FailureKind::ContractViolation;
     let changed = |report: &StepReport| {
         matches!(report.verdict, StepVerdict::Deliver | StepVerdict::Edit { .. })
@@ -103,7 +103,7 @@ fn broken(pipeline: &Pipeline, words: String, mut steps: Vec<StepReport>) -> Pip
         None => "the event".to_owned(),
     };
     if let Some(report) = answers.and_then(|at| steps.get_mut(at)) {
-        report.verdict = StepVerdict::Fault { kind, message: words.clone(), backtrace: vec![] };
+        report.verdict = StepVerdict::Fault { kind, message: words.to_owned(), backtrace: vec![] };
     }
     let reason = format!("{who}: {}: {words}", kind.as_str());
     let outcome = match on_error.unwrap_or_default() {
