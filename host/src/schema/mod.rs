@@ -3,7 +3,7 @@
 //! Owns drafts (4, 6, 7, 2019-09, 2020-12), formats, bounds on patterns and size, and what a
 //! violation looks like. Never fetches anything: a remote `$ref` is an error.
 
-use std::collections::HashMap;
+mod references;
 
 use jsonschema::{PatternOptions, ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
@@ -12,7 +12,11 @@ use crate::model::Violation;
 
 /// A compiled schema.
 #[derive(Debug)]
-pub struct Validator(jsonschema::Validator);
+pub struct Validator {
+    schema: jsonschema::Validator,
+    /// The most that is demanded of one value.
+    demands: u64,
+}
 
 /// Why a schema cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +46,9 @@ impl Validator {
     /// Most schemas one value may have to satisfy: a few definitions that name the next one
     /// twice make billions, and nothing interrupts a validation.
     const MAX_APPLIED: u64 = 100_000;
+    /// Most errors that a payload may have for their places to be told, alternatives that did
+    /// not match included: each takes a few hundred bytes.
+    const MAX_ERRORS: u64 = 500_000;
 
     /// Compiles `schema`. Without a `$schema` it is taken for draft 2020-12.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
@@ -51,7 +58,7 @@ impl Validator {
                 message: "a JSON Schema is an object, true or false".into(),
             });
         }
-        check_references(schema)?;
+        let demands = references::check(schema)?;
         jsonschema::options()
             .should_validate_formats(true)
             .should_ignore_unknown_formats(true)
@@ -63,7 +70,7 @@ impl Validator {
             )
             .offline()
             .build(schema)
-            .map(Self)
+            .map(|schema| Self { schema, demands })
             .map_err(|error| SchemaError {
                 at: error.instance_path().to_string(),
                 message: bounded(error.to_string()),
@@ -72,17 +79,52 @@ impl Validator {
 
     /// Whether `instance` satisfies the schema: quicker than asking for violations.
     pub fn accepts(&self, instance: &Value) -> bool {
-        self.0.is_valid(instance)
+        self.schema.is_valid(instance)
     }
 
     /// Where `instance` does not satisfy the schema, at most [`Self::MAX_VIOLATIONS`] of them.
     pub fn violations(&self, instance: &Value) -> Vec<Violation> {
+        // All errors are collected before the first can be had.
+        let most = usize::try_from(Self::MAX_ERRORS / self.demands.max(1)).unwrap_or(usize::MAX);
+        if has_more_values(instance, most) {
+            return if self.accepts(instance) { Vec::new() } else { vec![somewhere()] };
+        }
         let mut found = Vec::new();
-        for error in self.0.iter_errors(instance).take(Self::MAX_VIOLATIONS) {
+        for error in self.schema.iter_errors(instance).take(Self::MAX_VIOLATIONS) {
             report(&error, &mut found);
         }
         found.truncate(Self::MAX_VIOLATIONS);
         found
+    }
+}
+
+/// Whether there are more than `most` values in `value`, itself included.
+fn has_more_values(value: &Value, most: usize) -> bool {
+    let mut count = 0;
+    let mut rest = vec![value];
+    while let Some(value) = rest.pop() {
+        count += 1;
+        // What waits is counted at once, so that `rest` stays as small.
+        if count + rest.len() > most {
+            return true;
+        }
+        match value {
+            Value::Array(items) => rest.extend(items),
+            Value::Object(members) => rest.extend(members.values()),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Something is wrong, and no telling where.
+fn somewhere() -> Violation {
+    Violation {
+        at: String::new(),
+        schema: String::new(),
+        message: "does not satisfy the schema; it has too many values, for this schema, to say \
+                  where"
+            .into(),
     }
 }
 
@@ -137,97 +179,6 @@ fn bounded(mut message: String) -> String {
         message.push('…');
     }
     message
-}
-
-/// Refuses references that lead in a circle without ever entering the instance: following
-/// them would never end.
-fn check_references(schema: &Value) -> Result<(), SchemaError> {
-    let size = schema.to_string().len();
-    if size > Validator::MAX_SCHEMA_BYTES {
-        return Err(SchemaError {
-            at: String::new(),
-            message: format!(
-                "the schema has {size} bytes; {} are allowed",
-                Validator::MAX_SCHEMA_BYTES
-            ),
-        });
-    }
-    References { root: schema, path: Vec::new(), cleared: HashMap::new() }.walk(schema, "")
-}
-
-/// A walk along the references of a schema.
-struct References<'a> {
-    root: &'a Value,
-    /// What was come through to get here, all of it applying to one instance.
-    path: Vec<*const Value>,
-    /// What is known to lead in no circle, and how many schemas it applies to one value.
-    cleared: HashMap<*const Value, u64>,
-}
-
-impl<'a> References<'a> {
-    fn walk(&mut self, node: &'a Value, at: &str) -> Result<(), SchemaError> {
-        match node {
-            Value::Object(members) => {
-                self.follow(node, at)?;
-                members.iter().try_for_each(|(key, child)| {
-                    let key = key.replace('~', "~0").replace('/', "~1");
-                    self.walk(child, &format!("{at}/{key}"))
-                })
-            }
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .try_for_each(|(i, child)| self.walk(child, &format!("{at}/{i}"))),
-            _ => Ok(()),
-        }
-    }
-
-    /// Goes where `node` refers to, through everything that applies to the same instance, and
-    /// counts it.
-    fn follow(&mut self, node: &'a Value, at: &str) -> Result<u64, SchemaError> {
-        let Value::Object(members) = node else { return Ok(1) };
-        let here = std::ptr::from_ref(node);
-        if let Some(&applied) = self.cleared.get(&here) {
-            return Ok(applied);
-        }
-        if self.path.contains(&here) || self.path.len() >= Validator::MAX_REF_CHAIN {
-            return Err(SchemaError {
-                at: at.to_owned(),
-                message:
-                    "the references lead in a circle, or through more than 64 others, without \
-                          entering the payload; put `properties` or `items` between them"
-                        .into(),
-            });
-        }
-        self.path.push(here);
-        let mut applied: u64 = 1;
-        if let Some(Value::String(target)) = members.get("$ref")
-            && let Some(pointer) = target.strip_prefix('#')
-            && let Some(next) = self.root.pointer(pointer)
-        {
-            applied = applied.saturating_add(self.follow(next, at)?);
-        }
-        for keyword in ["allOf", "anyOf", "oneOf"] {
-            if let Some(Value::Array(branches)) = members.get(keyword) {
-                for branch in branches {
-                    applied = applied.saturating_add(self.follow(branch, at)?);
-                }
-            }
-        }
-        if applied > Validator::MAX_APPLIED {
-            return Err(SchemaError {
-                at: at.to_owned(),
-                message: format!(
-                    "the references here apply more than {} schemas to one value; name each \
-                     definition once",
-                    Validator::MAX_APPLIED
-                ),
-            });
-        }
-        self.path.pop();
-        self.cleared.insert(here, applied);
-        Ok(applied)
-    }
 }
 
 #[cfg(test)]
@@ -336,5 +287,83 @@ mod tests {
     fn a_pattern_that_backtracks_for_ever_ends() {
         let validator = Validator::compile(&json!({"pattern": "^(a+)+(?=b)$"})).unwrap();
         assert!(!validator.accepts(&json!("a".repeat(40))));
+    }
+
+    /// A chain of definitions that each name the next one twice.
+    fn doubling(
+        levels: usize,
+        link: impl Fn(&str) -> Value,
+        mark: impl Fn(&str) -> Value,
+    ) -> Value {
+        let mut definitions = serde_json::Map::new();
+        for level in 0..levels {
+            let mut definition = link(&format!("d{}", level + 1));
+            if let (Some(members), Some(more)) =
+                (definition.as_object_mut(), mark(&format!("d{level}")).as_object())
+            {
+                members.extend(more.clone());
+            }
+            definitions.insert(format!("d{level}"), definition);
+        }
+        let last = format!("d{levels}");
+        definitions.insert(last.clone(), mark(&last));
+        json!({"$defs": definitions, "allOf": [link("d0")]})
+    }
+
+    #[test]
+    fn doubling_is_counted_whatever_keyword_and_reference_it_goes_through() {
+        let pointer = |name: &str| json!({"$ref": format!("#/$defs/{name}")});
+        let escaped = |name: &str| json!({"$ref": format!("#/%24defs/{name}")});
+        let anchor = |name: &str| json!({"$ref": format!("#{name}")});
+        let dynamic = |name: &str| json!({"$dynamicRef": format!("#{name}")});
+        let id = |name: &str| json!({"$ref": format!("{name}.json")});
+        let none = |_: &str| json!({});
+        let all = [
+            doubling(20, |name| json!({"if": pointer(name), "then": pointer(name)}), none),
+            doubling(20, |name| json!({"not": pointer(name), "if": pointer(name)}), none),
+            doubling(
+                20,
+                |name| json!({"dependentSchemas": {"a": pointer(name), "b": pointer(name)}}),
+                none,
+            ),
+            doubling(20, |name| json!({"allOf": [escaped(name), escaped(name)]}), none),
+            doubling(
+                20,
+                |name| json!({"allOf": [anchor(name), anchor(name)]}),
+                |name| json!({"$anchor": name}),
+            ),
+            doubling(
+                20,
+                |name| json!({"allOf": [dynamic(name), dynamic(name)]}),
+                |name| json!({"$dynamicAnchor": name}),
+            ),
+            doubling(
+                20,
+                |name| json!({"allOf": [id(name), id(name)]}),
+                |name| json!({"$id": format!("{name}.json")}),
+            ),
+        ];
+        for (number, schema) in all.iter().enumerate() {
+            let refused = Validator::compile(schema).map(drop);
+            assert!(refused.is_err_and(|e| e.message.contains("more than 100000")), "{number}");
+        }
+        let circle = json!({"not": {"$ref": "#"}});
+        assert!(Validator::compile(&circle).unwrap_err().message.contains("in a circle"));
+        let ids: Vec<_> = (0..200).map(|n| json!({"$id": format!("{n}.json")})).collect();
+        let error = Validator::compile(&json!({"$defs": {"a": {"allOf": ids}}})).unwrap_err();
+        assert!(error.message.contains("`$id`"), "{error}");
+    }
+
+    #[test]
+    fn where_millions_of_errors_would_be_collected_none_is() {
+        let alternatives: Vec<_> = (1..=90).map(|n| json!({"const": n})).collect();
+        let validator = Validator::compile(&json!({"items": {"anyOf": alternatives}})).unwrap();
+        let found = validator.violations(&json!(vec![0; 300_000]));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].message.contains("too many values"), "{found:?}");
+        assert_eq!(validator.violations(&json!(vec![1; 300_000])), []);
+        let names: Vec<_> = (0..20_000).map(|n| n.to_string()).collect();
+        let validator = Validator::compile(&json!({"items": {"required": names}})).unwrap();
+        assert_eq!(validator.violations(&json!(vec![json!({}); 100])).len(), 1);
     }
 }
