@@ -10,8 +10,8 @@
 //! | a heading `### ` that names a language | blocks up to the next heading are for that language only |
 //! | `…` within a line; alone on a line | any text; any lines, also none |
 //!
-//! Space between words may be of any length. Times, sizes, fuel, shares, ratios, moments and
-//! numbers of four digits and more may be any. Never runs a command.
+//! Space between words may be of any length. Times, sizes, fuel, shares, ratios and moments
+//! may be any; a number of four digits and more is shown as an example. Never runs a command.
 
 /// A block of a page.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,8 +88,9 @@ fn console(lines: &[&str]) -> Block {
 
 /// Whether what was printed is what the page shows.
 pub fn matches(shown: &[String], printed: &str) -> bool {
-    let shown: Vec<String> = shown.iter().map(|line| plain(line)).collect();
-    let printed: Vec<String> = printed.trim_end().lines().map(plain).collect();
+    let shown: Vec<String> = shown.iter().map(|line| plain(line, "…")).collect();
+    let printed = printed.trim_end().lines().map(|line| plain(line, "NUMBER"));
+    let printed: Vec<String> = printed.collect();
     lines_match(&shown, &printed)
 }
 
@@ -115,8 +116,9 @@ fn line_matches(shown: &str, printed: &str) -> bool {
     }
 }
 
-/// A line with one space between words, and one word for whatever is measured.
-fn plain(line: &str) -> String {
+/// A line with one space between words, and one word for whatever is measured; a large number
+/// is `number`.
+fn plain<'a>(line: &'a str, number: &'a str) -> String {
     let mut words = line.split_whitespace().peekable();
     let mut plain: Vec<&str> = Vec::new();
     while let Some(word) = words.next() {
@@ -132,7 +134,7 @@ fn plain(line: &str) -> String {
                 plain.push(unit);
             } else {
                 let digits = word.chars().filter(char::is_ascii_digit).count();
-                plain.push(if is_large || digits >= 4 { "NUMBER" } else { word });
+                plain.push(if is_large || digits >= 4 { number } else { word });
             }
         } else {
             plain.push(word);

@@ -287,4 +287,25 @@ mod tests {
         let known = plugin(Rejection { code: "not-wasm", detail: "why".into() });
         assert_eq!(known.body().kind, "https://hookmill.dev/problems/not-wasm");
     }
+
+    #[test]
+    fn every_refused_upload_is_explained() {
+        let documented = include_str!("../../../docs/plugin-errors.md");
+        for code in [
+            Code::NotWasm,
+            Code::TooLarge,
+            Code::TooComplex,
+            Code::ForbiddenImport,
+            Code::UnknownWorld,
+            Code::BadManifest,
+            Code::Uncompilable,
+            Code::PluginRejected,
+        ] {
+            let heading = format!("\n### `{}`\n\n> ", code.slug());
+            assert!(documented.contains(&heading), "docs/plugin-errors.md lacks {heading}");
+        }
+        for reason in ["precompiled", "unknown-interface", "compiler-unavailable"] {
+            assert!(documented.contains(&format!("`{reason}`")), "{reason}");
+        }
+    }
 }

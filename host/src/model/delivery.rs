@@ -421,4 +421,13 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
+
+    #[test]
+    fn every_failure_is_explained() {
+        let documented = include_str!("../../../docs/plugin-errors.md");
+        for kind in FailureKind::ALL {
+            let heading = format!("\n### `{}`\n\n> ", kind.as_str());
+            assert!(documented.contains(&heading), "docs/plugin-errors.md lacks {heading}");
+        }
+    }
 }

@@ -210,3 +210,44 @@ impl fmt::Debug for PluginSettings {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(number: u64) -> String {
+        let digits = number.to_string();
+        let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group));
+        groups.collect::<Vec<_>>().join(",")
+    }
+
+    fn bytes(number: usize) -> String {
+        if number % MIB == 0 {
+            format!("{} MiB", number / MIB)
+        } else {
+            format!("{} KiB", number / KIB)
+        }
+    }
+
+    #[test]
+    fn the_documented_limits_are_the_limits() {
+        let documented = include_str!("../../../docs/plugin-interface.md");
+        let row = |name: &str, shown: &dyn Fn(&Limits) -> String| {
+            let row = format!("| {name} | {} | {} |", shown(&Limits::LEAN), shown(&Limits::ENGINE));
+            assert!(documented.contains(&row), "docs/plugin-interface.md lacks the row\n{row}");
+        };
+        row("size of the component", &|l| bytes(l.component_bytes));
+        row("functions", &|l| count(l.functions.into()));
+        row("the largest function", &|l| bytes(l.function_bytes));
+        row("core instances", &|l| count(l.instances.into()));
+        row("tables", &|l| count(l.tables.into()));
+        row("elements of all tables", &|l| count(l.table_elements as u64));
+        row("memory", &|l| bytes(l.memory_bytes));
+        row("fuel of a run", &|l| count(l.fuel));
+        row("and for each byte of payload and config", &|l| count(l.fuel_per_byte));
+        row("time of a run", &|l| format!("{} ms", l.wall.as_millis()));
+        row("output", &|l| bytes(l.output_bytes));
+        row("notes", &|l| bytes(l.log_bytes));
+        row("call stack", &|_| bytes(GUEST_STACK));
+    }
+}

@@ -3,6 +3,7 @@
 //! Owns walking the source tree and reporting. Each rule is a function of one file (or of
 //! all), with a test that plants a violation.
 
+mod docs;
 mod layers;
 mod rules;
 mod source;
@@ -74,6 +75,7 @@ fn check(files: &[Source]) -> Vec<Violation> {
         .collect();
     found.extend(files.iter().flat_map(layers::check));
     found.extend(rules::readme(files));
+    found.extend(docs::check(files));
     found.sort();
     found
 }
