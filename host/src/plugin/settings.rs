@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn bytes(number: usize) -> String {
-        if number % MIB == 0 {
+        if number.is_multiple_of(MIB) {
             format!("{} MiB", number / MIB)
         } else {
             format!("{} KiB", number / KIB)
