@@ -40,7 +40,8 @@ fn too_complex(limits: &CompileLimits) -> Rejection {
         code: "too-complex",
         detail: format!(
             "the component did not compile within {} s, {} s of processor time and {} MiB; \
-             make it smaller, or build it with optimisation for size",
+             make it smaller, build it with optimisation for size, or try again when the server is \
+             less busy",
             limits.wall.as_secs(),
             limits.cpu.as_secs(),
             limits.address_space >> 20
