@@ -17,7 +17,9 @@ impl Catalog {
             let schemas = self.store.schemas(&event_type.name).await.map_err(refused)?;
             let validators = schemas
                 .iter()
-                .map(|version| Validator::compile(&version.schema).map(Arc::new))
+                .map(|version| {
+                    Validator::compile_stored(&version.schema, &event_type.name).map(Arc::new)
+                })
                 .collect::<std::result::Result<_, _>>()
                 .map_err(CatalogError::Schema)?;
             self.put_event_type(event_type, validators);

@@ -32,7 +32,7 @@ impl Catalog {
     pub(super) async fn load_plugins(&self) -> Result<()> {
         let versions = self.store.plugins().await.map_err(refused)?;
         self.runtime.keep_only(&versions.iter().map(|version| version.sha256).collect());
-        let entries = versions.into_iter().map(entry).collect::<Result<_>>()?;
+        let entries = versions.into_iter().map(stored_entry).collect::<Result<_>>()?;
         self.write().plugins = entries;
         Ok(())
     }
@@ -355,6 +355,12 @@ fn live_before<'a>(
     }
     let now = live.pop()?;
     live.into_iter().rev().find(|version| *version != now && there.contains(version)).cloned()
+}
+
+fn stored_entry(version: PluginVersion) -> Result<PluginEntry> {
+    let config = Validator::compile_stored(&version.manifest.config_schema, &version.name)
+        .map_err(CatalogError::Schema)?;
+    Ok(PluginEntry { version: Arc::new(version), config: Arc::new(config) })
 }
 
 fn entry(version: PluginVersion) -> Result<PluginEntry> {

@@ -5,6 +5,8 @@
 
 mod references;
 
+use std::fmt;
+
 use jsonschema::{PatternOptions, ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
 
@@ -75,6 +77,16 @@ impl Validator {
                 at: error.instance_path().to_string(),
                 message: bounded(error.to_string()),
             })
+    }
+
+    /// Compiles a schema that was accepted once, perhaps under wider bounds, and belongs to `of`.
+    /// One that cannot be used any more accepts nothing until it is replaced: it must not keep
+    /// the server from starting.
+    pub fn compile_stored(schema: &Value, of: &dyn fmt::Display) -> Result<Self, SchemaError> {
+        Self::compile(schema).or_else(|error| {
+            tracing::error!(%of, at = %error.at, %error, "a stored schema cannot be used; it accepts nothing until it is replaced");
+            Self::compile(&Value::Bool(false))
+        })
     }
 
     /// Whether `instance` satisfies the schema: quicker than asking for violations.
@@ -287,6 +299,13 @@ mod tests {
     fn a_pattern_that_backtracks_for_ever_ends() {
         let validator = Validator::compile(&json!({"pattern": "^(a+)+(?=b)$"})).unwrap();
         assert!(!validator.accepts(&json!("a".repeat(40))));
+    }
+
+    #[test]
+    fn a_stored_schema_that_cannot_be_used_accepts_nothing_and_stops_nobody() {
+        let stored = Validator::compile_stored(&json!({"not": {"$ref": "#"}}), &"tick").unwrap();
+        assert!(!stored.accepts(&json!(1)) && !stored.violations(&json!(1)).is_empty());
+        assert!(Validator::compile_stored(&json!({}), &"tick").unwrap().accepts(&json!(1)));
     }
 
     /// A chain of definitions that each name the next one twice.
