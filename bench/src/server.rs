@@ -193,7 +193,7 @@ impl Server {
     /// Makes a subscription; answers its id.
     pub async fn subscribe(&self, endpoint: &str, pattern: &str, pipeline: &Value) -> String {
         let body = json!({
-            "endpoint": endpoint, "event_types": [pattern], "pipeline": pipeline, "concurrency": 64
+            "endpoint": endpoint, "event_types": [pattern], "pipeline": pipeline, "policy": {"concurrency": 64}
         });
         self.post("/v1/subscriptions", &body).await["id"].as_str().expect("an id").to_owned()
     }

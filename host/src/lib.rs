@@ -10,6 +10,7 @@ pub mod config;
 pub mod delivery;
 pub mod ingest;
 pub mod model;
+pub mod notices;
 pub mod plugin;
 pub mod routing;
 pub mod schema;

@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::mpsc,
 };
 use url::Url;
 
@@ -27,9 +28,10 @@ use crate::{
     catalog::{Catalog, Change},
     clock::Clock,
     config::Config,
-    delivery::{DeliverySettings, Dispatcher, Guard, check_endpoint, check_header},
+    delivery::{DeliverySettings, Dispatcher, Guard, Parts, check_endpoint, check_header},
     ingest::{Ingest, IngestSettings},
-    model::KeyId,
+    model::{KeyId, Notice},
+    notices::Notices,
     plugin::{Compiler, PluginSettings, Runtime},
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry,
@@ -79,13 +81,18 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         runtime.clone(),
         clock,
     );
+    let (notices, heard) = Notices::channel();
+    tokio::spawn(log_notices(heard));
     let dispatcher = Dispatcher::start(
         settings,
-        store.clone(),
-        catalog.clone(),
-        watch.clone(),
-        clock,
-        i64::from_le_bytes(random()?),
+        Parts {
+            store: store.clone(),
+            directory: catalog.clone(),
+            pipelines: watch.clone(),
+            notices,
+            clock,
+            owner: i64::from_le_bytes(random()?),
+        },
     )
     .await
     .map_err(|e| failed("delivery cannot start")(&e))?;
@@ -142,6 +149,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     dispatcher.shutdown().await;
     store.close().await;
     Ok(())
+}
+
+/// Writes each notice down until the last teller is gone.
+async fn log_notices(mut heard: mpsc::Receiver<Notice>) {
+    while let Some(notice) = heard.recv().await {
+        tracing::warn!(?notice, "notice");
+    }
 }
 
 async fn open(path: &Path) -> Result<SharedStore, ServeError> {

@@ -19,7 +19,7 @@ use super::{
     subscription_io::{StepIn, SubscriptionPatch},
 };
 use crate::{
-    model::{Pattern, RetryPolicy, Secret, SecretError, Step, Subscription},
+    model::{Pattern, Policy, Secret, SecretError, Step, Subscription},
     schema::Validator,
 };
 
@@ -28,7 +28,6 @@ const MAX_PATTERNS: usize = 100;
 const MAX_STEPS: usize = 16;
 const MAX_OUTPUT_SCHEMA: usize = 256 << 10;
 const MAX_HEADERS: usize = 32;
-const MAX_CONCURRENCY: u32 = crate::delivery::DeliverySettings::MAX_CONCURRENCY;
 
 /// The parts of a request that have been checked; none for what was not given.
 #[derive(Debug, Default)]
@@ -39,8 +38,7 @@ pub struct Checked {
     pub output_schema: Option<Option<Value>>,
     pub headers: Option<BTreeMap<String, String>>,
     pub description: Option<Option<String>>,
-    pub retry: Option<Option<RetryPolicy>>,
-    pub concurrency: Option<Option<u32>>,
+    pub policy: Option<Policy>,
 }
 
 /// Checks a request part by part, and remembers everything that is wrong.
@@ -75,15 +73,8 @@ impl<'a> Checker<'a> {
         if let Some(Some(description)) = &patch.description {
             self.errors.extend(check_text("/description", description, MAX_DESCRIPTION).err());
         }
-        if let Some(Some(retry)) = &patch.retry
-            && let Err((part, why)) = retry.check()
-        {
-            self.wrong(format!("/retry/{part}"), why);
-        }
-        if let Some(Some(most)) = patch.concurrency
-            && !(1..=MAX_CONCURRENCY).contains(&most)
-        {
-            self.wrong("/concurrency", format!("is {most}; 1 to {MAX_CONCURRENCY} are allowed"));
+        for (at, why) in patch.policy.iter().flat_map(Policy::check) {
+            self.wrong(format!("/policy{at}"), why);
         }
         Checked {
             endpoint: patch.endpoint.and_then(|given| self.endpoint(&given)),
@@ -92,8 +83,7 @@ impl<'a> Checker<'a> {
             output_schema: patch.output_schema.map(|given| self.output_schema(given)),
             headers: patch.headers.map(|given| self.headers(given)),
             description: patch.description,
-            retry: patch.retry,
-            concurrency: patch.concurrency,
+            policy: patch.policy,
         }
     }
 
@@ -198,8 +188,7 @@ impl Checked {
         put(&mut subscription.output_schema, self.output_schema);
         put(&mut subscription.headers, self.headers);
         put(&mut subscription.description, self.description);
-        put(&mut subscription.retry, self.retry);
-        put(&mut subscription.concurrency, self.concurrency);
+        put(&mut subscription.policy, self.policy);
     }
 }
 
@@ -241,16 +230,16 @@ mod tests {
         let wrong = check(
             r#"{"endpoint":"http://x","event_types":["ok","or*der"],
                 "pipeline":[{"plugin":"redact"},{"plugin":"Redact"}],
-                "headers":{"a b":"c","X-A":"1","x-a":"2"},"concurrency":0,
-                "retry":{"schedule":[]},"description":""}"#,
+                "headers":{"a b":"c","X-A":"1","x-a":"2"},"policy":{"concurrency":0,
+                "retry":{"schedule":[]}},"description":""}"#,
         )
         .unwrap_err();
         assert_eq!(
             wrong,
             [
                 "/description",
-                "/retry/schedule",
-                "/concurrency",
+                "/policy/retry/schedule",
+                "/policy/concurrency",
                 "/endpoint",
                 "/event_types/1",
                 "/pipeline/1/plugin",
@@ -269,9 +258,9 @@ mod tests {
     #[test]
     fn what_is_left_out_stays_and_null_removes() {
         let checked =
-            check(r#"{"concurrency":null,"pipeline":[{"plugin":"redact@1.0.0"}]}"#).unwrap();
-        assert_eq!(checked.concurrency, Some(None));
-        assert_eq!(checked.description, None);
+            check(r#"{"description":null,"pipeline":[{"plugin":"redact@1.0.0"}]}"#).unwrap();
+        assert_eq!(checked.description, Some(None));
+        assert_eq!(checked.policy, None);
         assert_eq!(checked.endpoint, None);
         assert_eq!(checked.pipeline.unwrap()[0].config, serde_json::json!({}));
     }

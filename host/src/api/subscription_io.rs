@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::extract::nullable;
 use crate::model::{
-    OnError, Pattern, RetryPolicy, Step, Subscription, SubscriptionId, SubscriptionState, Timestamp,
+    OnError, Pattern, Policy, Step, Subscription, SubscriptionId, SubscriptionState, Timestamp,
 };
 
 /// A subscription to create.
@@ -40,11 +40,9 @@ pub struct SubscriptionIn {
     pub headers: BTreeMap<String, String>,
     /// For people.
     pub description: Option<String>,
-    /// When failed attempts are repeated, if not by the server's default.
-    pub retry: Option<RetryPolicy>,
-    /// Most attempts under way at once, if not the server's default.
-    #[schema(minimum = 1, maximum = 1024)]
-    pub concurrency: Option<u32>,
+    /// How its deliveries are made, where not by the server's defaults.
+    #[serde(default)]
+    pub policy: Policy,
     /// A signing secret to take over, `whsec_…`; a new one is made if none is given.
     pub secret: Option<String>,
 }
@@ -52,7 +50,7 @@ pub struct SubscriptionIn {
 /// Changes to a subscription; what is left out stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"event_types": ["order.**"], "retry": {"schedule": [0, 5, 300]}}))]
+#[schema(example = json!({"event_types": ["order.**"], "policy": {"retry": {"schedule": [0, 5, 300]}}}))]
 pub struct SubscriptionPatch {
     /// Where its deliveries go.
     #[schema(format = "uri")]
@@ -73,14 +71,8 @@ pub struct SubscriptionPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     pub description: Option<Option<String>>,
-    /// When failed attempts are repeated; null for the server's default.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<RetryPolicy>)]
-    pub retry: Option<Option<RetryPolicy>>,
-    /// Most attempts under way at once; null for the server's default.
-    #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1024)]
-    pub concurrency: Option<Option<u32>>,
+    /// How its deliveries are made; replaces the whole policy.
+    pub policy: Option<Policy>,
 }
 
 /// A plugin in a pipeline.
@@ -119,10 +111,8 @@ pub struct SubscriptionOut {
     pub headers: BTreeMap<String, String>,
     /// For people.
     pub description: Option<String>,
-    /// When failed attempts are repeated; null for the server's default.
-    pub retry: Option<RetryPolicy>,
-    /// Most attempts under way at once; null for the server's default.
-    pub concurrency: Option<u32>,
+    /// How its deliveries are made, where not by the server's defaults.
+    pub policy: Policy,
     /// Whether it takes events.
     pub state: SubscriptionState,
     /// When it was created.
@@ -143,8 +133,7 @@ impl From<&Subscription> for SubscriptionOut {
             output_schema: subscription.output_schema.clone(),
             headers: subscription.headers.clone(),
             description: subscription.description.clone(),
-            retry: subscription.retry.clone(),
-            concurrency: subscription.concurrency,
+            policy: subscription.policy.clone(),
             state: subscription.state,
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
@@ -172,8 +161,7 @@ impl SubscriptionIn {
             output_schema: Some(self.output_schema),
             headers: Some(self.headers),
             description: Some(self.description),
-            retry: Some(self.retry),
-            concurrency: Some(self.concurrency),
+            policy: Some(self.policy),
         };
         (patch, self.secret)
     }

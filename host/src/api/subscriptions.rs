@@ -21,7 +21,7 @@ use super::{
     subscription_io::{SubscriptionCreated, SubscriptionIn, SubscriptionOut, SubscriptionPatch},
 };
 use crate::{
-    model::{DeliveryId, Secret, Subscription, SubscriptionId, SubscriptionState},
+    model::{DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState},
     store::DeliveryFilter,
 };
 
@@ -84,8 +84,7 @@ pub async fn create_subscription(
         pipeline: Vec::new(),
         output_schema: None,
         headers: BTreeMap::new(),
-        retry: None,
-        concurrency: None,
+        policy: Policy::default(),
         state: SubscriptionState::Active,
         secrets: vec![secret],
         created_at: now,

@@ -292,7 +292,7 @@ mod tests {
     use crate::{
         clock::Clock,
         model::{
-            Application, ApplicationId, DeliveryId, DeliveryState, Event, EventId, Secret,
+            Application, ApplicationId, DeliveryId, DeliveryState, Event, EventId, Policy, Secret,
             Subscription, SubscriptionId, SubscriptionState, Timestamp,
         },
         plugin::{Compiler, PluginSettings, Runtime},
@@ -319,8 +319,7 @@ mod tests {
             pipeline: vec![],
             output_schema: None,
             headers: [].into(),
-            retry: None,
-            concurrency: None,
+            policy: Policy::default(),
             // Resumed, and the server ended before what was held had been made due.
             state: SubscriptionState::Active,
             secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],

@@ -142,7 +142,7 @@ impl Show {
 
 /// How many attempts a subscription's own retry policy allows.
 fn attempts_allowed(subscription: &Value) -> Option<u64> {
-    let retry = &subscription["retry"];
+    let retry = &subscription["policy"]["retry"];
     let schedule = retry["schedule"].as_array().map(|waits| waits.len() as u64);
     schedule.or(retry["exponential"]["attempts"].as_u64())
 }
@@ -364,8 +364,11 @@ mod tests {
 
     #[test]
     fn a_policy_says_how_many_attempts_there_are() {
-        assert_eq!(attempts_allowed(&json!({"retry": {"schedule": [0, 5]}})), Some(2));
-        assert_eq!(attempts_allowed(&json!({"retry": {"exponential": {"attempts": 7}}})), Some(7));
-        assert_eq!(attempts_allowed(&json!({"retry": null})), None);
+        assert_eq!(attempts_allowed(&json!({"policy": {"retry": {"schedule": [0, 5]}}})), Some(2));
+        assert_eq!(
+            attempts_allowed(&json!({"policy": {"retry": {"exponential": {"attempts": 7}}}})),
+            Some(7)
+        );
+        assert_eq!(attempts_allowed(&json!({"policy": {"retry": null}})), None);
     }
 }

@@ -177,11 +177,17 @@ impl Subscribe {
         if let Some(schema) = &self.output_schema {
             body.insert("output_schema".into(), input::json_argument(schema)?);
         }
+        let mut policy = Map::new();
         if let Some(retry) = &self.retry {
-            body.insert("retry".into(), input::json_argument(retry)?);
+            policy.insert("retry".into(), input::json_argument(retry)?);
+        }
+        if let Some(concurrency) = self.concurrency {
+            policy.insert("concurrency".into(), concurrency.into());
+        }
+        if !policy.is_empty() {
+            body.insert("policy".into(), policy.into());
         }
         let optional = [
-            ("concurrency", self.concurrency.map(Value::from)),
             ("secret", self.secret.map(Value::from)),
             ("description", self.description.map(Value::from)),
         ];
@@ -303,9 +309,8 @@ fn show(global: &Global, subscription: &Value) {
     for (label, name) in [
         ("description", "description"),
         ("event types", "event_types"),
-        ("concurrency", "concurrency"),
         ("headers", "headers"),
-        ("retry", "retry"),
+        ("policy", "policy"),
         ("output", "output_schema"),
         ("created", "created_at"),
         ("updated", "updated_at"),

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{SubscriptionId, Timestamp},
+    notices::Notices,
     store::Claims,
 };
 
@@ -30,6 +31,7 @@ pub(super) struct Board {
     /// Rings when nothing is under way.
     pub idle: Notify,
     pub directory: Arc<dyn Directory>,
+    pub notices: Notices,
     pub settings: DeliverySettings,
     pub metrics: Metrics,
     pub clock: Clock,
@@ -45,6 +47,7 @@ impl Board {
     pub(super) fn new(
         settings: DeliverySettings,
         directory: Arc<dyn Directory>,
+        notices: Notices,
         clock: Clock,
     ) -> Self {
         Self {
@@ -52,6 +55,7 @@ impl Board {
             changed: Notify::new(),
             idle: Notify::new(),
             directory,
+            notices,
             settings,
             metrics: Metrics::new(),
             clock,

@@ -19,7 +19,7 @@ use tokio::{
 use super::{
     Directory, Pipelines, Ready,
     board::Board,
-    http::{Client, ClientError},
+    http::{Client, ClientError, Transport},
     job::{Job, SharedEvent},
     recorder::{About, Done, Recorder},
     settings::DeliverySettings,
@@ -28,6 +28,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{Event, EventId, SubscriptionId, Timestamp},
+    notices::Notices,
     store::{Belt, Claims, Lease, StoreError},
 };
 
@@ -48,6 +49,28 @@ pub enum StartError {
     /// The store does not say what is due.
     #[error("the store does not say what is due: {0}")]
     Store(#[source] StoreError),
+}
+
+/// What delivering is done with.
+pub struct Parts {
+    /// Where deliveries come from and records go.
+    pub store: Arc<dyn Belt>,
+    /// What knows subscriptions and pipelines.
+    pub directory: Arc<dyn Directory>,
+    /// What runs pipelines.
+    pub pipelines: Arc<dyn Pipelines>,
+    /// Where an operator hears of what went wrong.
+    pub notices: Notices,
+    /// The time.
+    pub clock: Clock,
+    /// This run of the server, as the owner of leases.
+    pub owner: i64,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("owner", &self.owner).finish_non_exhaustive()
+    }
 }
 
 /// Delivers.
@@ -74,22 +97,25 @@ struct Core {
 impl Dispatcher {
     /// Starts delivering, beginning with what is due already: nothing else needs to be
     /// done after a restart. A metrics recorder, if there is to be one, is installed by now.
-    pub async fn start(
-        settings: DeliverySettings,
-        store: Arc<dyn Belt>,
-        directory: Arc<dyn Directory>,
-        pipelines: Arc<dyn Pipelines>,
-        clock: Clock,
-        owner: i64,
-    ) -> Result<Arc<Self>, StartError> {
+    pub async fn start(settings: DeliverySettings, parts: Parts) -> Result<Arc<Self>, StartError> {
         let settings = settings.usable();
-        let client = Client::new(&settings, clock)?;
-        let board = Arc::new(Board::new(settings, directory, clock));
+        let transport = Arc::new(Client::new(&settings, parts.clock)?);
+        Self::start_over(transport, settings, parts).await
+    }
+
+    /// The same over another transport.
+    pub(super) async fn start_over(
+        transport: Arc<dyn Transport>,
+        settings: DeliverySettings,
+        parts: Parts,
+    ) -> Result<Arc<Self>, StartError> {
+        let Parts { store, directory, pipelines, notices, clock, owner } = parts;
+        let board = Arc::new(Board::new(settings, directory, notices, clock));
         for (subscription, at) in store.due(owner).await.map_err(StartError::Store)? {
             board.due(subscription, at);
         }
         let recorder = Recorder::start(Arc::clone(&store), Arc::clone(&board));
-        let worker = Worker { board: Arc::clone(&board), pipelines, client };
+        let worker = Worker { board: Arc::clone(&board), pipelines, transport };
         let runtime = Handle::current();
         let core = Arc::new(Core { board, belt: store, worker, recorder, runtime, owner });
         let timer = Mutex::new(Some(tokio::spawn(Arc::clone(&core).keep_time())));

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::{
-    dispatcher::{Dispatcher, StartError},
+    dispatcher::{Dispatcher, Parts, StartError},
     http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
     job::SharedEvent,
     settings::DeliverySettings,

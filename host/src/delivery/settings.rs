@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::{RetryPolicy, Subscription};
+use crate::model::{Policy, RetryPolicy, Subscription};
 
 /// How deliveries are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,8 +75,6 @@ impl Default for DeliverySettings {
 }
 
 impl DeliverySettings {
-    /// Most attempts under way at once that a subscription may ask for.
-    pub const MAX_CONCURRENCY: u32 = 1024;
     /// What a lease must have left beyond an attempt's time: for the plugins before it and
     /// the record after it.
     const MARGIN: Duration = Duration::from_secs(15);
@@ -88,7 +86,11 @@ impl DeliverySettings {
 
     /// Most attempts under way at once for `subscription`.
     pub fn limit(&self, subscription: &Subscription) -> u32 {
-        subscription.concurrency.unwrap_or(self.concurrency).clamp(1, Self::MAX_CONCURRENCY)
+        subscription
+            .policy
+            .concurrency
+            .unwrap_or(self.concurrency)
+            .clamp(1, Policy::MAX_CONCURRENCY)
     }
 
     /// The nearest settings that can work: nothing is zero that must not be, and a lease
@@ -96,7 +98,7 @@ impl DeliverySettings {
     #[must_use]
     pub fn usable(mut self) -> Self {
         self.max_in_flight = self.max_in_flight.max(1);
-        self.concurrency = self.concurrency.clamp(1, Self::MAX_CONCURRENCY);
+        self.concurrency = self.concurrency.clamp(1, Policy::MAX_CONCURRENCY);
         self.lane_places = self.lane_places.max(1);
         self.total_places = self.total_places.max(1);
         self.record_batch = self.record_batch.max(1);

@@ -6,19 +6,19 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use url::Url;
 
 use super::{
     Pipelines,
     board::Board,
-    http::{Client, Exchange},
+    http::{Exchange, Request, Transport},
     job::Job,
     retry, sign,
 };
 use crate::{
     model::{
-        Attempt, AttemptOutcome, DisabledReason, Message, OnError, Outcome, PipelineId,
+        Attempt, AttemptOutcome, DisabledReason, Message, Notice, OnError, Outcome, PipelineId,
         PipelineRun, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
     },
     store::{Next, Record},
@@ -36,7 +36,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(super) struct Worker {
     pub board: Arc<Board>,
     pub pipelines: Arc<dyn Pipelines>,
-    pub client: Client,
+    pub transport: Arc<dyn Transport>,
 }
 
 /// What a job came to.
@@ -120,11 +120,17 @@ impl Worker {
     /// Disables a subscription whose endpoint is gone, unless it has moved since.
     pub(super) async fn disable(&self, id: SubscriptionId, endpoint: &Url) {
         let directory = &self.board.directory;
-        let current = directory.subscription(id).is_some_and(|now| {
-            now.endpoint == *endpoint && now.state != SubscriptionState::Disabled
-        });
-        if current {
+        let current = directory
+            .subscription(id)
+            .filter(|now| now.endpoint == *endpoint && now.state != SubscriptionState::Disabled);
+        if let Some(current) = current {
             directory.disable(id, DisabledReason::Gone).await;
+            self.board.notices.tell(Notice::SubscriptionDisabled {
+                application: current.application,
+                subscription: id,
+                endpoint: endpoint.clone(),
+                reason: DisabledReason::Gone,
+            });
         }
     }
 
@@ -139,7 +145,7 @@ impl Worker {
         if job.attempts > 0 {
             return None;
         }
-        let policy = subscription.retry.as_ref().unwrap_or(&self.board.settings.retry);
+        let policy = subscription.policy.retry.as_ref().unwrap_or(&self.board.settings.retry);
         let wait = policy.wait_before(1).filter(|wait| !wait.is_zero())?;
         let at = job.event.event.accepted_at.checked_add(wait).ok()?;
         (at > self.board.clock.now()).then_some(at)
@@ -203,7 +209,14 @@ impl Worker {
     ) -> Attempted {
         let started_at = self.board.clock.now();
         let headers = headers(job, subscription, message, &body, started_at);
-        let exchange = self.client.post(&subscription.endpoint, headers, body).await;
+        let request = Request {
+            url: subscription.endpoint.clone(),
+            method: Method::POST,
+            headers,
+            body,
+            timeout: self.board.settings.attempt_timeout,
+        };
+        let exchange = self.transport.send(request).await;
         let now = self.board.clock.now();
         self.board
             .metrics
@@ -245,7 +258,7 @@ impl Worker {
             retry_after: exchange.retry_after,
             made: job.attempts.saturating_add(1),
         };
-        let policy = subscription.retry.as_ref().unwrap_or(&settings.retry);
+        let policy = subscription.policy.retry.as_ref().unwrap_or(&settings.retry);
         retry::next(policy, settings.into(), ended, retry::dice(), now)
     }
 

@@ -8,8 +8,10 @@ mod delivery;
 mod event;
 mod event_type;
 mod id;
+mod notice;
 mod pattern;
 mod plugin;
+mod policy;
 mod rollout;
 mod secret;
 mod subscription;
@@ -23,13 +25,15 @@ pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
 pub use jiff::Timestamp;
+pub use notice::Notice;
 pub use pattern::{Pattern, PatternError};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
     Sha256, Step,
 };
+pub use policy::{Policy, RetryPolicy};
 pub use rollout::{
     ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };
 pub use secret::{Secret, SecretError};
-pub use subscription::{DisabledReason, RetryPolicy, Subscription, SubscriptionState};
+pub use subscription::{DisabledReason, Subscription, SubscriptionState};

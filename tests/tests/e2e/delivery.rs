@@ -20,7 +20,7 @@ async fn subscribe(server: &Server, body: &Value) -> (String, String) {
 async fn a_failed_attempt_is_repeated_with_the_same_id_and_bytes() {
     let (server, receiver) = scene().await;
     receiver.reply("/x", [Reply::status(503).body("busy"), Reply::status(200)]);
-    let body = json!({"endpoint": receiver.url("/x"), "event_types": ["tick"], "retry": {"schedule": [0, 0, 0]}});
+    let body = json!({"endpoint": receiver.url("/x"), "event_types": ["tick"], "policy": {"retry": {"schedule": [0, 0, 0]}}});
     let (_, secret) = subscribe(&server, &body).await;
     let event = server.client().publish("tick", &json!({"n": 1})).await;
     let arrived = receiver.wait("/x", 2).await;
@@ -38,7 +38,7 @@ async fn a_failed_attempt_is_repeated_with_the_same_id_and_bytes() {
 async fn attempts_run_out_and_a_dead_delivery_can_be_retried() {
     let (server, receiver) = scene().await;
     receiver.reply("/d", [Reply::status(500), Reply::status(500), Reply::status(200)]);
-    let body = json!({"endpoint": receiver.url("/d"), "event_types": ["tick"], "retry": {"schedule": [0, 0]}});
+    let body = json!({"endpoint": receiver.url("/d"), "event_types": ["tick"], "policy": {"retry": {"schedule": [0, 0]}}});
     subscribe(&server, &body).await;
     let client = server.client();
     let event = client.publish("tick", &json!({})).await;
@@ -72,7 +72,7 @@ async fn redirects_are_failures_and_are_not_followed() {
     let (server, receiver) = scene().await;
     let elsewhere = receiver.url("/elsewhere");
     receiver.reply("/from", [Reply::status(302).header("location", &elsewhere)]);
-    let body = json!({"endpoint": receiver.url("/from"), "event_types": ["tick"], "retry": {"schedule": [0]}});
+    let body = json!({"endpoint": receiver.url("/from"), "event_types": ["tick"], "policy": {"retry": {"schedule": [0]}}});
     subscribe(&server, &body).await;
     let client = server.client();
     let event = client.publish("tick", &json!({})).await;
@@ -85,7 +85,7 @@ async fn redirects_are_failures_and_are_not_followed() {
 async fn retry_after_is_honoured() {
     let (server, receiver) = scene().await;
     receiver.reply("/later", [Reply::status(429).header("retry-after", "3600")]);
-    let body = json!({"endpoint": receiver.url("/later"), "event_types": ["tick"], "retry": {"schedule": [0, 1]}});
+    let body = json!({"endpoint": receiver.url("/later"), "event_types": ["tick"], "policy": {"retry": {"schedule": [0, 1]}}});
     subscribe(&server, &body).await;
     let client = server.client();
     let event = client.publish("tick", &json!({})).await;
@@ -107,8 +107,7 @@ async fn a_silent_endpoint_times_out_and_delays_nobody_else() {
     let receiver = Receiver::start().await;
     receiver.reply("/silent", [Reply::never()]);
     let retry = json!({"schedule": [0]});
-    let silent =
-        json!({"endpoint": receiver.url("/silent"), "event_types": ["tick"], "retry": retry});
+    let silent = json!({"endpoint": receiver.url("/silent"), "event_types": ["tick"], "policy": {"retry": retry}});
     subscribe(&server, &silent).await;
     let healthy = json!({"endpoint": receiver.url("/healthy"), "event_types": ["tick"]});
     subscribe(&server, &healthy).await;
@@ -132,7 +131,7 @@ async fn a_refused_connection_has_its_name() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}/", free.local_addr().unwrap());
     drop(free);
-    let body = json!({"endpoint": endpoint, "event_types": ["tick"], "retry": {"schedule": [0]}});
+    let body = json!({"endpoint": endpoint, "event_types": ["tick"], "policy": {"retry": {"schedule": [0]}}});
     subscribe(&server, &body).await;
     let client = server.client();
     let event = client.publish("tick", &json!({})).await;
@@ -170,7 +169,7 @@ async fn a_private_address_is_refused_unless_allowed() {
     }
     // A name that resolves to loopback by IPv6 only could pass the literal check; the
     // connection is what counts.
-    let body = json!({"endpoint": "http://localhost:1/", "event_types": ["tick"], "retry": {"schedule": [0]}});
+    let body = json!({"endpoint": "http://localhost:1/", "event_types": ["tick"], "policy": {"retry": {"schedule": [0]}}});
     subscribe(&server, &body).await;
     let event = client.publish("tick", &json!({})).await;
     let delivery = client.delivery_in(event["id"].as_str().unwrap(), &["dead"]).await;

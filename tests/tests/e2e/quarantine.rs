@@ -108,7 +108,8 @@ async fn a_contract_holds_without_any_plugin() {
     let (_server, receiver, client, id) = scene(Act::Mark).await;
     let path = format!("/v1/subscriptions/{id}");
     let schema = json!({"required": ["n"]});
-    let change = json!({"pipeline": [], "output_schema": schema, "retry": {"schedule": [0]}});
+    let change =
+        json!({"pipeline": [], "output_schema": schema, "policy": {"retry": {"schedule": [0]}}});
     client.patch(&path, &change).await.expect(200);
     let bad = client.publish("tick", &json!({"m": 1})).await;
     let dead = client.delivery_in(bad["id"].as_str().unwrap(), &["dead"]).await;

@@ -88,7 +88,7 @@ async fn what_an_older_delivery_sends_is_not_changed_by_a_newer_config() {
     client.upload(plugin("redact")).await.expect(201);
     let with = |text: &str| json!([{"plugin": "redact", "config": {"fields": [{"at": "/name", "text": text}]}}]);
     let body = json!({"endpoint": receiver.url("/o"), "event_types": ["tick"],
-        "pipeline": with("before"), "retry": {"schedule": [0, 1]}});
+        "pipeline": with("before"), "policy": {"retry": {"schedule": [0, 1]}}});
     let made = client.post("/v1/subscriptions", &body).await.expect(201);
     client.publish("tick", &json!({"name": "Ada"})).await;
     receiver.wait("/o", 1).await;

@@ -8,11 +8,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &["model"]),
     ("config", &["model"]),
+    ("notices", &["model"]),
     ("schema", &["model", "clock"]),
     ("routing", &["model", "clock"]),
     ("store", &["model", "clock"]),
     ("plugin", &["model", "clock", "schema"]),
-    ("delivery", &["model", "clock", "store", "plugin"]),
+    ("delivery", &["model", "clock", "notices", "store", "plugin"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
     ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
@@ -27,8 +28,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "watch", "ingest", "backtest", "api",
+            "model", "clock", "config", "notices", "schema", "routing", "store", "plugin",
+            "delivery", "catalog", "watch", "ingest", "backtest", "api",
         ],
     ),
     (

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header::USER_AGENT};
 use reqwest::{Body, redirect};
@@ -32,8 +33,29 @@ pub(in crate::delivery) struct Client {
     http: reqwest::Client,
     guard: Guard,
     clock: Clock,
-    limit: Duration,
     capture: usize,
+}
+
+/// One request to make.
+#[derive(Debug)]
+pub(in crate::delivery) struct Request {
+    /// Where to.
+    pub url: Url,
+    /// Its method.
+    pub method: Method,
+    /// All its headers but those of the transfer.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// How long it may take, the response's body included.
+    pub timeout: Duration,
+}
+
+/// What makes requests. The one implementation speaks HTTP; tests script theirs.
+#[async_trait]
+pub(in crate::delivery) trait Transport: Send + Sync {
+    /// Makes one request.
+    async fn send(&self, request: Request) -> Exchange;
 }
 
 /// A request that is over.
@@ -83,29 +105,21 @@ impl Client {
             .default_headers(HeaderMap::from_iter([(USER_AGENT, agent)]))
             .build()
             .map_err(|error| ClientError(format!("{error:?}")))?;
-        Ok(Self {
-            http,
-            guard,
-            clock,
-            limit: settings.attempt_timeout,
-            capture: settings.response_capture,
-        })
+        Ok(Self { http, guard, clock, capture: settings.response_capture })
     }
+}
 
-    /// Makes one request.
-    pub(in crate::delivery) async fn post(
-        &self,
-        url: &Url,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Exchange {
+#[async_trait]
+impl Transport for Client {
+    async fn send(&self, request: Request) -> Exchange {
         let start = self.clock.instant();
         let mut progress = Progress::default();
-        let end = match literal(url).filter(|&address| !self.guard.permits(address)) {
+        let end = match literal(&request.url).filter(|&address| !self.guard.permits(address)) {
             Some(address) => Err((AttemptOutcome::BlockedAddress, Blocked(address).to_string())),
             None => {
-                let exchange = self.exchange(url, headers, body, start, &mut progress);
-                timeout_at(start + self.limit, exchange).await.unwrap_or_else(|_| Err(self.late()))
+                let limit = request.timeout;
+                let exchange = self.exchange(request, start, &mut progress);
+                timeout_at(start + limit, exchange).await.unwrap_or_else(|_| Err(late(limit)))
             }
         };
         let (status, retry_after) = progress.response.unzip();
@@ -134,22 +148,18 @@ impl Client {
             },
         }
     }
+}
 
-    fn late(&self) -> (AttemptOutcome, String) {
-        (AttemptOutcome::Timeout, format!("not over within {:?}", self.limit))
-    }
-
+impl Client {
     async fn exchange(
         &self,
-        url: &Url,
-        headers: HeaderMap,
-        body: Bytes,
+        given: Request,
         start: Instant,
         progress: &mut Progress,
     ) -> Result<(), (AttemptOutcome, String)> {
-        let mut request = reqwest::Request::new(Method::POST, url.clone());
-        *request.headers_mut() = headers;
-        *request.body_mut() = Some(Body::from(body));
+        let mut request = reqwest::Request::new(given.method, given.url);
+        *request.headers_mut() = given.headers;
+        *request.body_mut() = Some(Body::from(given.body));
         let mut response =
             self.http.execute(request).await.map_err(|error| classify::error(&error))?;
         progress.first_byte = Some(start.elapsed());
@@ -168,6 +178,10 @@ impl Client {
         }
         Ok(())
     }
+}
+
+fn late(limit: Duration) -> (AttemptOutcome, String) {
+    (AttemptOutcome::Timeout, format!("not over within {limit:?}"))
 }
 
 fn answer(status: Option<http::StatusCode>) -> (AttemptOutcome, Option<String>) {

@@ -9,7 +9,7 @@ mod guard;
 mod headers;
 
 pub use client::ClientError;
-pub(super) use client::{Client, Exchange};
+pub(super) use client::{Client, Exchange, Request, Transport};
 pub use guard::{EndpointProblem, Guard, check_endpoint};
 pub(super) use headers::set;
 pub use headers::{HeaderProblem, check_header};

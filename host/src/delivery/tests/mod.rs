@@ -20,13 +20,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::belt::FakeBelt;
-use super::{DeliverySettings, Directory, Dispatcher, Pipelines, Ready, SharedEvent};
+use super::{DeliverySettings, Directory, Dispatcher, Parts, Pipelines, Ready, SharedEvent};
 use crate::{
     clock::Clock,
     model::{
         ApplicationId, DisabledReason, Event, EventId, Outcome, Pipeline, PipelineId, PipelineRun,
-        RetryPolicy, Secret, Subscription, SubscriptionId, SubscriptionState,
+        Policy, RetryPolicy, Secret, Subscription, SubscriptionId, SubscriptionState,
     },
+    notices::Notices,
     store::DeliveryKey,
 };
 
@@ -144,11 +145,14 @@ impl World {
     pub(super) async fn start(&self, settings: DeliverySettings, owner: i64) -> Arc<Dispatcher> {
         Dispatcher::start(
             settings,
-            Arc::clone(&self.belt) as _,
-            Arc::clone(&self.directory) as _,
-            Arc::clone(&self.pipelines) as _,
-            Clock::system(),
-            owner,
+            Parts {
+                store: Arc::clone(&self.belt) as _,
+                directory: Arc::clone(&self.directory) as _,
+                pipelines: Arc::clone(&self.pipelines) as _,
+                notices: Notices::channel().0,
+                clock: Clock::system(),
+                owner,
+            },
         )
         .await
         .unwrap()
@@ -173,8 +177,7 @@ impl World {
             pipeline: vec![],
             output_schema: None,
             headers: BTreeMap::new(),
-            retry: None,
-            concurrency: None,
+            policy: Policy::default(),
             state: SubscriptionState::Active,
             secrets: vec![secret()],
             created_at: now,

@@ -22,7 +22,7 @@ fn succeeded(at: &At) -> bool {
 async fn a_subscriptions_concurrency_is_never_exceeded() {
     let (world, endpoint) = (World::default(), Endpoint::start([Reply::Gated]).await);
     let dispatcher = world.start(settings(), 1).await;
-    let subscription = world.subscribe_with(&endpoint.url, |s| s.concurrency = Some(3));
+    let subscription = world.subscribe_with(&endpoint.url, |s| s.policy.concurrency = Some(3));
     for _ in 0..12 {
         world.publish(&dispatcher, subscription, None);
     }
@@ -39,7 +39,7 @@ async fn a_slow_endpoint_delays_nobody_else() {
     let slow = Endpoint::start([Reply::Gated]).await;
     let quick = Endpoint::start([Reply::Status(200)]).await;
     let dispatcher = world.start(DeliverySettings { max_in_flight: 8, ..settings() }, 1).await;
-    let stuck = world.subscribe_with(&slow.url, |s| s.concurrency = Some(4));
+    let stuck = world.subscribe_with(&slow.url, |s| s.policy.concurrency = Some(4));
     let lively = world.subscribe(&quick.url);
     for _ in 0..40 {
         world.publish(&dispatcher, stuck, None);
@@ -57,7 +57,7 @@ async fn what_has_no_room_waits_in_the_store() {
     let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
     let few = DeliverySettings { lane_places: 4, ..settings() };
     let dispatcher = world.start(few, 1).await;
-    let subscription = world.subscribe_with(&endpoint.url, |s| s.concurrency = Some(1));
+    let subscription = world.subscribe_with(&endpoint.url, |s| s.policy.concurrency = Some(1));
     for _ in 0..100 {
         world.publish(&dispatcher, subscription, None);
     }
@@ -104,7 +104,7 @@ async fn a_restart_resumes_what_was_under_way_and_what_waited() {
 async fn shutdown_finishes_what_is_under_way_and_gives_back_the_rest() {
     let (world, endpoint) = (World::default(), Endpoint::start([Reply::Hang]).await);
     let dispatcher = world.start(hasty(), 1).await;
-    let subscription = world.subscribe_with(&endpoint.url, |s| s.concurrency = Some(1));
+    let subscription = world.subscribe_with(&endpoint.url, |s| s.policy.concurrency = Some(1));
     for _ in 0..5 {
         world.publish(&dispatcher, subscription, None);
     }
@@ -164,7 +164,7 @@ async fn a_schedule_that_begins_with_a_wait_is_waited_for() {
     let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
     let dispatcher = world.start(settings(), 1).await;
     let later = Some(RetryPolicy::Schedule(vec![3600, 0]));
-    let subscription = world.subscribe_with(&endpoint.url, |s| s.retry = later);
+    let subscription = world.subscribe_with(&endpoint.url, |s| s.policy.retry = later);
     let key = world.publish(&dispatcher, subscription, None);
     world.belt.until("the record", |state| state.rows[&key].records.len() == 1).await;
     let row = world.belt.row(key);
@@ -179,7 +179,7 @@ async fn a_retry_comes_by_itself_when_it_is_due() {
     let (world, endpoint) = (World::default(), Endpoint::start(script).await);
     let dispatcher = world.start(settings(), 1).await;
     let soon = Some(RetryPolicy::Schedule(vec![0, 1]));
-    let subscription = world.subscribe_with(&endpoint.url, |s| s.retry = soon);
+    let subscription = world.subscribe_with(&endpoint.url, |s| s.policy.retry = soon);
     let row = world.belt.done(world.publish(&dispatcher, subscription, None)).await;
     let between = row.records[1].at.duration_since(row.records[0].at);
     assert!(between.as_secs_f64() >= 1.0, "{between:?}");

@@ -50,20 +50,19 @@ fn subscription(row: &SqliteRow) -> Result<Subscription> {
         event_types: from_json(col(row, 4)?)?,
         pipeline: from_json(col(row, 5)?)?,
         headers: from_json(col(row, 6)?)?,
-        retry: col::<Option<&str>>(row, 7)?.map(from_json).transpose()?,
-        concurrency: col::<Option<i64>>(row, 8)?.and_then(|n| u32::try_from(n).ok()),
-        state: from_word(col(row, 9)?)?,
-        secrets: secrets_from(col(row, 10)?)?,
-        created_at: col_time(row, 11)?,
-        updated_at: col_time(row, 12)?,
-        output_schema: col::<Option<&str>>(row, 13)?.map(from_json).transpose()?,
+        policy: from_json(col(row, 7)?)?,
+        state: from_word(col(row, 8)?)?,
+        secrets: secrets_from(col(row, 9)?)?,
+        created_at: col_time(row, 10)?,
+        updated_at: col_time(row, 11)?,
+        output_schema: col::<Option<&str>>(row, 12)?.map(from_json).transpose()?,
     })
 }
 
 pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Subscription>> {
     let rows = sqlx::query(
-        "SELECT id, application_id, description, endpoint, event_types, pipeline, headers, retry,
-                concurrency, state, secrets, created_at, updated_at, output_schema
+        "SELECT id, application_id, description, endpoint, event_types, pipeline, headers, policy,
+                state, secrets, created_at, updated_at, output_schema
          FROM subscriptions ORDER BY id DESC",
     )
     .fetch_all(&store.readers)
@@ -76,8 +75,8 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     let mut write = store.write().await?;
     sqlx::query(
         "INSERT INTO subscriptions (id, application_id, description, endpoint, event_types, pipeline,
-             headers, retry, concurrency, state, secrets, created_at, updated_at, output_schema)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             headers, policy, state, secrets, created_at, updated_at, output_schema)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(subscription.id.as_bytes().as_slice())
     .bind(subscription.application.as_bytes().as_slice())
@@ -86,8 +85,7 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     .bind(json(&subscription.event_types)?)
     .bind(json(&subscription.pipeline)?)
     .bind(json(&subscription.headers)?)
-    .bind(subscription.retry.as_ref().map(json).transpose()?)
-    .bind(subscription.concurrency.map(i64::from))
+    .bind(json(&subscription.policy)?)
     .bind(word(&subscription.state)?)
     .bind(secrets_text(&subscription.secrets)?)
     .bind(millis(subscription.created_at))
@@ -104,7 +102,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     let mut write = store.write().await?;
     let changed = sqlx::query(
         "UPDATE subscriptions SET description = ?, endpoint = ?, event_types = ?, pipeline = ?,
-             headers = ?, retry = ?, concurrency = ?, state = ?, secrets = ?, updated_at = ?,
+             headers = ?, policy = ?, state = ?, secrets = ?, updated_at = ?,
              output_schema = ?
          WHERE id = ?",
     )
@@ -113,8 +111,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     .bind(json(&subscription.event_types)?)
     .bind(json(&subscription.pipeline)?)
     .bind(json(&subscription.headers)?)
-    .bind(subscription.retry.as_ref().map(json).transpose()?)
-    .bind(subscription.concurrency.map(i64::from))
+    .bind(json(&subscription.policy)?)
     .bind(word(&subscription.state)?)
     .bind(secrets_text(&subscription.secrets)?)
     .bind(millis(subscription.updated_at))

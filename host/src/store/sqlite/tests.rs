@@ -9,9 +9,9 @@ use super::SqliteStore;
 use crate::{
     model::{
         Application, ApplicationId, Attempt, AttemptOutcome, DeliveryId, DeliveryState, Event,
-        EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, ResolvedStep,
-        SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription, SubscriptionId,
-        SubscriptionState, Timestamp, Timings, Violation,
+        EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, Policy,
+        ResolvedStep, SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription,
+        SubscriptionId, SubscriptionState, Timestamp, Timings, Violation,
     },
     store::{
         Appended, Belt, Claimed, DeliveryFilter, EventFilter, History, Idempotency, Lease,
@@ -56,8 +56,7 @@ impl Bench {
             pipeline: vec![],
             output_schema: None,
             headers: [("x-team".to_owned(), "blue".to_owned())].into(),
-            retry: None,
-            concurrency: Some(3),
+            policy: Policy { concurrency: Some(3), ..Policy::default() },
             state: SubscriptionState::Active,
             secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
             created_at: at(0),
