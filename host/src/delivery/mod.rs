@@ -11,6 +11,7 @@ mod job;
 mod lanes;
 mod metrics;
 mod recorder;
+mod request;
 mod retry;
 mod settings;
 pub mod sign;

@@ -6,15 +6,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use url::Url;
 
 use super::{
     Pipelines,
     board::Board,
-    http::{Exchange, Request, Transport},
+    http::{Exchange, Transport},
     job::Job,
-    retry, sign,
+    request, retry,
 };
 use crate::{
     model::{
@@ -23,14 +22,6 @@ use crate::{
     },
     store::{Next, Record},
 };
-
-const EVENT_ID: HeaderName = HeaderName::from_static("hookmill-event-id");
-const EVENT_TYPE: HeaderName = HeaderName::from_static("hookmill-event-type");
-const ATTEMPT: HeaderName = HeaderName::from_static("hookmill-attempt");
-const ID: HeaderName = HeaderName::from_static(sign::ID);
-const TIMESTAMP: HeaderName = HeaderName::from_static(sign::TIMESTAMP);
-const SIGNATURE: HeaderName = HeaderName::from_static(sign::SIGNATURE);
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Makes attempts.
 pub(super) struct Worker {
@@ -208,14 +199,8 @@ impl Worker {
         body: Bytes,
     ) -> Attempted {
         let started_at = self.board.clock.now();
-        let headers = headers(job, subscription, message, &body, started_at);
-        let request = Request {
-            url: subscription.endpoint.clone(),
-            method: Method::POST,
-            headers,
-            body,
-            timeout: self.board.settings.attempt_timeout,
-        };
+        let settings = &self.board.settings;
+        let request = request::request(settings, job, subscription, message, body, started_at);
         let exchange = self.transport.send(request).await;
         let now = self.board.clock.now();
         self.board
@@ -308,45 +293,4 @@ fn prepared(run: &Arc<PipelineRun>) -> Prepared {
         Outcome::Drop { reason } => Prepared::Drop(reason.clone()),
         Outcome::Fail { on_error, reason } => Prepared::Fail(*on_error, reason.clone()),
     }
-}
-
-/// The request's headers. The server's own come last, so that nothing replaces them.
-fn headers(
-    job: &Job,
-    subscription: &Subscription,
-    message: Option<&Message>,
-    body: &[u8],
-    now: Timestamp,
-) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(16);
-    super::http::set(
-        &mut headers,
-        subscription.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-    );
-    let added = message.map(|message| message.headers.as_slice()).unwrap_or_default();
-    super::http::set(
-        &mut headers,
-        added.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-    );
-    let content_type =
-        message.and_then(|message| HeaderValue::from_str(&message.content_type).ok());
-    headers.insert(CONTENT_TYPE, content_type.unwrap_or(JSON));
-    let (id, seconds) = (job.id.to_string(), now.as_second());
-    let secrets = subscription.secrets.iter().filter(|secret| secret.is_active(now));
-    let signature = sign::sign(secrets, &id, seconds, body);
-    let event = &job.event.event;
-    for (name, value) in [
-        (ID, id),
-        (SIGNATURE, signature),
-        (EVENT_ID, event.id.to_string()),
-        (EVENT_TYPE, event.event_type.to_string()),
-    ] {
-        // Ids, names and base64 are visible ASCII: nothing is left out here.
-        if let Ok(value) = HeaderValue::try_from(value) {
-            headers.insert(name, value);
-        }
-    }
-    headers.insert(TIMESTAMP, HeaderValue::from(seconds));
-    headers.insert(ATTEMPT, HeaderValue::from(job.attempts.saturating_add(1)));
-    headers
 }
