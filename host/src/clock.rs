@@ -7,17 +7,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// Where the time comes from. Whole milliseconds, the unit the store keeps.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Clock(Source);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy)]
 enum Source {
+    #[default]
     System,
     /// Tokio's clock, which a test may pause and advance, counted from `base`.
-    Virtual {
-        base: Timestamp,
-        start: Instant,
-    },
+    Virtual { base: Timestamp, start: Instant },
 }
 
 impl Clock {

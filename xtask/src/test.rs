@@ -8,6 +8,9 @@ use crate::{
     tidy,
 };
 
+/// Seeds of the delivery engine's simulation.
+const SEEDS: &str = "10000";
+
 /// Runs all of it; stops at the first failure.
 pub(crate) fn run() -> Result<(), String> {
     let began = Instant::now();
@@ -26,7 +29,7 @@ pub(crate) fn run() -> Result<(), String> {
         "warnings",
     ]))?;
     plugins::run()?;
-    shell::run(shell::cargo().args(["test", "--quiet", "--workspace"]))?;
+    shell::run(shell::cargo().args(["test", "--quiet", "--workspace"]).env("SIM_SEEDS", SEEDS))?;
     shell::run(shell::cargo().args([
         "test",
         "--quiet",

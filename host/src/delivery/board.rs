@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    Directory,
+    Dice, Directory,
     job::Job,
     lanes::{Lanes, Wanted},
     metrics::Metrics,
@@ -32,6 +32,7 @@ pub(super) struct Board {
     pub idle: Notify,
     pub directory: Arc<dyn Directory>,
     pub notices: Notices,
+    pub dice: Dice,
     pub settings: DeliverySettings,
     pub metrics: Metrics,
     pub clock: Clock,
@@ -48,6 +49,7 @@ impl Board {
         settings: DeliverySettings,
         directory: Arc<dyn Directory>,
         notices: Notices,
+        dice: Dice,
         clock: Clock,
     ) -> Self {
         Self {
@@ -56,6 +58,7 @@ impl Board {
             idle: Notify::new(),
             directory,
             notices,
+            dice,
             settings,
             metrics: Metrics::new(),
             clock,

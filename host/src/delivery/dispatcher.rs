@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Directory, Pipelines, Ready,
+    Dice, Directory, Pipelines, Ready,
     board::Board,
     http::{Client, ClientError, Transport},
     job::{Job, SharedEvent},
@@ -32,9 +32,6 @@ use crate::{
     store::{Belt, Claims, Lease, StoreError},
 };
 
-/// A sleeping machine's monotonic clock may stand still while the wall's goes on, so
-/// nobody sleeps longer than this towards something due.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How long after a failed claim the store is asked again.
 const CLAIM_AGAIN: Duration = Duration::from_secs(1);
 /// How long, at the end, the store is given to take the last records.
@@ -61,6 +58,8 @@ pub struct Parts {
     pub pipelines: Arc<dyn Pipelines>,
     /// Where an operator hears of what went wrong.
     pub notices: Notices,
+    /// What jitter is rolled with.
+    pub dice: Dice,
     /// The time.
     pub clock: Clock,
     /// This run of the server, as the owner of leases.
@@ -109,8 +108,8 @@ impl Dispatcher {
         settings: DeliverySettings,
         parts: Parts,
     ) -> Result<Arc<Self>, StartError> {
-        let Parts { store, directory, pipelines, notices, clock, owner } = parts;
-        let board = Arc::new(Board::new(settings, directory, notices, clock));
+        let Parts { store, directory, pipelines, notices, dice, clock, owner } = parts;
+        let board = Arc::new(Board::new(settings, directory, notices, dice, clock));
         for (subscription, at) in store.due(owner).await.map_err(StartError::Store)? {
             board.due(subscription, at);
         }
@@ -253,7 +252,8 @@ impl Core {
                 self.claim(&wanted.lanes).await;
                 continue;
             }
-            let rest = wanted.next.map(|at| self.board.clock.until(at).min(LONGEST_SLEEP));
+            let longest = self.board.settings.longest_sleep;
+            let rest = wanted.next.map(|at| self.board.clock.until(at).min(longest));
             let sleeping = async {
                 match rest {
                     Some(rest) => sleep(rest).await,
@@ -261,6 +261,8 @@ impl Core {
                 }
             };
             tokio::select! {
+                // In this order, so that the same seed is the same run.
+                biased;
                 () = self.board.changed.notified() => self.start_attempts(),
                 () = sleeping => {}
             }

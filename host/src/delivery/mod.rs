@@ -5,6 +5,7 @@
 //! speaks to producers.
 
 mod board;
+mod dice;
 mod dispatcher;
 mod http;
 mod job;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::{
+    dice::Dice,
     dispatcher::{Dispatcher, Parts, StartError},
     http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
     job::SharedEvent,

@@ -42,6 +42,9 @@ pub struct DeliverySettings {
     pub allow_http: bool,
     /// Most records in a transaction.
     pub record_batch: usize,
+    /// The longest that nobody looks at the time: a sleeping machine's monotonic clock may
+    /// stand still while the wall's goes on.
+    pub longest_sleep: Duration,
     /// How long the first record of a batch waits for company.
     pub record_linger: Duration,
     /// What requests say they come from.
@@ -68,6 +71,7 @@ impl Default for DeliverySettings {
             allowed_networks: Vec::new(),
             allow_http: true,
             record_batch: 512,
+            longest_sleep: Duration::from_secs(60),
             record_linger: Duration::from_millis(20),
             user_agent: concat!("Hookmill/", env!("CARGO_PKG_VERSION")).into(),
         }

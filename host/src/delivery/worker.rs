@@ -244,7 +244,7 @@ impl Worker {
             made: job.attempts.saturating_add(1),
         };
         let policy = subscription.policy.retry.as_ref().unwrap_or(&settings.retry);
-        retry::next(policy, settings.into(), ended, retry::dice(), now)
+        retry::next(policy, settings.into(), ended, self.board.dice.roll(), now)
     }
 
     fn plugin_failed(

@@ -55,6 +55,7 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub(crate) struct FakeBelt {
     pub state: Mutex<State>,
+    clock: Mutex<Clock>,
     changed: Notify,
 }
 
@@ -62,6 +63,19 @@ impl Row {
     /// Attempts recorded.
     pub(crate) fn attempts(&self) -> usize {
         self.records.iter().filter(|record| record.attempt.is_some()).count()
+    }
+
+    /// As a claim hands it out.
+    pub(crate) fn claimed(&self) -> Claimed {
+        Claimed {
+            key: self.key,
+            id: self.id,
+            subscription: self.subscription,
+            event: Arc::clone(&self.event),
+            pipeline: self.pipeline,
+            attempts: u32::try_from(self.attempts()).unwrap(),
+            run: self.run.clone(),
+        }
     }
 
     /// The last attempt.
@@ -92,7 +106,7 @@ impl FakeBelt {
         let mut state = self.state.lock().unwrap();
         let number = i64::try_from(state.rows.len()).unwrap();
         let key = DeliveryKey::for_tests(number, number);
-        let now = Clock::system().now();
+        let now = self.clock.lock().unwrap().now();
         let id = DeliveryId::new(now);
         let at = lease.map_or(At::Pending(now), At::Leased);
         let event = Arc::clone(event);
@@ -100,6 +114,72 @@ impl FakeBelt {
         state.rows.insert(key, row);
         state.note_leased();
         (key, id)
+    }
+
+    /// From here on time comes from this clock.
+    pub(crate) fn set_clock(&self, clock: Clock) {
+        *self.clock.lock().unwrap() = clock;
+    }
+
+    fn change(&self, id: SubscriptionId, change: impl Fn(&mut At) -> bool) -> Vec<DeliveryKey> {
+        let mut state = self.state.lock().unwrap();
+        let rows = state.rows.values_mut().filter(|row| row.subscription == id);
+        let changed = rows.filter_map(|row| change(&mut row.at).then_some(row.key)).collect();
+        self.changed.notify_waiters();
+        changed
+    }
+
+    /// Holds what is pending.
+    pub(crate) fn hold(&self, id: SubscriptionId) {
+        self.change(id, |at| {
+            let pending = matches!(at, At::Pending(_));
+            if pending {
+                *at = At::Final(Next::Held("told to".into()));
+            }
+            pending
+        });
+    }
+
+    /// Makes due what is held.
+    pub(crate) fn resume(&self, id: SubscriptionId, now: Timestamp) -> Vec<DeliveryKey> {
+        self.change(id, |at| {
+            let held = matches!(at, At::Final(Next::Held(_)));
+            if held {
+                *at = At::Pending(now);
+            }
+            held
+        })
+    }
+
+    /// Cancels what is pending or held.
+    pub(crate) fn cancel(&self, id: SubscriptionId) -> Vec<DeliveryKey> {
+        self.change(id, |at| {
+            let open = matches!(at, At::Pending(_) | At::Final(Next::Held(_)));
+            if open {
+                *at = At::Final(Next::Cancelled);
+            }
+            open
+        })
+    }
+
+    /// What is not over, and where it stands.
+    pub(crate) fn open(&self) -> Vec<(DeliveryKey, String)> {
+        let state = self.state.lock().unwrap();
+        let open = state.rows.values().filter(|row| {
+            !matches!(row.at, At::Final(_)) || matches!(row.at, At::Final(Next::Held(_)))
+        });
+        open.map(|row| (row.key, format!("{:?}", row.at))).collect()
+    }
+
+    /// Waits until nothing is open.
+    pub(crate) async fn all_done(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.open().is_empty() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Makes a delivery that is over due once more.
@@ -169,15 +249,7 @@ impl Belt for FakeBelt {
                 }
                 left -= 1;
                 row.at = At::Leased(lease);
-                claims.claimed.push(Claimed {
-                    key: row.key,
-                    id: row.id,
-                    subscription,
-                    event: Arc::clone(&row.event),
-                    pipeline: row.pipeline,
-                    attempts: u32::try_from(row.attempts()).unwrap(),
-                    run: row.run.clone(),
-                });
+                claims.claimed.push(row.claimed());
             }
             claims.next_due.push((subscription, next));
         }

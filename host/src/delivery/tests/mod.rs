@@ -9,6 +9,7 @@ mod endpoints;
 mod lanes;
 mod pipelines;
 mod scheduling;
+mod sim;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::belt::FakeBelt;
-use super::{DeliverySettings, Directory, Dispatcher, Parts, Pipelines, Ready, SharedEvent};
+use super::{DeliverySettings, Dice, Directory, Dispatcher, Parts, Pipelines, Ready, SharedEvent};
 use crate::{
     clock::Clock,
     model::{
@@ -150,6 +151,7 @@ impl World {
                 directory: Arc::clone(&self.directory) as _,
                 pipelines: Arc::clone(&self.pipelines) as _,
                 notices: Notices::channel().0,
+                dice: Dice::seeded(1),
                 clock: Clock::system(),
                 owner,
             },
