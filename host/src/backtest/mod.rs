@@ -36,10 +36,14 @@ use crate::{
 };
 use job::Job;
 
-/// Jobs that may run at once, all applications' together.
+/// Jobs of an application that may run at once.
 pub const MAX_RUNNING: usize = 2;
-/// Jobs that are remembered; of finished ones the oldest are forgotten first.
+/// The same, all applications' together.
+const MAX_RUNNING_IN_ALL: usize = 8;
+/// Jobs of an application that are remembered; of finished ones the oldest are forgotten first.
 pub const MAX_KEPT: usize = 32;
+/// The same, all applications' together.
+const MAX_KEPT_IN_ALL: usize = 512;
 /// Events looked at if a request does not say how many.
 pub const DEFAULT_LAST: u32 = 1_000;
 /// Most events that one job looks at.
@@ -118,6 +122,15 @@ impl fmt::Debug for Backtests {
     }
 }
 
+/// Makes room for one more of the jobs `of` which `most` are kept. Running ones are fewer than
+/// are kept, so there is a finished one to forget.
+fn forget(jobs: &mut VecDeque<Arc<Job>>, most: usize, of: impl Fn(&Job) -> bool) {
+    while jobs.iter().filter(|job| of(job)).count() >= most {
+        let Some(oldest) = jobs.iter().position(|job| of(job) && !job.is_running()) else { break };
+        jobs.remove(oldest);
+    }
+}
+
 impl Backtests {
     /// None runs yet.
     pub fn new(
@@ -171,14 +184,15 @@ impl Backtests {
     /// Takes a job into the list, if there is room for it.
     fn admit(&self, request: &Request, plan: &plan::Plan) -> Result<Arc<Job>, BacktestError> {
         let mut jobs = self.jobs();
-        if jobs.iter().filter(|job| job.is_running()).count() >= MAX_RUNNING {
+        let own = |job: &&Arc<Job>| job.application == request.application;
+        let running = jobs.iter().filter(|job| job.is_running());
+        if running.clone().filter(own).count() >= MAX_RUNNING
+            || running.count() >= MAX_RUNNING_IN_ALL
+        {
             return Err(BacktestError::TooMany);
         }
-        // Running ones are fewer than are kept, so there is a finished one to forget.
-        while jobs.len() >= MAX_KEPT {
-            let Some(oldest) = jobs.iter().position(|job| !job.is_running()) else { break };
-            jobs.remove(oldest);
-        }
+        forget(&mut jobs, MAX_KEPT, |job| job.application == request.application);
+        forget(&mut jobs, MAX_KEPT_IN_ALL, |_| true);
         let now = self.clock.now();
         let job = Arc::new(Job::new(BacktestId::new(now), request, &plan.subscriptions, now));
         jobs.push_back(Arc::clone(&job));

@@ -27,14 +27,19 @@ impl Catalog {
         self.read().quarantines.len()
     }
 
-    /// Takes a version out of service for an application.
-    pub async fn quarantine(&self, quarantine: Quarantine) -> Result<()> {
+    /// Takes a version out of service for an application, unless it was brought back since that
+    /// was concluded. Answers whether it did.
+    pub async fn quarantine(&self, quarantine: Quarantine) -> Result<bool> {
         let _changing = self.changing.lock().await;
+        let key = (quarantine.application, quarantine.sha256);
+        let forgiven = self.read().released.get(&key).is_some_and(|&at| quarantine.at < at);
+        if forgiven || self.quarantine_of(key.0, &key.1).is_some() {
+            return Ok(false);
+        }
         let change = self.quarantine_change(&quarantine, ChangeAction::Quarantine, SERVER);
         self.store.quarantine(&quarantine, &change).await.map_err(refused)?;
-        let key = (quarantine.application, quarantine.sha256);
         self.write().quarantines.insert(key, Arc::new(quarantine));
-        Ok(())
+        Ok(true)
     }
 
     /// Brings a version back into service: what waited for it is due.
@@ -62,6 +67,7 @@ impl Catalog {
             let held = |id: &SubscriptionId| state.held_back(*id);
             let waiting = state.subscriptions.keys().copied().filter(held).collect();
             state.quarantines.remove(&(application, *sha256));
+            state.released.insert((application, *sha256), change.at);
             waiting
         };
         for id in waiting {

@@ -10,7 +10,7 @@ use crate::{
     model::{
         Application, ApplicationId, EventTypeName, Pipeline, PipelineId, PluginRef, PluginVersion,
         Quarantine, ResolvedStep, Rollout, Sha256, Step, Subscription, SubscriptionId,
-        SubscriptionState,
+        SubscriptionState, Timestamp,
     },
     routing::Index,
     schema::Validator,
@@ -47,6 +47,8 @@ pub(super) struct State {
     /// What runs beside a pipeline of an application, to be compared.
     shadows: HashMap<(ApplicationId, PipelineId), Arc<Pipeline>>,
     pub(super) quarantines: HashMap<(ApplicationId, Sha256), Arc<Quarantine>>,
+    /// When a version was last brought back into service: failures from before are forgiven.
+    pub(super) released: HashMap<(ApplicationId, Sha256), Timestamp>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, SubscriptionEntry>,
     /// Pipelines that deliveries may name, current ones and older.
     pub(super) pipelines: HashMap<PipelineId, Arc<Pipeline>>,

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use tokio::sync::mpsc;
@@ -64,6 +65,16 @@ struct Version {
     counts: Mutex<Counts>,
 }
 
+/// How long runs of a candidate go on after its trial: those that were under way.
+const AFTERWARDS: Duration = Duration::from_secs(60);
+
+/// Candidates on trial, and those that were a moment ago.
+#[derive(Default)]
+struct Trials {
+    on: Vec<Arc<OnTrial>>,
+    lately: Vec<(Sha256, Timestamp)>,
+}
+
 /// A candidate on trial.
 struct OnTrial {
     rollout: Arc<Rollout>,
@@ -76,7 +87,7 @@ pub(super) struct Board {
     settings: WatchSettings,
     clock: Clock,
     versions: RwLock<HashMap<(ApplicationId, Sha256), Arc<Version>>>,
-    trials: RwLock<Vec<Arc<OnTrial>>>,
+    trials: RwLock<Trials>,
     notices: mpsc::Sender<Notice>,
     unkept: AtomicU64,
 }
@@ -103,8 +114,9 @@ impl Board {
     /// One that goes on keeps its counts.
     pub(super) fn try_out(&self, rollouts: Vec<(Arc<Rollout>, Sha256, Sha256)>) {
         let mut trials = self.trials.write().unwrap_or_else(PoisonError::into_inner);
-        let former = std::mem::take(&mut *trials);
-        *trials = rollouts
+        let now = self.clock.now();
+        let former = std::mem::take(&mut trials.on);
+        trials.on = rollouts
             .into_iter()
             .map(|(rollout, candidate, live)| {
                 let same = |t: &&Arc<OnTrial>| *t.rollout == *rollout && t.live == live;
@@ -113,11 +125,16 @@ impl Board {
                 })
             })
             .collect();
+        let Trials { on, lately } = &mut *trials;
+        lately.retain(|(_, until)| *until > now);
+        let goes_on = |sha256: &Sha256| on.iter().any(|on_trial| on_trial.candidate == *sha256);
+        let ended = former.iter().map(|former| former.candidate).filter(|s| !goes_on(s));
+        lately.extend(ended.map(|sha256| (sha256, now + AFTERWARDS)));
     }
 
     pub(super) fn trial(&self, rollout: &Rollout) -> Option<Trial> {
         let trials = self.trials.read().unwrap_or_else(PoisonError::into_inner);
-        let found = trials.iter().find(|on_trial| *on_trial.rollout == *rollout)?;
+        let found = trials.on.iter().find(|on_trial| *on_trial.rollout == *rollout)?;
         Some(lock(&found.trial).clone())
     }
 
@@ -171,8 +188,8 @@ impl Board {
     }
 
     /// Counts for every trial that the step is part of, and ends those that went wrong; `again`
-    /// for the failure of a run that is counted already. Answers whether it is a canary's: that
-    /// goes back, and needs no quarantine.
+    /// for the failure of a run that is counted already. Answers whether it is a candidate's: a
+    /// canary goes back, a shadow sends nothing, and neither needs a quarantine.
     fn try_step(
         &self,
         event: &Event,
@@ -181,9 +198,11 @@ impl Board {
         again: bool,
     ) -> bool {
         let count = |side: &mut Side| if again { side.failed += 1 } else { side.count(report) };
-        let mut is_canary = false;
         let trials = self.trials.read().unwrap_or_else(PoisonError::into_inner);
-        for on_trial in trials.iter() {
+        let now = self.clock.now();
+        let lately = |(sha256, until): &(Sha256, Timestamp)| *sha256 == step.sha256 && now < *until;
+        let mut on_trial_now = trials.lately.iter().any(lately);
+        for on_trial in &trials.on {
             let rollout = &on_trial.rollout;
             let concerned = rollout.name == step.name
                 && rollout.application.is_none_or(|owner| owner == event.application);
@@ -195,7 +214,7 @@ impl Board {
                 count(&mut trial.live);
             } else if step.sha256 == on_trial.candidate {
                 count(&mut trial.candidate);
-                is_canary |= rollout.mode == RolloutMode::Canary;
+                on_trial_now = true;
             } else {
                 continue;
             }
@@ -206,7 +225,7 @@ impl Board {
                 self.tell(Notice::StopCanary { rollout: Arc::clone(rollout), why });
             }
         }
-        is_canary
+        on_trial_now
     }
 
     /// Should the queue be full, the next run tells again.
@@ -235,7 +254,7 @@ impl Board {
         change: impl Fn(&mut Trial),
     ) {
         let trials = self.trials.read().unwrap_or_else(PoisonError::into_inner);
-        let concerned = trials.iter().filter(|on_trial| {
+        let concerned = trials.on.iter().filter(|on_trial| {
             let rollout = &on_trial.rollout;
             rollout.mode == RolloutMode::Shadow
                 && rollout.application.is_none_or(|owner| owner == application)
@@ -278,7 +297,7 @@ impl Board {
 
     fn observe(&self, event: &Event, step: &ResolvedStep, report: &StepReport, again: bool) {
         let now = self.clock.now();
-        let is_canary = self.try_step(event, step, report, again);
+        let on_trial = self.try_step(event, step, report, again);
         let Some(version) = self.version(event.application, step) else { return };
         let window = i64::from(self.settings.window_seconds);
         let StepVerdict::Fault { kind, message, backtrace } = &report.verdict else {
@@ -299,7 +318,7 @@ impl Board {
         } else {
             self.unkept.fetch_add(1, Relaxed);
         }
-        if !is_canary {
+        if !on_trial {
             self.judge(event.application, step, &version, standing, now);
         }
     }

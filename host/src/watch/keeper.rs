@@ -43,6 +43,9 @@ pub(super) async fn keep(
                 }
             }
         }
+        if failures.is_empty() {
+            continue;
+        }
         // What the failures are for can be had again by running the events again.
         if let Err(error) = store.add_failures(&failures, KEPT).await {
             tracing::warn!(%error, failures = failures.len(), "failures of plugins were not kept");
@@ -51,12 +54,10 @@ pub(super) async fn keep(
 }
 
 async fn quarantine(catalog: &Catalog, found: Quarantine) {
-    if catalog.quarantine_of(found.application, &found.sha256).is_some() {
-        return;
-    }
     let (name, version, reason) = (found.name.clone(), found.version.clone(), found.reason.clone());
     match catalog.quarantine(found).await {
-        Ok(()) => tracing::warn!(plugin = %name, %version, %reason, "a plugin is quarantined"),
+        Ok(false) => {}
+        Ok(true) => tracing::warn!(plugin = %name, %version, %reason, "a plugin is quarantined"),
         Err(error) => {
             tracing::error!(plugin = %name, %version, %error, "a plugin cannot be quarantined");
         }
