@@ -1,7 +1,7 @@
 //! The belt's part of a store, in memory. It breaks when told to, and remembers everything.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -11,7 +11,9 @@ use tokio::{sync::Notify, time::timeout};
 use super::PATIENCE;
 use crate::{
     clock::Clock,
-    model::{DeliveryId, Event, Outcome, PipelineId, PipelineRun, SubscriptionId, Timestamp},
+    model::{
+        DeliveryId, Event, OrderKey, Outcome, PipelineId, PipelineRun, SubscriptionId, Timestamp,
+    },
     store::{
         Appended, Belt, Claimed, Claims, DeliveryKey, Lease, NewEvent, Next, Record, Result,
         StoreError,
@@ -32,6 +34,7 @@ pub(crate) struct Row {
     pub id: DeliveryId,
     pub subscription: SubscriptionId,
     pub pipeline: Option<PipelineId>,
+    pub order: Option<OrderKey>,
     pub event: Arc<Event>,
     pub at: At,
     pub run: Option<Arc<PipelineRun>>,
@@ -96,10 +99,23 @@ impl FakeBelt {
         let id = DeliveryId::new(now);
         let at = lease.map_or(At::Pending(now), At::Leased);
         let event = Arc::clone(event);
-        let row = Row { key, id, subscription, pipeline, event, at, run: None, records: vec![] };
+        let (order, run, records) = (None, None, vec![]);
+        let row = Row { key, id, subscription, pipeline, order, event, at, run, records };
         state.rows.insert(key, row);
         state.note_leased();
         (key, id)
+    }
+
+    /// The same for a delivery that waits for older ones with the same key.
+    pub(crate) fn add_ordered(
+        &self,
+        event: &Arc<Event>,
+        subscription: SubscriptionId,
+        order: OrderKey,
+    ) -> DeliveryKey {
+        let (key, _) = self.add(event, subscription, None, None);
+        self.state.lock().unwrap().rows.get_mut(&key).unwrap().order = Some(order);
+        key
     }
 
     /// Makes a delivery that is over due once more.
@@ -157,7 +173,13 @@ impl Belt for FakeBelt {
         for &(subscription, most) in wanted {
             let mut left = most;
             let mut next = None;
+            let mut keys = BTreeSet::new();
             for row in state.rows.values_mut().filter(|row| row.subscription == subscription) {
+                let open = matches!(row.at, At::Pending(_) | At::Leased(_));
+                let behind = open && row.order.is_some_and(|order| !keys.insert(order));
+                if behind {
+                    continue;
+                }
                 let due = match &row.at {
                     At::Pending(due) => *due,
                     At::Leased(held) if held.owner != lease.owner || held.until <= now => now,
@@ -175,6 +197,11 @@ impl Belt for FakeBelt {
                     subscription,
                     event: Arc::clone(&row.event),
                     pipeline: row.pipeline,
+                    order: row.order,
+                    due_at: due,
+                    first_attempt_at: row.records.iter().find_map(|record| {
+                        record.attempt.as_ref().map(|attempt| attempt.started_at)
+                    }),
                     attempts: u32::try_from(row.attempts()).unwrap(),
                     run: row.run.clone(),
                 });
