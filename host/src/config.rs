@@ -50,6 +50,23 @@ pub struct Config {
     pub max_in_flight: usize,
     /// Most attempts under way at once for one subscription that says nothing else.
     pub subscription_concurrency: u32,
+    /// Most attempts under way at once to one host, over all subscriptions; 0 for no bound.
+    pub host_concurrency: u32,
+    /// Seconds after which a delivery is not attempted any more, of a subscription that says
+    /// nothing else; 0 for no such limit.
+    pub max_age_seconds: u64,
+    /// An endpoint is left alone for a while when this percentage of a minute's attempts
+    /// failed; 0 for never.
+    pub breaker_percent: u32,
+    /// But not before it had so many attempts within the minute.
+    pub breaker_minimum: u32,
+    /// Seconds until an endpoint that was left alone is tried again; each time it fails,
+    /// twice as long.
+    pub breaker_open_seconds: u64,
+    /// The longest time it is left alone, in seconds.
+    pub breaker_longest_seconds: u64,
+    /// Seconds of nothing but failures after which a subscription is disabled; 0 for never.
+    pub disable_after_seconds: u64,
     /// Threads that run plugins; as many as the machine has cores if none is given.
     pub plugin_threads: Option<usize>,
     /// A plugin version is quarantined after so many failures in a row; 0 for never.
@@ -95,6 +112,13 @@ impl Default for Config {
             connect_timeout_seconds: 5.0,
             max_in_flight: 512,
             subscription_concurrency: 32,
+            host_concurrency: 256,
+            max_age_seconds: 0,
+            breaker_percent: 50,
+            breaker_minimum: 10,
+            breaker_open_seconds: 30,
+            breaker_longest_seconds: 600,
+            disable_after_seconds: 5 * 24 * 3600,
             plugin_threads: None,
             quarantine_failures: 20,
             quarantine_percent: 50,
@@ -204,7 +228,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 15] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 22] = [
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -275,6 +299,55 @@ impl Config {
                 1.0,
                 1_024.0,
                 "1 to 1024 are allowed",
+            ),
+            (
+                "host_concurrency",
+                f64::from(self.host_concurrency),
+                0.0,
+                65_536.0,
+                "0 to 65536 are allowed",
+            ),
+            (
+                "max_age_seconds",
+                self.max_age_seconds as f64,
+                0.0,
+                31_536_000.0,
+                "0 to 31536000, a year, are allowed",
+            ),
+            (
+                "breaker_percent",
+                f64::from(self.breaker_percent),
+                0.0,
+                100.0,
+                "0 to 100 are allowed",
+            ),
+            (
+                "breaker_minimum",
+                f64::from(self.breaker_minimum),
+                1.0,
+                1_000_000.0,
+                "1 to 1000000 are allowed",
+            ),
+            (
+                "breaker_open_seconds",
+                self.breaker_open_seconds as f64,
+                1.0,
+                86_400.0,
+                "1 to 86400, a day, are allowed",
+            ),
+            (
+                "breaker_longest_seconds",
+                self.breaker_longest_seconds as f64,
+                1.0,
+                86_400.0,
+                "1 to 86400, a day, are allowed",
+            ),
+            (
+                "disable_after_seconds",
+                self.disable_after_seconds as f64,
+                0.0,
+                31_536_000.0,
+                "0 to 31536000, a year, are allowed",
             ),
             (
                 "plugin_threads",

@@ -28,7 +28,10 @@ use crate::{
     catalog::{Catalog, Change},
     clock::Clock,
     config::Config,
-    delivery::{DeliverySettings, Dice, Dispatcher, Guard, Parts, check_endpoint, check_header},
+    delivery::{
+        BreakerRules, BreakerState, DeliverySettings, Dice, Dispatcher, Guard, Parts,
+        check_endpoint, check_header,
+    },
     ingest::{Ingest, IngestSettings},
     model::{KeyId, Notice},
     notices::Notices,
@@ -102,6 +105,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         Change::Rollouts => watching.rollouts_changed(),
         Change::Due(subscription, at) => told.wake(subscription, at),
         Change::Deleted(subscription) => told.forget(subscription),
+        Change::Renewed(subscription) => told.renew(subscription),
     });
     let ingest = Ingest::start(
         IngestSettings {
@@ -117,7 +121,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));
-    let counted = catalog.clone();
+    let (counted, breakers) = (catalog.clone(), dispatcher.clone());
     let api = Arc::new(Api {
         store: store.clone(),
         catalog: catalog.clone(),
@@ -135,7 +139,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             max_batch_body: config.max_batch_bytes,
         },
         endpoint_policy: Arc::new(policy),
-        metrics: Arc::new(move || render(&rendered, &runtime, &watch, &counted)),
+        metrics: Arc::new(move || {
+            count_breakers(&breakers);
+            render(&rendered, &runtime, &watch, &counted)
+        }),
         ready: ready.clone(),
     });
     announce(&config, address, is_new, &catalog, key.made.as_deref());
@@ -184,6 +191,15 @@ fn delivery_settings(config: &Config) -> DeliverySettings {
     DeliverySettings {
         max_in_flight: config.max_in_flight,
         concurrency: config.subscription_concurrency,
+        host_concurrency: config.host_concurrency,
+        max_age: Duration::from_secs(config.max_age_seconds),
+        breaker: BreakerRules {
+            percent: config.breaker_percent,
+            minimum: config.breaker_minimum,
+            open: Duration::from_secs(config.breaker_open_seconds),
+            longest: Duration::from_secs(config.breaker_longest_seconds),
+        },
+        disable_after: Duration::from_secs(config.disable_after_seconds),
         attempt_timeout: config.attempt_timeout(),
         connect_timeout: config.connect_timeout(),
         allowed_networks: config.allow_networks.clone(),
@@ -311,6 +327,15 @@ fn versions(watch: &Watch) {
             metrics::counter!("hookmill_plugin_version_faults_total", &labels)
                 .absolute(fault.count);
         }
+    }
+}
+
+/// How many endpoints are left alone, or being tried again.
+fn count_breakers(dispatcher: &Dispatcher) {
+    let all = dispatcher.failing();
+    for state in BreakerState::NOT_CLOSED {
+        let count = all.values().filter(|health| health.breaker == state).count();
+        metrics::gauge!("hookmill_breakers", "state" => state.as_str()).set(count as f64);
     }
 }
 

@@ -8,8 +8,8 @@ use super::Catalog;
 use crate::{
     delivery::Directory,
     model::{
-        ApplicationId, DisabledReason, Pipeline, PipelineId, Subscription, SubscriptionId,
-        SubscriptionState,
+        ApplicationId, DisabledReason, FailingSince, Pipeline, PipelineId, Subscription,
+        SubscriptionId, SubscriptionState,
     },
 };
 
@@ -75,6 +75,20 @@ impl Directory for Catalog {
                 tracing::error!(subscription = %id, %error, "cannot disable a subscription")
             }
         }
+    }
+
+    async fn keep_failing(&self, id: SubscriptionId, failing: Option<FailingSince>) {
+        // Should it fail, a restart counts the time anew.
+        if let Err(error) = self.store.put_failing(id, failing).await {
+            tracing::warn!(subscription = %id, %error, "since when it fails was not written down");
+        }
+    }
+
+    async fn failing(&self) -> Vec<(SubscriptionId, FailingSince)> {
+        self.store.failing().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "since when endpoints fail cannot be read; it counts anew");
+            Vec::new()
+        })
     }
 
     async fn resume_held(&self, id: SubscriptionId) {

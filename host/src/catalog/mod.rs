@@ -22,8 +22,8 @@ use tokio::sync::Mutex;
 use crate::{
     clock::Clock,
     model::{
-        Application, ApplicationId, EventId, EventType, PipelineId, Rollout, SubscriptionId,
-        Timestamp, Violation,
+        Application, ApplicationId, EventId, EventType, Ordering, PipelineId, Rollout,
+        SubscriptionId, Timestamp, Violation,
     },
     plugin::Runtime,
     schema::{SchemaError, Validator},
@@ -50,6 +50,8 @@ pub struct Match {
     pipeline: Option<PipelineId>,
     /// The pipelines of a canary, each for the events with a place below the number.
     canaries: Arc<[(u16, PipelineId)]>,
+    /// Whether its deliveries wait for older ones.
+    pub ordering: Ordering,
     /// Whether it is paused.
     pub held: bool,
 }
@@ -65,10 +67,10 @@ impl Match {
         canary.map(|(_, pipeline)| *pipeline).or(self.pipeline)
     }
 
-    /// The same, past any pipeline.
+    /// The same, past any pipeline, and past what waits.
     #[must_use]
     pub fn bare(self) -> Self {
-        Self { pipeline: None, canaries: Arc::default(), ..self }
+        Self { pipeline: None, canaries: Arc::default(), ordering: Ordering::None, ..self }
     }
 }
 
@@ -79,6 +81,8 @@ pub enum Change {
     Due(SubscriptionId, Timestamp),
     /// A subscription was deleted.
     Deleted(SubscriptionId),
+    /// A subscription was enabled, or its endpoint changed.
+    Renewed(SubscriptionId),
     /// A rollout began or ended.
     Rollouts,
 }

@@ -183,6 +183,7 @@ impl State {
                 subscription: entry.subscription.id,
                 pipeline: entry.pipeline.as_ref().map(|p| p.id),
                 canaries: entry.canaries.clone(),
+                ordering: entry.subscription.policy.ordering,
                 held: entry.subscription.state == SubscriptionState::Paused,
             })
             .collect()

@@ -43,6 +43,7 @@ impl Catalog {
             subscription: id,
             pipeline: entry.pipeline.as_ref().map(|p| p.id),
             canaries: entry.canaries.clone(),
+            ordering: entry.subscription.policy.ordering,
             held: entry.subscription.state != SubscriptionState::Active,
         })
     }
@@ -100,6 +101,10 @@ impl Catalog {
         // Memory first, then deliveries: what is matched from here on has the new state, and
         // what was matched before is moved below.
         self.write().put_subscription(entry);
+        let enabled = before.state == SubscriptionState::Disabled && after.state != before.state;
+        if enabled || before.endpoint != after.endpoint {
+            self.tell(Change::Renewed(id));
+        }
         if before.state != after.state {
             self.move_deliveries(&after).await?;
         } else if held_back {
@@ -342,6 +347,7 @@ mod tests {
             id: DeliveryId::new(now),
             subscription: subscription.id,
             pipeline: None,
+            order: None,
             held: true,
             leased: false,
         };

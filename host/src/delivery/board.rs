@@ -11,14 +11,16 @@ use tokio::sync::Notify;
 
 use super::{
     Dice, Directory,
+    health::{Answer, Changes, Patient},
     job::Job,
     lanes::{Lanes, Wanted},
     metrics::Metrics,
+    rules::Rules,
     settings::DeliverySettings,
 };
 use crate::{
     clock::Clock,
-    model::{SubscriptionId, Timestamp},
+    model::{FailingSince, SubscriptionId, Timestamp},
     notices::Notices,
     store::Claims,
 };
@@ -84,22 +86,23 @@ impl Board {
         result
     }
 
-    /// Does something with a lane, opening it if it is not open: then its limit must be
-    /// known, which is asked outside of the lock.
+    /// Does something with a lane, opening it if it is not open: then its rules must be
+    /// known, which are asked for outside of the lock.
     fn with_lane<T>(&self, id: SubscriptionId, change: impl Fn(&mut Lanes) -> T) -> T {
         if let Some(done) = self.with(|lanes| lanes.has(id).then(|| change(lanes))) {
             return done;
         }
-        let limit = self.limit(id);
+        let rules = self.rules(id);
         self.with(|lanes| {
-            lanes.open(id, limit);
+            lanes.open(id, rules);
             change(lanes)
         })
     }
 
-    fn limit(&self, id: SubscriptionId) -> u32 {
-        // A deleted subscription's deliveries are only cancelled: any limit does.
-        self.directory.subscription(id).map_or(1, |found| self.settings.limit(&found))
+    fn rules(&self, id: SubscriptionId) -> Rules {
+        // A deleted subscription's deliveries are only cancelled: any rules do.
+        let found = self.directory.subscription(id);
+        found.map_or(Rules::only(1), |found| self.settings.rules(&found))
     }
 
     pub(super) fn reserve(&self, id: SubscriptionId) -> bool {
@@ -130,22 +133,29 @@ impl Board {
         self.with(|lanes| lanes.may_start(job, now))
     }
 
-    /// An attempt is over; the lane's limit is what it is now, if that is known.
-    pub(super) fn release(&self, id: SubscriptionId, limit: Option<u32>) {
+    /// An attempt is over; the lane's rules are what they are now, if that is known.
+    pub(super) fn release(
+        &self,
+        job: &Job,
+        rules: Option<Rules>,
+        answer: Option<Answer>,
+    ) -> Changes {
+        let (id, now) = (job.subscription, self.clock.now());
         self.with(|lanes| {
-            if let Some(limit) = limit {
-                lanes.open(id, limit);
+            if let Some(rules) = rules {
+                lanes.open(id, rules);
             }
-            lanes.release(id);
-        });
+            lanes.release(id, job.pass, answer, now)
+        })
     }
 
     /// An attempt was begun and came to nothing. Its task may be gone, so the timer is rung
     /// to start what may start instead.
-    pub(super) fn lost(&self, id: SubscriptionId, lease_until: Timestamp) {
+    pub(super) fn lost(&self, job: &Job) {
+        let (id, now) = (job.subscription, self.clock.now());
         self.with(|lanes| {
-            lanes.release(id);
-            lanes.lapse(id, lease_until);
+            lanes.release(id, job.pass, None, now);
+            lanes.lapse(id, job.lease_until);
         });
         self.changed.notify_one();
     }
@@ -191,6 +201,27 @@ impl Board {
 
     pub(super) fn forget(&self, id: SubscriptionId) {
         self.with(|lanes| lanes.forget(id));
+    }
+
+    /// What a subscription's attempts came to so far says nothing of what comes.
+    pub(super) fn renew(&self, id: SubscriptionId) -> Changes {
+        self.with(|lanes| lanes.renew(id))
+    }
+
+    /// What was known of a failing subscription before a restart.
+    pub(super) fn recall(&self, id: SubscriptionId, failing: FailingSince) {
+        let rules = self.rules(id);
+        self.with(|lanes| lanes.recall(id, failing, &rules));
+    }
+
+    /// What is known of a subscription whose attempts fail.
+    pub(super) fn patient(&self, id: SubscriptionId) -> Option<Patient> {
+        self.with(|lanes| lanes.ward().get(id).cloned())
+    }
+
+    /// All of them, as `show` shows them.
+    pub(super) fn patients<T>(&self, show: impl Fn(SubscriptionId, &Patient) -> T) -> Vec<T> {
+        self.with(|lanes| lanes.ward().all().map(|(id, patient)| show(id, patient)).collect())
     }
 
     pub(super) fn stop(&self) {

@@ -17,17 +17,20 @@ use tokio::{
 };
 
 use super::{
-    Dice, Directory, Pipelines, Ready,
+    Dice, Directory, Health, Pipelines, Ready,
     board::Board,
+    breaker::Turn,
+    health::{Answer, Changes},
     http::{Client, ClientError, Transport},
     job::{Job, SharedEvent},
+    keeper::Keeper,
     recorder::{About, Done, Recorder},
     settings::DeliverySettings,
     worker::{Attempted, Worker},
 };
 use crate::{
     clock::Clock,
-    model::{Event, EventId, SubscriptionId, Timestamp},
+    model::{DisabledReason, Event, EventId, Notice, SubscriptionId, Timestamp},
     notices::Notices,
     store::{Belt, Claims, Lease, StoreError},
 };
@@ -89,6 +92,7 @@ struct Core {
     belt: Arc<dyn Belt>,
     worker: Worker,
     recorder: Recorder,
+    keeper: Keeper,
     runtime: Handle,
     owner: i64,
 }
@@ -110,13 +114,17 @@ impl Dispatcher {
     ) -> Result<Arc<Self>, StartError> {
         let Parts { store, directory, pipelines, notices, dice, clock, owner } = parts;
         let board = Arc::new(Board::new(settings, directory, notices, dice, clock));
+        for (subscription, failing) in board.directory.failing().await {
+            board.recall(subscription, failing);
+        }
         for (subscription, at) in store.due(owner).await.map_err(StartError::Store)? {
             board.due(subscription, at);
         }
         let recorder = Recorder::start(Arc::clone(&store), Arc::clone(&board));
+        let keeper = Keeper::start(Arc::clone(&board));
         let worker = Worker { board: Arc::clone(&board), pipelines, transport };
         let runtime = Handle::current();
-        let core = Arc::new(Core { board, belt: store, worker, recorder, runtime, owner });
+        let core = Arc::new(Core { board, belt: store, worker, recorder, keeper, runtime, owner });
         let timer = Mutex::new(Some(tokio::spawn(Arc::clone(&core).keep_time())));
         Ok(Arc::new(Self { core, timer }))
     }
@@ -159,6 +167,26 @@ impl Dispatcher {
     /// The subscription was deleted. What is in memory of it will be found cancelled.
     pub fn forget(&self, subscription: SubscriptionId) {
         self.core.board.forget(subscription);
+    }
+
+    /// A subscription was enabled, or its endpoint changed: what failed before says nothing
+    /// of what comes.
+    pub fn renew(&self, subscription: SubscriptionId) {
+        if let Some(keep) = self.core.board.renew(subscription).keep {
+            self.core.keeper.keep(subscription, keep);
+        }
+    }
+
+    /// What is known of a subscription whose attempts fail; none if they do not.
+    pub fn health(&self, subscription: SubscriptionId) -> Option<Health> {
+        let now = self.core.board.clock.now();
+        self.core.board.patient(subscription).map(|patient| Health::of(&patient, now))
+    }
+
+    /// Every subscription whose attempts fail, or are held back because they did.
+    pub fn failing(&self) -> HashMap<SubscriptionId, Health> {
+        let now = self.core.board.clock.now();
+        self.core.board.patients(|id, patient| (id, Health::of(patient, now))).into_iter().collect()
     }
 
     /// Starts nothing more, waits for what is under way, writes the last records and gives
@@ -235,12 +263,45 @@ impl Core {
             lease_until: job.lease_until,
             strikes: 0,
         };
+        let answer = record
+            .attempt
+            .as_ref()
+            .map(|attempt| Answer { outcome: attempt.outcome, status: attempt.status });
         room.fill(Done { about, record });
         slot.used = true;
         drop(slot);
-        self.board.release(job.subscription, limit);
+        let changes = self.board.release(&job, limit, answer);
         if let Some(endpoint) = gone {
-            self.worker.disable(job.subscription, &endpoint).await;
+            self.worker.disable(job.subscription, &endpoint, DisabledReason::Gone).await;
+        }
+        if changes != Changes::default() {
+            self.follow(job.subscription, changes).await;
+        }
+    }
+
+    /// Does what follows from how a subscription's attempts end.
+    async fn follow(&self, id: SubscriptionId, changes: Changes) {
+        if let Some(keep) = changes.keep {
+            self.keeper.keep(id, keep);
+        }
+        let Some(subscription) = self.board.directory.subscription(id) else { return };
+        let (application, endpoint) = (subscription.application, subscription.endpoint.clone());
+        match changes.breaker {
+            Some((Turn::Opened, reason)) => self.board.notices.tell(Notice::BreakerOpened {
+                application,
+                subscription: id,
+                endpoint: endpoint.clone(),
+                reason,
+            }),
+            Some((Turn::Closed, _)) => self.board.notices.tell(Notice::BreakerClosed {
+                application,
+                subscription: id,
+                endpoint: endpoint.clone(),
+            }),
+            None => {}
+        }
+        if changes.disable {
+            self.worker.disable(id, &endpoint, DisabledReason::Failing).await;
         }
     }
 
@@ -248,6 +309,8 @@ impl Core {
     async fn keep_time(self: Arc<Self>) {
         while !self.board.stopped() {
             let wanted = self.board.wanted();
+            // Tokens may have come.
+            self.start_attempts();
             if !wanted.lanes.is_empty() {
                 self.claim(&wanted.lanes).await;
                 continue;
@@ -315,7 +378,7 @@ struct Slot<'a> {
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
         if !self.used {
-            self.board.lost(self.job.subscription, self.job.lease_until);
+            self.board.lost(self.job);
         }
     }
 }

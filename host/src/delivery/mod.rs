@@ -5,17 +5,25 @@
 //! speaks to producers.
 
 mod board;
+mod breaker;
+mod bucket;
 mod dice;
 mod dispatcher;
+mod health;
+mod health_view;
+mod hosts;
 mod http;
 mod job;
+mod keeper;
 mod lanes;
 mod metrics;
 mod recorder;
 mod request;
 mod retry;
+mod rules;
 mod settings;
 pub mod sign;
+mod stale;
 mod turns;
 mod worker;
 
@@ -27,8 +35,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::{
+    breaker::BreakerRules,
     dice::Dice,
     dispatcher::{Dispatcher, Parts, StartError},
+    health_view::{BreakerState, Health},
     http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
     job::SharedEvent,
     settings::DeliverySettings,
@@ -36,8 +46,8 @@ pub use self::{
 };
 use crate::{
     model::{
-        ApplicationId, DeliveryId, DisabledReason, Pipeline, PipelineId, PipelineRun, Subscription,
-        SubscriptionId,
+        ApplicationId, DeliveryId, DisabledReason, FailingSince, Pipeline, PipelineId, PipelineRun,
+        Subscription, SubscriptionId,
     },
     store::DeliveryKey,
 };
@@ -62,6 +72,12 @@ pub trait Directory: Send + Sync {
     }
     /// Disables a subscription whose endpoint asked for it.
     async fn disable(&self, id: SubscriptionId, reason: DisabledReason);
+    /// Writes down since when a subscription's endpoint fails; none if it does no more.
+    async fn keep_failing(&self, _id: SubscriptionId, _failing: Option<FailingSince>) {}
+    /// What was written down of it.
+    async fn failing(&self) -> Vec<(SubscriptionId, FailingSince)> {
+        Vec::new()
+    }
     /// Deliveries were recorded as held while their subscription was being resumed: makes
     /// what it holds due, as resuming does.
     async fn resume_held(&self, _id: SubscriptionId) {}

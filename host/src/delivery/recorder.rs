@@ -103,6 +103,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// Whether somebody waits for it, another delivery or whoever asked.
+    fn is_urgent(&self) -> bool {
+        !self.flushed.is_empty() || self.records.iter().any(|record| record.order.is_some())
+    }
+
     fn add(&mut self, item: Item) {
         match item {
             Item::Done(done) => {
@@ -129,7 +134,7 @@ impl Task {
         while let Some(first) = items.recv().await {
             let mut batch = Batch::default();
             batch.add(first);
-            if batch.flushed.is_empty() && items.len() < most && !linger.is_zero() {
+            if !batch.is_urgent() && items.len() < most && !linger.is_zero() {
                 sleep(linger).await;
             }
             batch.fill(&mut items, most);
@@ -223,7 +228,8 @@ impl Task {
         }
         self.board.settled(records.iter().zip(about).map(|(record, about)| match record.next {
             Next::Retry(at) => (about.subscription, Some(at)),
-            _ => (about.subscription, None),
+            // The next of its order may go.
+            _ => (about.subscription, record.order.map(|_| record.at)),
         }));
         for (record, about) in records.iter().zip(about) {
             // Resumed while the transaction ran.

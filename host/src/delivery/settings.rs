@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::{Policy, RetryPolicy, Subscription};
+use super::BreakerRules;
+use crate::model::{Policy, RetryPolicy};
 
 /// How deliveries are made.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,14 @@ pub struct DeliverySettings {
     pub retry: RetryPolicy,
     /// The largest share of a wait that is added to it at random.
     pub jitter: f64,
+    /// How old a delivery may become; zero for no bound.
+    pub max_age: Duration,
+    /// When a failing endpoint is left alone for a while.
+    pub breaker: BreakerRules,
+    /// Most attempts under way at once to one host, over all subscriptions; 0 for no bound.
+    pub host_concurrency: u32,
+    /// After how long of nothing but failures a subscription is disabled; zero for never.
+    pub disable_after: Duration,
     /// The longest `Retry-After` that is honoured in full.
     pub retry_after_cap: Duration,
     /// Networks that requests may go to although they are not public.
@@ -67,6 +76,10 @@ impl Default for DeliverySettings {
             response_capture: 16 * 1024,
             retry: RetryPolicy::standard(),
             jitter: 0.2,
+            max_age: Duration::ZERO,
+            breaker: BreakerRules::default(),
+            host_concurrency: 256,
+            disable_after: Duration::from_secs(5 * 24 * 3600),
             retry_after_cap: Duration::from_secs(10 * 3600),
             allowed_networks: Vec::new(),
             allow_http: true,
@@ -86,15 +99,6 @@ impl DeliverySettings {
     /// What a lease must have left for an attempt to start under it.
     pub fn spare_lease(&self) -> Duration {
         self.attempt_timeout + Self::MARGIN
-    }
-
-    /// Most attempts under way at once for `subscription`.
-    pub fn limit(&self, subscription: &Subscription) -> u32 {
-        subscription
-            .policy
-            .concurrency
-            .unwrap_or(self.concurrency)
-            .clamp(1, Policy::MAX_CONCURRENCY)
     }
 
     /// The nearest settings that can work: nothing is zero that must not be, and a lease

@@ -14,6 +14,8 @@ use super::{
     http::{Exchange, Transport},
     job::Job,
     request, retry,
+    rules::Rules,
+    stale,
 };
 use crate::{
     model::{
@@ -34,8 +36,8 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) struct Attempted {
     pub record: Record,
-    /// How many attempts its subscription may have under way, as it is now.
-    pub limit: Option<u32>,
+    /// How its subscription's attempts are scheduled, as it is now.
+    pub limit: Option<Rules>,
     /// The endpoint that answered 410 Gone.
     pub gone: Option<Url>,
 }
@@ -55,10 +57,14 @@ type NewRun = Option<(PipelineId, Arc<PipelineRun>)>;
 impl Worker {
     /// Makes one attempt, or finds out why there is none to make.
     pub(super) async fn attempt(&self, job: &Job) -> Attempted {
+        if job.pass.put_back {
+            return self.unattempted(job, None, Next::Retry(job.due_at));
+        }
         let Some(subscription) = self.board.directory.subscription(job.subscription) else {
             return self.unattempted(job, None, Next::Cancelled);
         };
-        let limit = Some(self.board.settings.limit(&subscription));
+        let limit = Some(self.board.settings.rules(&subscription));
+        let started_at = self.board.clock.now();
         match subscription.state {
             SubscriptionState::Active => {}
             SubscriptionState::Paused => {
@@ -73,10 +79,12 @@ impl Worker {
                 return self.unattempted(job, limit, Next::Held(why.into()));
             }
         }
+        if let Some(why) = stale::before(&self.board.settings, &subscription, job, started_at) {
+            return self.unattempted(job, limit, Next::Dead(why));
+        }
         if let Some(at) = self.first_wait(job, &subscription) {
             return self.unattempted(job, limit, Next::Retry(at));
         }
-        let started_at = self.board.clock.now();
         let start = self.board.clock.instant();
         let (prepared, run) = self.prepare(job, &subscription).await;
         // Its subscription has no pipeline any more, and the one it had made nothing.
@@ -108,26 +116,34 @@ impl Worker {
         attempted
     }
 
-    /// Disables a subscription whose endpoint is gone, unless it has moved since.
-    pub(super) async fn disable(&self, id: SubscriptionId, endpoint: &Url) {
+    /// Disables a subscription whose endpoint is gone or fails, unless it has moved since.
+    pub(super) async fn disable(&self, id: SubscriptionId, endpoint: &Url, reason: DisabledReason) {
         let directory = &self.board.directory;
         let current = directory
             .subscription(id)
             .filter(|now| now.endpoint == *endpoint && now.state != SubscriptionState::Disabled);
         if let Some(current) = current {
-            directory.disable(id, DisabledReason::Gone).await;
+            directory.disable(id, reason).await;
             self.board.notices.tell(Notice::SubscriptionDisabled {
                 application: current.application,
                 subscription: id,
                 endpoint: endpoint.clone(),
-                reason: DisabledReason::Gone,
+                reason,
             });
         }
     }
 
-    fn unattempted(&self, job: &Job, limit: Option<u32>, next: Next) -> Attempted {
+    fn unattempted(&self, job: &Job, limit: Option<Rules>, next: Next) -> Attempted {
         let at = self.board.clock.now();
-        let record = Record { delivery: job.key, attempt: None, run: None, bare: false, next, at };
+        let record = Record {
+            delivery: job.key,
+            order: job.order,
+            attempt: None,
+            run: None,
+            bare: false,
+            next,
+            at,
+        };
         Attempted { record, limit, gone: None }
     }
 
@@ -220,6 +236,7 @@ impl Worker {
         };
         let record = Record {
             delivery: job.key,
+            order: job.order,
             attempt: Some(attempt),
             run: None,
             bare: false,
@@ -244,7 +261,8 @@ impl Worker {
             made: job.attempts.saturating_add(1),
         };
         let policy = subscription.policy.retry.as_ref().unwrap_or(&settings.retry);
-        retry::next(policy, settings.into(), ended, self.board.dice.roll(), now)
+        let next = retry::next(policy, settings.into(), ended, self.board.dice.roll(), now);
+        stale::after(settings, subscription, job, next, now)
     }
 
     fn plugin_failed(
@@ -281,8 +299,15 @@ impl Worker {
             response_body: None,
             timings: exchange.timings,
         };
-        let record =
-            Record { delivery: job.key, attempt: Some(attempt), run: None, bare: false, next, at };
+        let record = Record {
+            delivery: job.key,
+            order: job.order,
+            attempt: Some(attempt),
+            run: None,
+            bare: false,
+            next,
+            at,
+        };
         Attempted { record, limit: None, gone: None }
     }
 }

@@ -317,12 +317,18 @@ impl Ingest {
         let id = EventId::new(now);
         let deliveries = matches
             .iter()
-            .map(|found| NewDelivery {
-                id: DeliveryId::new(now),
-                subscription: found.subscription,
-                pipeline: found.pipeline(id),
-                held: found.held,
-                leased: !found.held && shared.dispatcher.reserve(found.subscription),
+            .map(|found| {
+                let order = found.ordering.key(event.subject.as_deref());
+                // Only the store knows whether something older stands before an ordered one.
+                let at_once = !found.held && order.is_none();
+                NewDelivery {
+                    id: DeliveryId::new(now),
+                    subscription: found.subscription,
+                    pipeline: found.pipeline(id),
+                    order,
+                    held: found.held,
+                    leased: at_once && shared.dispatcher.reserve(found.subscription),
+                }
             })
             .collect();
         let receipt = Receipt {

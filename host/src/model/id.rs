@@ -70,6 +70,13 @@ macro_rules! typed_id {
                 Self(time_ordered(now))
             }
 
+            /// The time it sorts by, in whole milliseconds.
+            pub fn created_at(&self) -> Timestamp {
+                let millis = (self.0.as_u128() >> 80) as i64;
+                // 48 bits of milliseconds may lie beyond the year 9999.
+                Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+            }
+
             /// The 16 bytes the store keeps.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()

@@ -9,6 +9,7 @@ mod event;
 mod event_type;
 mod id;
 mod notice;
+mod pace;
 mod pattern;
 mod plugin;
 mod policy;
@@ -26,6 +27,7 @@ pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
 pub use jiff::Timestamp;
 pub use notice::Notice;
+pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
@@ -36,4 +38,4 @@ pub use rollout::{
     ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };
 pub use secret::{Secret, SecretError};
-pub use subscription::{DisabledReason, Subscription, SubscriptionState};
+pub use subscription::{DisabledReason, FailingSince, Subscription, SubscriptionState};

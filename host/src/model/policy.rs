@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{Ordering, RateLimit};
+
 /// A subscription's own rules. What is left out, or null, is the server's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -16,9 +18,30 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1024)]
     pub concurrency: Option<u32>,
+    /// How many attempts may begin in a time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Seconds after which a delivery is not attempted any more; 0 for no such limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 31_536_000)]
+    pub max_age_seconds: Option<u64>,
+    /// Whether a delivery waits for older ones.
+    #[serde(skip_serializing_if = "Ordering::is_none")]
+    pub ordering: Ordering,
+    /// Seconds since its first attempt after which a failing delivery that others wait for is
+    /// given up; none for as long as its retries last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 31_536_000)]
+    pub ordering_patience_seconds: Option<u64>,
+    /// Seconds of nothing but failures after which the subscription is disabled; 0 for never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 31_536_000)]
+    pub disable_after_seconds: Option<u64>,
 }
 
 impl Policy {
+    /// Longest time a policy may name, in seconds: a year.
+    pub const MAX_SECONDS: u64 = 365 * 24 * 3600;
     /// Most attempts under way at once that a policy may ask for.
     pub const MAX_CONCURRENCY: u32 = 1024;
 
@@ -35,6 +58,27 @@ impl Policy {
         {
             let why = format!("is {most}; 1 to {} are allowed", Self::MAX_CONCURRENCY);
             wrong.push(("/concurrency".into(), why));
+        }
+        if let Some(rate) = &self.rate_limit
+            && let Err((part, why)) = rate.check()
+        {
+            wrong.push((format!("/rate_limit/{part}"), why));
+        }
+        for (part, given, least) in [
+            ("max_age_seconds", self.max_age_seconds, 0),
+            ("ordering_patience_seconds", self.ordering_patience_seconds, 1),
+            ("disable_after_seconds", self.disable_after_seconds, 0),
+        ] {
+            if let Some(seconds) =
+                given.filter(|given| !(least..=Self::MAX_SECONDS).contains(given))
+            {
+                let why = format!("is {seconds}; {least} to {} are allowed", Self::MAX_SECONDS);
+                wrong.push((format!("/{part}"), why));
+            }
+        }
+        if self.ordering.is_none() && self.ordering_patience_seconds.is_some() {
+            let why = "means nothing without `ordering`: set it to by_subject or strict";
+            wrong.push(("/ordering_patience_seconds".into(), why.into()));
         }
         wrong
     }
@@ -145,9 +189,23 @@ mod tests {
 
     #[test]
     fn everything_unusable_is_named_at_once() {
-        let policy = Policy { retry: Some(RetryPolicy::Schedule(vec![])), concurrency: Some(0) };
+        let policy = Policy {
+            retry: Some(RetryPolicy::Schedule(vec![])),
+            concurrency: Some(0),
+            rate_limit: Some(RateLimit { per_second: 0.0, burst: None }),
+            max_age_seconds: Some(u64::MAX),
+            ordering_patience_seconds: Some(60),
+            ..Policy::default()
+        };
         let places: Vec<_> = policy.check().into_iter().map(|(at, _)| at).collect();
-        assert_eq!(places, ["/retry/schedule", "/concurrency"]);
+        let expected = [
+            "/retry/schedule",
+            "/concurrency",
+            "/rate_limit/per_second",
+            "/max_age_seconds",
+            "/ordering_patience_seconds",
+        ];
+        assert_eq!(places, expected);
         assert!(Policy::default().check().is_empty());
         assert_eq!(serde_json::to_string(&Policy::default()).unwrap(), "{}");
     }

@@ -61,4 +61,15 @@ pub enum DisabledReason {
     Gone,
     /// By request.
     Operator,
+    /// For days, nothing but failures.
+    Failing,
+}
+
+/// How long a subscription's endpoint has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailingSince {
+    /// The first failure after the last success.
+    pub since: Timestamp,
+    /// Failed attempts from then on.
+    pub attempts: u32,
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    Attempt, DeliveryId, Event, PipelineId, PipelineRun, SubscriptionId, Timestamp, Violation,
+    Attempt, DeliveryId, Event, OrderKey, PipelineId, PipelineRun, SubscriptionId, Timestamp,
+    Violation,
 };
 
 /// Who holds a delivery while it is attempted, and until when.
@@ -68,6 +69,9 @@ pub struct NewDelivery {
     pub subscription: SubscriptionId,
     /// The pipeline it runs through.
     pub pipeline: Option<PipelineId>,
+    /// What it has in common with older deliveries of its subscription that must be over
+    /// before it is due; one that has such a key is never leased at once.
+    pub order: Option<OrderKey>,
     /// Whether it starts `held`, its subscription being paused.
     pub held: bool,
     /// Whether it is leased at once, because the caller has room to attempt it.
@@ -109,8 +113,14 @@ pub struct Claimed {
     pub event: Arc<Event>,
     /// The pipeline it runs through.
     pub pipeline: Option<PipelineId>,
+    /// What it has in common with those that wait for it.
+    pub order: Option<OrderKey>,
+    /// When it was due.
+    pub due_at: Timestamp,
     /// Attempts made so far.
     pub attempts: u32,
+    /// When the first of them began, of a delivery that others may wait for.
+    pub first_attempt_at: Option<Timestamp>,
     /// What the pipeline came to, if it ran before and that was recorded.
     pub run: Option<Arc<PipelineRun>>,
 }
@@ -130,6 +140,9 @@ pub struct Claims {
 pub struct Record {
     /// Which.
     pub delivery: DeliveryKey,
+    /// What it has in common with those that wait for it: once it is over, the next of them
+    /// is due.
+    pub order: Option<OrderKey>,
     /// The attempt, if one was made.
     pub attempt: Option<Attempt>,
     /// The pipeline's run and its pipeline, unless recorded before. Never one that the

@@ -1,7 +1,7 @@
 //! The belt's part of a store, in memory. It breaks when told to, and remembers everything.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -11,7 +11,9 @@ use tokio::{sync::Notify, time::timeout};
 use super::PATIENCE;
 use crate::{
     clock::Clock,
-    model::{DeliveryId, Event, Outcome, PipelineId, PipelineRun, SubscriptionId, Timestamp},
+    model::{
+        DeliveryId, Event, OrderKey, Outcome, PipelineId, PipelineRun, SubscriptionId, Timestamp,
+    },
     store::{
         Appended, Belt, Claimed, Claims, DeliveryKey, Lease, NewEvent, Next, Record, Result,
         StoreError,
@@ -32,6 +34,7 @@ pub(crate) struct Row {
     pub id: DeliveryId,
     pub subscription: SubscriptionId,
     pub pipeline: Option<PipelineId>,
+    pub order: Option<OrderKey>,
     pub event: Arc<Event>,
     pub at: At,
     pub run: Option<Arc<PipelineRun>>,
@@ -73,6 +76,12 @@ impl Row {
             subscription: self.subscription,
             event: Arc::clone(&self.event),
             pipeline: self.pipeline,
+            order: self.order,
+            due_at: Timestamp::UNIX_EPOCH,
+            first_attempt_at: self
+                .records
+                .iter()
+                .find_map(|record| record.attempt.as_ref().map(|attempt| attempt.started_at)),
             attempts: u32::try_from(self.attempts()).unwrap(),
             run: self.run.clone(),
         }
@@ -110,7 +119,8 @@ impl FakeBelt {
         let id = DeliveryId::new(now);
         let at = lease.map_or(At::Pending(now), At::Leased);
         let event = Arc::clone(event);
-        let row = Row { key, id, subscription, pipeline, event, at, run: None, records: vec![] };
+        let (order, run, records) = (None, None, vec![]);
+        let row = Row { key, id, subscription, pipeline, order, event, at, run, records };
         state.rows.insert(key, row);
         state.note_leased();
         (key, id)
@@ -182,6 +192,18 @@ impl FakeBelt {
         }
     }
 
+    /// The same for a delivery that waits for older ones with the same key.
+    pub(crate) fn add_ordered(
+        &self,
+        event: &Arc<Event>,
+        subscription: SubscriptionId,
+        order: OrderKey,
+    ) -> DeliveryKey {
+        let (key, _) = self.add(event, subscription, None, None);
+        self.state.lock().unwrap().rows.get_mut(&key).unwrap().order = Some(order);
+        key
+    }
+
     /// Makes a delivery that is over due once more.
     pub(crate) fn again(&self, key: DeliveryKey) {
         let mut state = self.state.lock().unwrap();
@@ -237,7 +259,13 @@ impl Belt for FakeBelt {
         for &(subscription, most) in wanted {
             let mut left = most;
             let mut next = None;
+            let mut keys = BTreeSet::new();
             for row in state.rows.values_mut().filter(|row| row.subscription == subscription) {
+                let open = matches!(row.at, At::Pending(_) | At::Leased(_));
+                let behind = open && row.order.is_some_and(|order| !keys.insert(order));
+                if behind {
+                    continue;
+                }
                 let due = match &row.at {
                     At::Pending(due) => *due,
                     At::Leased(held) if held.owner != lease.owner || held.until <= now => now,
@@ -249,7 +277,7 @@ impl Belt for FakeBelt {
                 }
                 left -= 1;
                 row.at = At::Leased(lease);
-                claims.claimed.push(row.claimed());
+                claims.claimed.push(Claimed { due_at: due, ..row.claimed() });
             }
             claims.next_due.push((subscription, next));
         }

@@ -8,8 +8,9 @@ use super::event;
 use crate::{
     delivery::{
         DeliverySettings, Ready,
-        job::{Job, SharedEvent},
+        job::{Job, Pass, SharedEvent},
         lanes::{Lanes, Wanted},
+        rules::Rules,
     },
     model::{DeliveryId, SubscriptionId, Timestamp},
     store::DeliveryKey,
@@ -47,7 +48,7 @@ fn job(subscription: SubscriptionId, until: i64) -> Job {
 
 fn add(lanes: &mut Lanes, id: SubscriptionId) {
     if !lanes.has(id) {
-        lanes.open(id, 32);
+        lanes.open(id, Rules::only(32));
     }
     assert!(lanes.reserve(id, at(0)));
     lanes.push(job(id, 300));
@@ -79,30 +80,30 @@ fn greedy_lanes_leave_the_last_slots_to_modest_ones() {
     add(&mut lanes, sub(3));
     assert_eq!(picked(&mut lanes), Some(sub(3)));
     // One that has become modest again is served at once, too.
-    (0..3).for_each(|_| lanes.release(sub(1)));
+    (0..3).for_each(|_| drop(lanes.release(sub(1), Pass::default(), None, at(0))));
     assert_eq!(picked(&mut lanes), Some(sub(1)));
 }
 
 #[test]
 fn a_lane_at_its_limit_waits_and_a_raised_limit_lets_it_go_on() {
     let mut lanes = lanes(10, 100, 100);
-    lanes.open(sub(1), 1);
+    lanes.open(sub(1), Rules::only(1));
     (0..4).for_each(|_| add(&mut lanes, sub(1)));
     assert!(picked(&mut lanes).is_some() && picked(&mut lanes).is_none());
-    lanes.release(sub(1));
+    lanes.release(sub(1), Pass::default(), None, at(0));
     assert!(picked(&mut lanes).is_some() && picked(&mut lanes).is_none());
-    lanes.open(sub(1), 3);
+    lanes.open(sub(1), Rules::only(3));
     assert!(picked(&mut lanes).is_some() && picked(&mut lanes).is_some());
 }
 
 #[test]
 fn the_store_is_asked_when_something_is_due_and_again_when_it_says() {
     let mut lanes = lanes(10, 100, 1000);
-    lanes.open(sub(1), 32);
+    lanes.open(sub(1), Rules::only(32));
     lanes.due(sub(1), at(50));
     assert_eq!(lanes.wanted(at(0)), Wanted { lanes: vec![], next: Some(at(50)) });
     let wanted = lanes.wanted(at(50));
-    assert_eq!(wanted, Wanted { lanes: vec![(sub(1), 100)], next: None });
+    assert_eq!(wanted, Wanted { lanes: vec![(sub(1), 62)], next: None });
     lanes.claimed(&wanted.lanes, vec![job(sub(1), 400)], &[(sub(1), Some(at(90)))], at(50));
     assert_eq!(lanes.wanted(at(50)).next, Some(at(90)));
     assert!(lanes.pick(at(50)).is_some());
@@ -111,7 +112,7 @@ fn the_store_is_asked_when_something_is_due_and_again_when_it_says() {
 #[test]
 fn what_becomes_due_while_the_store_is_asked_is_not_forgotten() {
     let mut lanes = lanes(10, 100, 1000);
-    lanes.open(sub(1), 32);
+    lanes.open(sub(1), Rules::only(32));
     lanes.due(sub(1), at(0));
     let wanted = lanes.wanted(at(0)).lanes;
     lanes.due(sub(1), at(1));
@@ -157,7 +158,7 @@ fn an_idle_lane_closes() {
     let mut lanes = lanes(10, 100, 1000);
     add(&mut lanes, sub(1));
     assert!(picked(&mut lanes).is_some());
-    lanes.release(sub(1));
+    lanes.release(sub(1), Pass::default(), None, at(0));
     assert!(lanes.has(sub(1)));
     lanes.free(sub(1), 1);
     assert!(!lanes.has(sub(1)));
@@ -166,12 +167,12 @@ fn an_idle_lane_closes() {
 #[test]
 fn a_failed_claim_gives_its_places_back_and_is_repeated() {
     let mut lanes = lanes(10, 100, 100);
-    lanes.open(sub(1), 1);
+    lanes.open(sub(1), Rules::only(1));
     lanes.due(sub(1), at(0));
     let wanted = lanes.wanted(at(0)).lanes;
     lanes.claim_failed(&wanted, at(1));
     assert_eq!(lanes.wanted(at(0)).next, Some(at(1)));
-    assert_eq!(lanes.wanted(at(1)).lanes, [(sub(1), 100)]);
+    assert_eq!(lanes.wanted(at(1)).lanes, [(sub(1), 6)]);
 }
 
 /// What may happen to the lanes.
@@ -208,21 +209,21 @@ proptest! {
         for op in ops {
             match op {
                 Op::Reserve(id) => {
-                    lanes.open(sub(id), 2);
+                    lanes.open(sub(id), Rules::only(2));
                     if lanes.reserve(sub(id), at(now)) {
                         lanes.push(job(sub(id), now + 300));
                     }
                 }
                 Op::Pick => under_way.extend(lanes.pick(at(now)).map(|job| job.subscription)),
                 Op::End(again) => if let Some(id) = under_way.pop_front() {
-                    lanes.release(id);
+                    lanes.release(id, Pass::default(), None, at(0));
                     if again {
                         lanes.due(id, at(now + 5));
                     }
                     lanes.free(id, 1);
                 },
                 Op::Wake(id, after) => {
-                    lanes.open(sub(id), 2);
+                    lanes.open(sub(id), Rules::only(2));
                     lanes.due(sub(id), at(now + after));
                 }
                 Op::Claim(most, next) => {
@@ -246,7 +247,7 @@ proptest! {
         for _ in 0..100 {
             now += 300;
             while let Some(job) = under_way.pop_front().or_else(|| lanes.pick(at(now)).map(|job| job.subscription)) {
-                lanes.release(job);
+                lanes.release(job, Pass::default(), None, at(0));
                 lanes.free(job, 1);
             }
             let wanted = lanes.wanted(at(now)).lanes;

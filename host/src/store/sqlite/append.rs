@@ -8,7 +8,7 @@ use super::{
     Result, SqliteStore,
     bulk::Bulk,
     codec::{bytes16, col, col_u32, json, millis, state_code},
-    failed,
+    failed, order,
 };
 use crate::{
     model::{ApplicationId, DeliveryState, EventId, Timestamp},
@@ -23,8 +23,8 @@ static EVENTS: Bulk = Bulk::new(
 );
 static DELIVERIES: Bulk = Bulk::new(
     "INSERT INTO deliveries (row, id, application_id, event_row, subscription_id, pipeline_id, \
-         state, attempts, due_at, owner, lease_until, created_at) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
+         state, attempts, due_at, owner, lease_until, created_at, order_key) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
     "",
 );
 static KEYS: Bulk = Bulk::new(
@@ -209,9 +209,13 @@ async fn insert_deliveries(
                 .put(millis(event.accepted_at))
                 .put(owner)
                 .put(until)
-                .put(millis(event.accepted_at));
+                .put(millis(event.accepted_at))
+                .put(delivery.order.map(|key| key.0));
         })
-        .await
+        .await?;
+    let ordered = rows.iter().filter(|(_, (_, delivery))| delivery.order.is_some());
+    let ordered: Vec<i64> = ordered.map(|(_, (number, _))| *number).collect();
+    order::line_up(connection, &ordered).await
 }
 
 async fn insert_keys(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -> Result<()> {

@@ -9,9 +9,10 @@ use super::{
     codec::{self, EVENT_COLUMNS, bytes16, col, col_u32, json, millis, timestamp},
     failed,
     history::run_from,
+    order,
 };
 use crate::{
-    model::{DeliveryId, Event, PipelineId, PipelineRun, SubscriptionId, Timestamp},
+    model::{DeliveryId, Event, OrderKey, PipelineId, PipelineRun, SubscriptionId, Timestamp},
     store::{Claimed, Claims, DeliveryKey, Lease},
 };
 
@@ -50,7 +51,7 @@ impl SqliteStore {
         .await
         .map_err(failed)?;
         rows.into_iter()
-            .filter_map(|(id, due)| Some((id, due?)))
+            .filter_map(|(id, due)| Some((id, order::known(due?)?)))
             .map(|(id, due)| Ok((SubscriptionId::from_bytes(bytes16(&id)?), timestamp(due)?)))
             .collect()
     }
@@ -114,13 +115,16 @@ async fn next_due(
     .fetch_optional(connection)
     .await
     .map_err(failed)?;
-    due.map(timestamp).transpose()
+    due.and_then(order::known).map(timestamp).transpose()
 }
 
 /// The deliveries in these rows, in their order, each event once however many share it.
 async fn read(connection: &mut SqliteConnection, wanted: &[i64]) -> Result<Vec<Claimed>> {
     let sql = format!(
         "SELECT {EVENT_COLUMNS}, d.row, d.id, d.event_row, d.subscription_id, d.pipeline_id, d.attempts, \
+                d.due_at, d.order_key, CASE WHEN d.order_key IS NOT NULL AND d.attempts > 0 THEN \
+                    (SELECT started_at FROM attempts WHERE delivery_row = d.row \
+                     ORDER BY rowid LIMIT 1) END, \
                 r.kind, r.reason, r.on_error, r.content_type, r.headers, r.body, r.steps \
          FROM json_each(?) AS wanted \
          JOIN deliveries AS d ON d.row = wanted.value \
@@ -140,7 +144,7 @@ async fn read(connection: &mut SqliteConnection, wanted: &[i64]) -> Result<Vec<C
 
 fn claimed(row: &SqliteRow, events: &mut HashMap<i64, Arc<Event>>) -> Result<Claimed> {
     const DELIVERY: usize = codec::EVENT_WIDTH;
-    const RUN: usize = DELIVERY + 6;
+    const RUN: usize = DELIVERY + 9;
     let event_row = col(row, DELIVERY + 2)?;
     let event = match events.get(&event_row) {
         Some(event) => event.clone(),
@@ -158,7 +162,10 @@ fn claimed(row: &SqliteRow, events: &mut HashMap<i64, Arc<Event>>) -> Result<Cla
         subscription: SubscriptionId::from_bytes(bytes16(col(row, DELIVERY + 3)?)?),
         event,
         pipeline: col::<Option<i64>>(row, DELIVERY + 4)?.map(PipelineId),
+        order: col::<Option<i64>>(row, DELIVERY + 7)?.map(OrderKey),
+        due_at: timestamp(col(row, DELIVERY + 6)?)?,
         attempts: col_u32(row, DELIVERY + 5)?,
+        first_attempt_at: col::<Option<i64>>(row, DELIVERY + 8)?.map(timestamp).transpose()?,
         run,
     })
 }

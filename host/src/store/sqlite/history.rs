@@ -12,7 +12,7 @@ use super::{
         self, EVENT_COLUMNS, bytes16, col, col_time, col_u32, col_u64, event_type, from_json,
         from_word, millis, outcome, state, state_code, timestamp,
     },
-    failed,
+    failed, order,
 };
 use crate::{
     model::{
@@ -36,6 +36,7 @@ fn stored_event(row: &SqliteRow) -> Result<StoredEvent> {
 
 fn delivery(row: &SqliteRow) -> Result<Delivery> {
     let state = state(col(row, 5)?)?;
+    let due_at = order::known(col(row, 8)?);
     let waiting = matches!(state, DeliveryState::Pending | DeliveryState::Delivering);
     Ok(Delivery {
         id: DeliveryId::from_bytes(bytes16(col(row, 0)?)?),
@@ -46,7 +47,7 @@ fn delivery(row: &SqliteRow) -> Result<Delivery> {
         state,
         attempts: col_u32(row, 6)?,
         reason: col(row, 7)?,
-        next_attempt_at: if waiting { Some(col_time(row, 8)?) } else { None },
+        next_attempt_at: due_at.filter(|_| waiting).map(timestamp).transpose()?,
         created_at: col_time(row, 9)?,
         finished_at: col::<Option<i64>>(row, 10)?.map(timestamp).transpose()?,
         pipeline: col::<Option<i64>>(row, 11)?.map(PipelineId),

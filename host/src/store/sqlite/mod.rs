@@ -9,7 +9,11 @@ mod bulk;
 mod checkpoint;
 mod claim;
 mod codec;
+mod health;
 mod history;
+mod order;
+#[cfg(test)]
+mod order_tests;
 mod plugins;
 mod record;
 mod resources;
@@ -96,6 +100,7 @@ impl SqliteStore {
             .disable_statement_logging();
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         migrate(&mut writer).await?;
+        order::mend(&mut writer).await?;
         // So that the file by itself is a database, whatever it holds: a plain copy of a new
         // one would be empty otherwise.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -172,6 +177,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../../../migrations/0001_start.sql")),
     (2, "plugin platform", include_str!("../../../migrations/0002_plugin_platform.sql")),
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
+    (4, "order", include_str!("../../../migrations/0004_order.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

@@ -7,7 +7,7 @@ use super::{
     Result, SqliteStore,
     bulk::{Bulk, Row},
     codec::{json, millis, outcome_code, state_code, word},
-    failed,
+    failed, order,
 };
 use crate::{
     model::{Attempt, DeliveryState, Outcome, PipelineId, PipelineRun},
@@ -59,6 +59,7 @@ impl SqliteStore {
         ATTEMPTS.execute(&mut transaction, &attempts, put_attempt).await?;
         insert_runs(&mut transaction, &runs).await?;
         DELIVERIES.execute(&mut transaction, batch, put_result).await?;
+        order::move_up(&mut transaction, batch).await?;
         transaction.commit().await.map_err(failed)?;
         write.done();
         Ok(())

@@ -8,7 +8,7 @@ use url::Url;
 use super::{
     Result, SqliteStore,
     codec::{bytes16, col, col_time, damaged, from_json, from_word, json, millis, word},
-    failed,
+    failed, order,
     resources::found,
     taken,
 };
@@ -157,14 +157,17 @@ pub(super) async fn resume_held(
     now: Timestamp,
 ) -> Result<u64> {
     let mut write = store.write().await?;
+    let mut transaction = write.begin().await?;
     let changed = sqlx::query(
         "UPDATE deliveries SET state = 0, due_at = ?, reason = NULL WHERE subscription_id = ? AND state = 5",
     )
     .bind(millis(now))
     .bind(id.as_bytes().as_slice())
-    .execute(&mut *write.connection)
+    .execute(&mut *transaction)
     .await
     .map_err(failed)?;
+    order::line_up_all(&mut transaction, id).await?;
+    transaction.commit().await.map_err(failed)?;
     write.done();
     Ok(changed.rows_affected())
 }

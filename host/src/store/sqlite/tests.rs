@@ -19,26 +19,26 @@ use crate::{
     },
 };
 
-const OWNER: i64 = 7;
+pub(super) const OWNER: i64 = 7;
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + seconds).unwrap()
 }
 
-fn lease(seconds: i64) -> Lease {
+pub(super) fn lease(seconds: i64) -> Lease {
     Lease { owner: OWNER, until: at(seconds) }
 }
 
 /// A store with one application and one subscription.
-struct Bench {
-    store: SqliteStore,
-    application: Application,
-    subscription: SubscriptionId,
+pub(super) struct Bench {
+    pub store: SqliteStore,
+    pub application: Application,
+    pub subscription: SubscriptionId,
     folder: TempDir,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
         let application = Application {
@@ -69,7 +69,7 @@ impl Bench {
     }
 
     /// The same file, opened by the next process.
-    async fn reopened(self) -> Self {
+    pub(super) async fn reopened(self) -> Self {
         let Self { store, application, subscription, folder } = self;
         store.close().await;
         drop(store);
@@ -77,7 +77,7 @@ impl Bench {
         Self { store, application, subscription, folder }
     }
 
-    fn event(&self, second: i64) -> NewEvent {
+    pub(super) fn event(&self, second: i64) -> NewEvent {
         let event = Event {
             id: EventId::new(at(second)),
             application: self.application.id,
@@ -98,28 +98,30 @@ impl Bench {
         }
     }
 
-    fn delivery(&self, second: i64) -> NewDelivery {
+    pub(super) fn delivery(&self, second: i64) -> NewDelivery {
         NewDelivery {
             id: DeliveryId::new(at(second)),
             subscription: self.subscription,
             pipeline: None,
+            order: None,
             held: false,
             leased: false,
         }
     }
 
-    async fn claim(&self, owner: i64, second: i64) -> Vec<Claimed> {
+    pub(super) async fn claim(&self, owner: i64, second: i64) -> Vec<Claimed> {
         let lease = Lease { owner, until: at(second + 60) };
         self.store.claim(&[(self.subscription, 10)], lease, at(second)).await.unwrap().claimed
     }
 
-    async fn state(&self, id: DeliveryId) -> DeliveryState {
+    pub(super) async fn state(&self, id: DeliveryId) -> DeliveryState {
         self.store.delivery(self.application.id, id).await.unwrap().state
     }
 
-    async fn record(&self, claimed: &Claimed, next: Next) {
+    pub(super) async fn record(&self, claimed: &Claimed, next: Next) {
         let record = Record {
             delivery: claimed.key,
+            order: claimed.order,
             attempt: Some(attempt(claimed.attempts + 1)),
             run: None,
             bare: false,
@@ -312,6 +314,7 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
         .iter()
         .map(|c| Record {
             delivery: c.key,
+            order: None,
             attempt: Some(attempt(1)),
             run: Some((pipeline, run.clone())),
             bare: false,
@@ -326,6 +329,7 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
         assert_eq!(stored.as_ref(), Some(&*run));
         let bare = Record {
             delivery: claimed.key,
+            order: claimed.order,
             attempt: Some(attempt(2)),
             run: None,
             bare: true,

@@ -114,8 +114,11 @@ fn subscriber(rng: &mut Rng, span: Duration) -> Subscriber {
         until += between(rng, MINUTE, span / 2);
         moods.push((until, mood(rng)));
     }
-    let policy =
-        Policy { retry: Some(retry(rng)), concurrency: (rng.bool()).then(|| rng.u32(1..6)) };
+    let policy = Policy {
+        retry: Some(retry(rng)),
+        concurrency: (rng.bool()).then(|| rng.u32(1..6)),
+        ..Policy::default()
+    };
     let most = if rng.bool() { 100 } else { 20_000 };
     let slowness = Duration::from_millis(rng.u64(1..most));
     Subscriber { policy, moods, slowness }
