@@ -192,16 +192,9 @@ impl FakeBelt {
         }
     }
 
-    /// The same for a delivery that waits for older ones with the same key.
-    pub(crate) fn add_ordered(
-        &self,
-        event: &Arc<Event>,
-        subscription: SubscriptionId,
-        order: OrderKey,
-    ) -> DeliveryKey {
-        let (key, _) = self.add(event, subscription, None, None);
-        self.state.lock().unwrap().rows.get_mut(&key).unwrap().order = Some(order);
-        key
+    /// Makes a delivery wait for older ones with the same key.
+    pub(crate) fn line_up(&self, key: DeliveryKey, order: Option<OrderKey>) {
+        self.state.lock().unwrap().rows.get_mut(&key).unwrap().order = order;
     }
 
     /// Makes a delivery that is over due once more.
@@ -261,7 +254,8 @@ impl Belt for FakeBelt {
             let mut next = None;
             let mut keys = BTreeSet::new();
             for row in state.rows.values_mut().filter(|row| row.subscription == subscription) {
-                let open = matches!(row.at, At::Pending(_) | At::Leased(_));
+                let over = matches!(&row.at, At::Final(next) if !matches!(next, Next::Held(_)));
+                let open = !over;
                 let behind = open && row.order.is_some_and(|order| !keys.insert(order));
                 if behind {
                     continue;

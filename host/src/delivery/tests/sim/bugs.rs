@@ -43,10 +43,20 @@ pub(super) enum Bug {
     Floods,
     /// More in memory than there is room for.
     Hoards,
+    /// More to a host than it may be asked.
+    CrowdsHosts,
+    /// No tokens.
+    IgnoresRate,
+    /// No delivery waits for another.
+    IgnoresOrder,
+    /// No limit of age.
+    IgnoresAge,
+    /// A breaker that does not stay open.
+    LetsThrough,
 }
 
 impl Bug {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::LosesRetries,
         Self::ForgetsSuccess,
         Self::HandsOutTwice,
@@ -59,6 +69,11 @@ impl Bug {
         Self::Crowds,
         Self::Floods,
         Self::Hoards,
+        Self::CrowdsHosts,
+        Self::IgnoresRate,
+        Self::IgnoresOrder,
+        Self::IgnoresAge,
+        Self::LetsThrough,
     ];
 
     /// The invariant that it breaks.
@@ -70,10 +85,14 @@ impl Bug {
             Self::HandsOutEarly => "waits are waited",
             Self::ForgetsAttempts => "attempts are counted",
             Self::ChangesBytes => "the same bytes",
-            Self::Hurries | Self::Jitters | Self::NeverGivesUp => "backoff",
+            Self::Hurries | Self::Jitters | Self::NeverGivesUp | Self::IgnoresAge => "backoff",
             Self::Crowds => "concurrency",
             Self::Floods => "in flight",
             Self::Hoards => "bounded memory",
+            Self::CrowdsHosts => "host",
+            Self::IgnoresRate => "rate",
+            Self::IgnoresOrder => "order",
+            Self::LetsThrough => "an open breaker is left alone",
         }
     }
 
@@ -82,6 +101,11 @@ impl Bug {
         match self {
             Self::Jitters => settings.jitter = 0.9,
             Self::Floods => settings.max_in_flight += 3,
+            Self::CrowdsHosts if settings.host_concurrency > 0 => settings.host_concurrency += 2,
+            Self::LetsThrough => {
+                settings.breaker.open = Duration::from_millis(1);
+                settings.breaker.longest = Duration::from_millis(1);
+            }
             Self::Hoards => {
                 settings.total_places += 60;
                 settings.lane_places += 60;
@@ -93,6 +117,8 @@ impl Bug {
     /// The policy with the bug in it.
     pub(super) fn policy(self, policy: &mut Policy, concurrency: u32) {
         match (self, &mut policy.retry) {
+            (Self::IgnoresRate, _) => policy.rate_limit = None,
+            (Self::IgnoresAge, _) => policy.max_age_seconds = None,
             (Self::Crowds, _) => policy.concurrency = Some(concurrency + 1),
             (Self::Hurries, Some(RetryPolicy::Schedule(waits))) => {
                 waits.iter_mut().for_each(|wait| *wait /= 2);

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    model::{AttemptOutcome, RetryPolicy, Timestamp},
+    model::{AttemptOutcome, OrderKey, RateLimit, RetryPolicy, Timestamp},
     store::{DeliveryKey, Next, Record},
 };
 
@@ -25,6 +25,9 @@ const ROUNDING: Duration = Duration::from_millis(2);
 pub(super) struct Promise {
     pub retry: RetryPolicy,
     pub concurrency: u32,
+    pub rate: Option<RateLimit>,
+    pub max_age: Option<Duration>,
+    pub patience: Option<Duration>,
 }
 
 /// What all deliveries were promised.
@@ -35,6 +38,17 @@ pub(super) struct Bounds {
     pub max_in_flight: usize,
     /// Most deliveries in memory, where that can be told from outside.
     pub places: Option<usize>,
+    /// Most under way at the one host.
+    pub host: Option<usize>,
+    /// How long a breaker stays open at least.
+    pub breaker_open: Duration,
+}
+
+/// A subscriber's tokens, and when they were counted.
+#[derive(Debug, Clone, Copy)]
+struct Tokens {
+    left: f64,
+    at: Timestamp,
 }
 
 #[derive(Debug)]
@@ -44,6 +58,10 @@ struct Track {
     accepted_at: Timestamp,
     body: Option<Bytes>,
     under_way: bool,
+    /// What it has in common with those that wait for it.
+    order: Option<OrderKey>,
+    /// When its first attempt on record began.
+    first: Option<Timestamp>,
     /// Attempts on record.
     recorded: u32,
     /// When it may be attempted next.
@@ -58,6 +76,11 @@ struct State {
     tracks: BTreeMap<String, Track>,
     ids: BTreeMap<DeliveryKey, String>,
     in_memory: BTreeSet<DeliveryKey>,
+    tokens: BTreeMap<usize, Tokens>,
+    /// When each subscriber's endpoint answered last.
+    answers: BTreeMap<usize, Timestamp>,
+    /// Before when a breaker lets nobody through.
+    open_until: BTreeMap<usize, Timestamp>,
     broken: Option<String>,
     story: VecDeque<String>,
     attempts: u64,
@@ -103,6 +126,7 @@ impl Journal {
         id: String,
         subscriber: usize,
         now: Timestamp,
+        order: Option<OrderKey>,
         in_memory: bool,
     ) {
         let mut state = self.state.lock().unwrap();
@@ -114,6 +138,8 @@ impl Journal {
             accepted_at: now,
             body: None,
             under_way: false,
+            order,
+            first: None,
             recorded: 0,
             due: None,
             answer: None,
@@ -153,6 +179,14 @@ impl Journal {
             Some(due) => now < due,
             None => recorded == 0 && now + ROUNDING < track.accepted_at + first,
         };
+        let (order, key) = (track.order, track.key);
+        let before = order.and_then(|_| {
+            let mut older = state.tracks.iter().filter(|(_, older)| {
+                older.subscriber == subscriber && older.order == order && older.key < key
+            });
+            older.find(|(_, older)| older.end.is_none()).map(|(id, _)| id.clone())
+        });
+        let open_until = state.open_until.get(&subscriber).copied();
         let under_way = state.tracks.values().filter(|track| track.under_way);
         let beside = under_way.clone().filter(|track| track.subscriber == subscriber).count();
         let all = under_way.count();
@@ -170,16 +204,55 @@ impl Journal {
             format!("{id} beside {beside} others of subscriber {subscriber}")
         });
         state.check(all < self.bounds.max_in_flight, "in flight", || format!("{all} others"));
+        let host = self.bounds.host.unwrap_or(usize::MAX);
+        state.check(all < host, "host", || format!("{all} others to the same host"));
+        state.check(before.is_none(), "order", || {
+            format!("{id} goes before {}", before.unwrap_or_default())
+        });
+        let open = open_until.filter(|&until| now + ROUNDING < until);
+        state.check(open.is_none(), "an open breaker is left alone", || {
+            format!("{id} at {now}, open until {open:?}")
+        });
+        self.take_token(&mut state, subscriber, now);
         if let Some(track) = state.tracks.get_mut(id) {
             track.under_way = true;
             track.body.get_or_insert_with(|| body.clone());
         }
     }
 
-    /// The endpoint answered.
-    pub(super) fn answered(&self, id: &str, outcome: AttemptOutcome, asked: Option<Duration>) {
+    fn take_token(&self, state: &mut State, subscriber: usize, now: Timestamp) {
+        let Some(rate) = self.promises[subscriber].rate else { return };
+        let full = Tokens { left: f64::from(rate.burst()), at: now };
+        let tokens = state.tokens.entry(subscriber).or_insert(full);
+        let since = now.duration_since(tokens.at).as_secs_f64() + ROUNDING.as_secs_f64();
+        let left = (tokens.left + since * rate.per_second).min(full.left);
+        *tokens = Tokens { left: left - 1.0, at: now };
+        state.check(left > 0.999, "rate", || format!("subscriber {subscriber} has {left} tokens"));
+    }
+
+    /// An endpoint's breaker opened since it answered last; or it closed, or is new.
+    pub(super) fn breaker(&self, subscriber: usize, opened: bool) {
         let mut state = self.state.lock().unwrap();
-        state.note(format!("  {id} answered {}", outcome.as_str()));
+        let at = state.answers.get(&subscriber).copied();
+        state.note(format!("  breaker of {subscriber} opened: {opened}, {at:?}"));
+        match at.filter(|_| opened) {
+            Some(at) => state.open_until.insert(subscriber, at + self.bounds.breaker_open),
+            None => state.open_until.remove(&subscriber),
+        };
+    }
+
+    /// The endpoint answered.
+    pub(super) fn answered(
+        &self,
+        id: &str,
+        outcome: AttemptOutcome,
+        asked: Option<Duration>,
+        now: Timestamp,
+    ) {
+        let mut state = self.state.lock().unwrap();
+        state.note(format!("{now} {id} answered {}", outcome.as_str()));
+        let subscriber = state.tracks.get(id).map(|track| track.subscriber);
+        state.answers.extend(subscriber.map(|subscriber| (subscriber, now)));
         if let Some(track) = state.tracks.get_mut(id) {
             track.answer = Some((outcome, asked));
         }
@@ -206,11 +279,18 @@ impl Journal {
             end => Some(end.clone()),
         };
         let (made, answer) = (track.recorded, track.answer);
+        let first = track.first;
+        track.first = first.or(record.attempt.as_ref().map(|attempt| attempt.started_at));
         let promise = &self.promises[track.subscriber];
+        // No attempt is planned beyond these.
+        let aged = promise.max_age.map(|age| track.accepted_at + age);
+        let waited = promise.patience.filter(|_| track.order.is_some());
+        let waited = waited.map(|patience| first.unwrap_or(record.at) + patience);
+        let limit = aged.into_iter().chain(waited).min();
         if record.attempt.is_some()
             && let Some(answer) = answer
         {
-            let wrong = self.follows(promise, record, made, answer).err();
+            let wrong = self.follows(promise, record, made, answer, limit).err();
             state.check(wrong.is_none(), "backoff", || {
                 format!("{id}: {}", wrong.unwrap_or_default())
             });
@@ -224,18 +304,30 @@ impl Journal {
         record: &Record,
         made: u32,
         (outcome, asked): (AttemptOutcome, Option<Duration>),
+        limit: Option<Timestamp>,
     ) -> Result<(), String> {
         let wait = promise.retry.wait_before(made + 1);
+        let least =
+            |wait: Duration| wait.max(asked.unwrap_or_default().min(self.bounds.retry_after_cap));
+        let most = |wait: Duration| least(wait).mul_f64(1.0 + self.bounds.jitter) + ROUNDING;
         match (&record.next, outcome, wait) {
             (Next::Succeeded, AttemptOutcome::Succeeded, _)
             | (Next::Dead(_), AttemptOutcome::Gone, _)
             | (Next::Held(_), ..) => Ok(()),
             (Next::Dead(_), outcome, None) if outcome != AttemptOutcome::Succeeded => Ok(()),
+            (Next::Dead(_), outcome, Some(wait)) if outcome != AttemptOutcome::Succeeded => {
+                if limit.is_some_and(|limit| record.at + most(wait) > limit) {
+                    return Ok(());
+                }
+                Err(format!("given up with {wait:?} to wait and a limit at {limit:?}"))
+            }
             (Next::Retry(at), outcome, Some(wait)) if outcome != AttemptOutcome::Succeeded => {
-                let least = wait.max(asked.unwrap_or_default().min(self.bounds.retry_after_cap));
-                let most = least.mul_f64(1.0 + self.bounds.jitter);
+                if limit.is_some_and(|limit| *at > limit) {
+                    return Err(format!("planned for {at}, beyond the limit at {limit:?}"));
+                }
+                let (least, most) = (least(wait), most(wait));
                 let waits = at.duration_since(record.at).unsigned_abs();
-                if waits + ROUNDING >= least && waits <= most + ROUNDING {
+                if waits + ROUNDING >= least && waits <= most {
                     return Ok(());
                 }
                 Err(format!(
@@ -253,6 +345,8 @@ impl Journal {
     pub(super) fn life_over(&self, how: &str) {
         let mut state = self.state.lock().unwrap();
         state.in_memory.clear();
+        state.tokens.clear();
+        state.open_until.clear();
         state.note(format!("--- {how} ---"));
     }
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::{sync::mpsc, time::sleep};
+use url::Url;
 
 use super::{
     invariants::Journal,
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     clock::Clock,
     delivery::http::{Exchange, Request, Transport},
-    model::{AttemptOutcome, Timestamp, Timings},
+    model::{AttemptOutcome, Notice, Timestamp, Timings},
 };
 
 /// The endpoints.
@@ -25,6 +26,26 @@ pub(super) struct Network {
     pub clock: Clock,
     pub start: Timestamp,
     pub rng: Mutex<fastrand::Rng>,
+    pub heard: Mutex<mpsc::Receiver<Notice>>,
+}
+
+impl Network {
+    /// Tells the journal of breakers that opened or closed meanwhile.
+    fn hear(&self) {
+        while let Ok(notice) = self.heard.lock().unwrap().try_recv() {
+            let (endpoint, opened) = match notice {
+                Notice::BreakerOpened { endpoint, .. } => (endpoint, true),
+                Notice::BreakerClosed { endpoint, .. } => (endpoint, false),
+                _ => continue,
+            };
+            self.journal.breaker(subscriber(&endpoint), opened);
+        }
+    }
+}
+
+/// Whose endpoint it is.
+fn subscriber(endpoint: &Url) -> usize {
+    endpoint.path()[1..].parse().unwrap()
 }
 
 /// Ends a request in the journal, also when the server is killed in the middle of it.
@@ -44,7 +65,8 @@ impl Transport for Network {
     async fn send(&self, request: Request) -> Exchange {
         let header = |name: &str| request.headers[name].to_str().unwrap_or_default().to_owned();
         let (id, number) = (header("webhook-id"), header("hookmill-attempt"));
-        let subscriber: usize = request.url.path()[1..].parse().unwrap();
+        let subscriber = subscriber(&request.url);
+        self.hear();
         self.journal.sent(&id, number.parse().unwrap(), &request.body, self.clock.now());
         let _under_way = UnderWay { journal: &self.journal, id: &id };
         let since = self.clock.now().duration_since(self.start).unsigned_abs();
@@ -63,7 +85,9 @@ impl Transport for Network {
         sleep(if silent { request.timeout } else { wait }).await;
         let exchange =
             if silent { exchange(AttemptOutcome::Timeout, None, None) } else { answer(mood) };
-        self.journal.answered(&id, exchange.outcome, exchange.retry_after);
+        self.hear();
+        let now = self.clock.now();
+        self.journal.answered(&id, exchange.outcome, exchange.retry_after, now);
         exchange
     }
 }

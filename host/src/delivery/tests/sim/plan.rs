@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::model::{Policy, RetryPolicy};
+use crate::model::{Ordering, Policy, RateLimit, RetryPolicy};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -24,6 +24,10 @@ pub(super) struct Plan {
     pub total_places: usize,
     pub lease: Duration,
     pub linger: Duration,
+    /// Most attempts under way to the one host of all endpoints; 0 for no bound.
+    pub host_concurrency: u32,
+    /// After how long of failures a subscription is disabled; zero for never.
+    pub disable_after: Duration,
 }
 
 /// A subscription and its endpoint.
@@ -58,6 +62,7 @@ pub(super) enum Action {
     Publish {
         to: usize,
         count: usize,
+        subject: u32,
     },
     Pause(usize),
     Resume(usize),
@@ -114,9 +119,22 @@ fn subscriber(rng: &mut Rng, span: Duration) -> Subscriber {
         until += between(rng, MINUTE, span / 2);
         moods.push((until, mood(rng)));
     }
+    let ordering = match rng.u32(0..8) {
+        0 => Ordering::Strict,
+        1..=2 => Ordering::BySubject,
+        _ => Ordering::None,
+    };
+    let patient = ordering.is_none() || rng.bool();
     let policy = Policy {
         retry: Some(retry(rng)),
-        concurrency: (rng.bool()).then(|| rng.u32(1..6)),
+        concurrency: rng.bool().then(|| rng.u32(1..6)),
+        rate_limit: (rng.u32(0..4) == 0).then(|| RateLimit {
+            per_second: 0.02 + rng.f64() * 5.0,
+            burst: rng.bool().then(|| rng.u32(1..10)),
+        }),
+        max_age_seconds: (rng.u32(0..6) == 0).then(|| rng.u64(60..100_000)),
+        ordering,
+        ordering_patience_seconds: (!patient).then(|| rng.u64(60..20_000)),
         ..Policy::default()
     };
     let most = if rng.bool() { 100 } else { 20_000 };
@@ -127,7 +145,10 @@ fn subscriber(rng: &mut Rng, span: Duration) -> Subscriber {
 fn action(rng: &mut Rng, subscribers: usize) -> Action {
     let to = rng.usize(0..subscribers);
     match rng.u32(0..40) {
-        0..=27 => Action::Publish { to, count: if rng.u32(0..6) == 0 { 20 } else { 1 } },
+        0..=27 => {
+            let count = if rng.u32(0..6) == 0 { 20 } else { 1 };
+            Action::Publish { to, count, subject: rng.u32(0..3) }
+        }
         28..=29 => Action::Pause(to),
         30..=32 => Action::Resume(to),
         33 => Action::Delete(to),
@@ -158,6 +179,8 @@ impl Plan {
             // Long, so that what is in memory is what was handed out and not recorded.
             lease: if rng.bool() { Duration::from_secs(300) } else { 12 * HOUR },
             linger: Duration::from_millis(rng.u64(0..3) * 10),
+            host_concurrency: if rng.bool() { rng.u32(1..8) } else { 0 },
+            disable_after: if rng.bool() { 12 * HOUR } else { Duration::ZERO },
         }
     }
 

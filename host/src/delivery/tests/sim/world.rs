@@ -74,8 +74,16 @@ impl SimDirectory {
     fn set(&self, id: SubscriptionId, state: SubscriptionState) {
         let mut all = self.subscriptions.lock().unwrap();
         let Some(found) = all.get_mut(&id) else { return };
-        Arc::make_mut(found).state = state;
+        let before = std::mem::replace(&mut Arc::make_mut(found).state, state);
+        let number: usize = found.endpoint.path()[1..].parse().unwrap();
         drop(all);
+        if before == SubscriptionState::Disabled && state == SubscriptionState::Active {
+            // As the catalog tells when a subscription is enabled.
+            self.belt.journal.breaker(number, false);
+            if let Some(dispatcher) = self.dispatcher.lock().unwrap().upgrade() {
+                dispatcher.renew(id);
+            }
+        }
         match state {
             SubscriptionState::Active => self.release(id),
             SubscriptionState::Paused | SubscriptionState::Disabled => self.belt.inner.hold(id),
@@ -178,12 +186,17 @@ impl World {
         let promises = plan.subscribers.iter().map(|subscriber| Promise {
             retry: subscriber.policy.retry.clone().unwrap(),
             concurrency: subscriber.policy.concurrency.unwrap_or(CONCURRENCY),
+            rate: subscriber.policy.rate_limit,
+            max_age: subscriber.policy.max_age_seconds.map(Duration::from_secs),
+            patience: subscriber.policy.ordering_patience_seconds.map(Duration::from_secs),
         });
         let bounds = Bounds {
             jitter: defaults.jitter,
             retry_after_cap: defaults.retry_after_cap,
             max_in_flight: plan.max_in_flight,
             // A short lease may be given up early, which nobody is told.
+            host: (plan.host_concurrency > 0).then_some(plan.host_concurrency as usize),
+            breaker_open: defaults.breaker.open,
             places: (plan.lease > Duration::from_secs(3_600)).then_some(plan.total_places),
         };
         let journal = Arc::new(Journal::new(promises.collect(), bounds));
@@ -236,6 +249,8 @@ impl World {
             total_places: self.plan.total_places,
             lease: self.plan.lease,
             record_linger: self.plan.linger,
+            host_concurrency: self.plan.host_concurrency,
+            disable_after: self.plan.disable_after,
             longest_sleep: Duration::from_secs(12 * 3_600),
             ..DeliverySettings::default()
         };
@@ -252,7 +267,9 @@ impl World {
         self.belt.inner.set_clock(clock);
         *self.directory.clock.lock().unwrap() = clock;
         let seed = self.plan.seed ^ (life << 32);
+        let (notices, heard) = Notices::channel();
         let network = Arc::new(Network {
+            heard: Mutex::new(heard),
             plan: Arc::clone(&self.plan),
             journal: Arc::clone(&self.journal),
             clock,
@@ -263,7 +280,7 @@ impl World {
             store: Arc::clone(&self.belt) as _,
             directory: Arc::clone(&self.directory) as _,
             pipelines: Arc::new(NoPipelines),
-            notices: Notices::channel().0,
+            notices,
             dice: Dice::seeded(seed),
             clock,
             owner: life as i64,
@@ -305,8 +322,8 @@ impl World {
 
     fn act(&self, dispatcher: &Dispatcher, clock: Clock, action: Action) {
         match action {
-            Action::Publish { to, count } => {
-                (0..count).for_each(|_| self.publish(dispatcher, clock, to));
+            Action::Publish { to, count, subject } => {
+                (0..count).for_each(|_| self.publish(dispatcher, clock, to, subject));
             }
             Action::Pause(to) => {
                 if self.directory.state(self.ids[to]) == Some(SubscriptionState::Active) {
@@ -329,7 +346,7 @@ impl World {
     }
 
     /// What ingest does: reserve, persist, accept or wake.
-    fn publish(&self, dispatcher: &Dispatcher, clock: Clock, to: usize) {
+    fn publish(&self, dispatcher: &Dispatcher, clock: Clock, to: usize, subject: u32) {
         let id = self.ids[to];
         let state = self.directory.state(id);
         if !matches!(state, Some(SubscriptionState::Active | SubscriptionState::Paused)) {
@@ -342,15 +359,21 @@ impl World {
             application_name: "default".into(),
             event_type: "order.created".parse().unwrap(),
             schema_version: 1,
-            subject: None,
+            subject: Some(format!("order/{subject}")),
             occurred_at: now,
             accepted_at: now,
             payload: format!("{{\"at\":{}}}", now.as_millisecond()).into(),
         });
         let active = state == Some(SubscriptionState::Active);
-        let lease = (active && dispatcher.reserve(id)).then(|| dispatcher.lease());
+        let order = self.plan.subscribers[to].policy.ordering.key(event.subject.as_deref());
+        // Only the store knows whether something older stands before an ordered one.
+        let at_once = active && order.is_none() && dispatcher.reserve(id);
+        let lease = at_once.then(|| dispatcher.lease());
         let (key, delivery) = self.belt.inner.add(&event, id, None, lease);
-        self.journal.published(key, delivery.to_string(), to, now, lease.is_some());
+        if self.bug != Some(Bug::IgnoresOrder) {
+            self.belt.inner.line_up(key, order);
+        }
+        self.journal.published(key, delivery.to_string(), to, now, order, lease.is_some());
         if !active {
             self.belt.inner.hold(id);
         } else if lease.is_some() {
