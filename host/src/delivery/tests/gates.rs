@@ -140,6 +140,28 @@ fn deliveries_wait_for_an_open_breaker_without_an_attempt() {
     assert_eq!(lanes.wanted(at(11)).lanes[0].0, sub(1));
 }
 
+#[test]
+fn one_probe_is_taken_from_the_store_however_often_it_is_asked() {
+    let mut lanes = lanes();
+    let rules = Rules { host: Some(host()), ..Rules::only(3) };
+    (0..2).for_each(|_| add(&mut lanes, sub(2), Rules { host: Some(host()), ..Rules::only(2) }));
+    let busy: Vec<_> = std::iter::from_fn(|| lanes.pick(at(0))).collect();
+    assert_eq!(busy.len(), 2);
+    lanes.open(sub(1), rules);
+    for _ in 0..3 {
+        lanes.release(sub(1), Pass::default(), Some(BAD), at(0));
+    }
+    lanes.due(sub(1), at(0));
+    let wanted = lanes.wanted(at(10)).lanes;
+    assert_eq!(wanted, [(sub(1), 1)]);
+    lanes.claimed(&wanted, vec![job(sub(1), FAR)], &[(sub(1), Some(at(0)))], at(10));
+    // Its host has no place, so it cannot begin; no second one is asked for meanwhile.
+    assert!(lanes.pick(at(10)).is_none());
+    assert_eq!(lanes.wanted(at(10)).lanes, []);
+    end(&mut lanes, &busy[0], GOOD, 11);
+    assert!(lanes.pick(at(11)).unwrap().pass.probe);
+}
+
 /// What may happen.
 #[derive(Debug, Clone)]
 enum Op {
