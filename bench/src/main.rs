@@ -4,7 +4,9 @@
 
 mod backtest;
 mod belt;
+mod bulkhead;
 mod fan_out;
+mod flat;
 mod floor;
 mod languages;
 mod learned;
@@ -24,7 +26,7 @@ use server::Places;
 const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [--rust FILE]
     [--javascript FILE] [--python FILE] [FIGURE …]
 figures: ingest deliver belt plugin pointer languages learned versions fan-out memory restart
-    backtest uploads (all if none is named)";
+    backtest uploads bulkhead flat (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -102,6 +104,12 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("uploads") {
         uploads::run(&places, &mut report).await;
+    }
+    if wants("bulkhead") {
+        bulkhead::run(&places, &mut report).await;
+    }
+    if wants("flat") {
+        flat::run(&places, &mut report).await;
     }
     report.print();
 }

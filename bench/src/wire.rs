@@ -89,6 +89,12 @@ pub async fn load(address: SocketAddr, connections: usize, count: usize, bytes: 
 
 /// Reads one message with a content length; answers its first line. None at the end.
 async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+    let (head, _) = read_whole(stream, buffer).await?;
+    head.lines().next().map(str::to_owned)
+}
+
+/// The same; answers its head and its body.
+pub async fn read_whole(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
     loop {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
@@ -98,8 +104,9 @@ async fn read_message(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<St
                     return None;
                 }
             }
+            let body = buffer[end + 4..end + 4 + length].to_vec();
             buffer.drain(..end + 4 + length);
-            return head.lines().next().map(str::to_owned);
+            return Some((head, body));
         }
         if stream.read_buf(buffer).await.ok()? == 0 {
             return None;

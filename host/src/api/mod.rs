@@ -29,6 +29,7 @@ pub mod problem;
 mod publish;
 mod refusal;
 mod subscription_check;
+mod subscription_health;
 mod subscription_io;
 mod subscription_secret;
 mod subscription_state;
@@ -163,12 +164,16 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(deliveries::get_delivery))
         .routes(routes!(delivery_inputs::get_delivery_inputs))
         .routes(routes!(deliveries::retry_delivery))
-        .routes(routes!(subscriptions::create_subscription, subscriptions::list_subscriptions))
+        .routes(routes!(
+            subscriptions::create_subscription,
+            subscription_health::list_subscriptions
+        ))
         .routes(routes!(
             subscriptions::get_subscription,
             subscriptions::change_subscription,
             subscriptions::delete_subscription
         ))
+        .routes(routes!(subscription_health::subscription_health))
         .routes(routes!(subscription_state::pause_subscription))
         .routes(routes!(subscription_state::resume_subscription))
         .routes(routes!(subscription_state::enable_subscription))

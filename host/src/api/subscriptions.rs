@@ -12,8 +12,7 @@ use super::{
     auth::Acting,
     deliveries::inactive,
     docs::{Inactive, Missing, Unloadable, Unusable},
-    extract::{JsonBody, PathId, QueryParams},
-    page::{PageOut, PageQuery, Paging},
+    extract::{JsonBody, PathId},
     problem::Problem,
     publish::PublishedOut,
     refusal::{self, Subject},
@@ -99,32 +98,6 @@ pub async fn create_subscription(
         .map_err(|error| refusal::catalog(error, &subject))?;
     let location = format!("/v1/subscriptions/{}", saved.id);
     Ok(created(location, SubscriptionCreated { subscription: (&*saved).into(), secret: shown }))
-}
-
-/// List subscriptions
-///
-/// Newest first.
-#[utoipa::path(
-    get,
-    path = "/v1/subscriptions",
-    tag = "Subscriptions",
-    params(PageQuery),
-    responses((status = 200, body = PageOut<SubscriptionOut>))
-)]
-pub async fn list_subscriptions(
-    acting: Acting,
-    State(api): State<Arc<Api>>,
-    QueryParams(query): QueryParams<PageQuery>,
-) -> Result<Json<PageOut<SubscriptionOut>>, Problem> {
-    let paging = Paging::<SubscriptionId>::new("sub", query.limit, query.cursor.as_deref())?;
-    let mut all = api.catalog.subscriptions(acting.application.id);
-    // The cursor's order must be this list's, whatever order the catalog keeps.
-    all.sort_unstable_by_key(|subscription| std::cmp::Reverse(subscription.id));
-    let page = paging.slice(all, |subscription| subscription.id, |id, after| id < after);
-    Ok(Json(PageOut {
-        data: page.data.iter().map(|subscription| (&**subscription).into()).collect(),
-        next_cursor: page.next_cursor,
-    }))
 }
 
 /// Get a subscription

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 use super::{
     Global,
     client::Client,
-    input,
+    health, input,
     output::{self, Failure, field, plain},
+    policy::{ChangePolicy, PolicyFlags},
     steps::{self, Steps},
 };
 use crate::model::PluginRef;
@@ -35,21 +36,17 @@ pub(super) struct Subscribe {
     /// A header for every request; repeat for more
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, String)>,
-    /// Most attempts under way at once
-    #[arg(long, value_name = "N")]
-    concurrency: Option<u32>,
     /// A JSON Schema that what is sent must satisfy
     #[arg(long, value_name = "JSON|@FILE")]
     output_schema: Option<String>,
-    /// When failed attempts are repeated, as JSON: {"schedule":[0,5,300]}
-    #[arg(long, value_name = "JSON|@FILE")]
-    retry: Option<String>,
     /// Sign with this secret instead of a new one
     #[arg(long, value_name = "whsec_…")]
     secret: Option<String>,
     /// For people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    #[command(flatten)]
+    policy: PolicyFlags,
 }
 
 /// Look at and change subscriptions
@@ -73,6 +70,8 @@ pub(super) enum Command {
     Test(Id),
     /// Make a new signing secret; the old one keeps signing for a day
     Rotate(Id),
+    /// Change how its deliveries are made, or show it
+    Policy(ChangePolicy),
     /// Add a plugin to its pipeline
     AddStep(AddStep),
     /// Take a plugin out of its pipeline
@@ -87,6 +86,9 @@ pub(super) struct List {
     /// Most to list
     #[arg(long, default_value_t = 1000, value_name = "N")]
     limit: usize,
+    /// Only those whose endpoints fail, with how they do
+    #[arg(long)]
+    failing: bool,
 }
 
 /// Names one subscription.
@@ -178,12 +180,7 @@ impl Subscribe {
             body.insert("output_schema".into(), input::json_argument(schema)?);
         }
         let mut policy = Map::new();
-        if let Some(retry) = &self.retry {
-            policy.insert("retry".into(), input::json_argument(retry)?);
-        }
-        if let Some(concurrency) = self.concurrency {
-            policy.insert("concurrency".into(), concurrency.into());
-        }
+        self.policy.apply(&mut policy)?;
         if !policy.is_empty() {
             body.insert("policy".into(), policy.into());
         }
@@ -215,6 +212,9 @@ fn secret(global: &Global, subscription: &Value) {
 
 impl List {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        if self.failing {
+            return health::list(global, self.limit).await;
+        }
         let items = global.client()?.list(&[PATH], &[], self.limit).await?;
         if global.json {
             output::json(&items.into());
@@ -266,6 +266,7 @@ impl Command {
                 secret(global, &rotated);
                 Ok(())
             }
+            Self::Policy(policy) => policy.run(global).await,
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,
             Self::OutputSchema(schema) => schema.run(global).await,

@@ -222,7 +222,10 @@ impl Task {
     }
 
     async fn settle(&self, records: &[Record], about: &[About]) {
-        for (record, about) in records.iter().zip(about) {
+        // What was put back unattempted became nothing.
+        let put_back =
+            |record: &Record| record.attempt.is_none() && matches!(record.next, Next::Retry(_));
+        for (record, about) in records.iter().zip(about).filter(|(record, _)| !put_back(record)) {
             let since = record.at.duration_since(about.accepted_at).try_into().unwrap_or_default();
             self.board.metrics.delivery(&record.next, since);
         }

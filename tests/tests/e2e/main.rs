@@ -13,6 +13,7 @@ mod journey;
 mod languages;
 mod libraries;
 mod openapi;
+mod policy;
 mod quarantine;
 mod resources;
 mod rollout;

@@ -120,11 +120,12 @@ impl Lanes {
 
     /// How many deliveries a lane may be given from the store; none while it is full.
     fn room(&self, id: SubscriptionId) -> u32 {
-        let places = self.lanes.get(&id).map_or(0, |lane| lane.places);
+        let Some(lane) = self.lanes.get(&id) else { return 0 };
+        let places = lane.places;
         let free = u32::try_from(self.total_places - self.places).unwrap_or(u32::MAX);
         if self.ward.is_wary(id) {
-            // For a probe.
-            return free.min(1);
+            // For a probe, unless one is there already.
+            return if lane.ready.is_empty() { free.min(1) } else { 0 };
         }
         let most = self.most(id);
         if places > most / 2 { 0 } else { (most - places).min(free) }

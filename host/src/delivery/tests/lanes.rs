@@ -16,11 +16,11 @@ use crate::{
     store::DeliveryKey,
 };
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_790_000_000 + second).unwrap()
 }
 
-fn sub(number: u8) -> SubscriptionId {
+pub(super) fn sub(number: u8) -> SubscriptionId {
     SubscriptionId::from_bytes([number; 16])
 }
 
@@ -35,7 +35,7 @@ fn lanes(in_flight: usize, lane_places: u32, total_places: usize) -> Lanes {
 }
 
 /// A job of a subscription under a lease until `until`.
-fn job(subscription: SubscriptionId, until: i64) -> Job {
+pub(super) fn job(subscription: SubscriptionId, until: i64) -> Job {
     let event = event();
     let ready = Ready {
         key: DeliveryKey::for_tests(1, 1),

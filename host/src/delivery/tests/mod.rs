@@ -6,8 +6,10 @@
 mod belt;
 mod endpoint;
 mod endpoints;
+mod gates;
 mod lanes;
 mod pipelines;
+mod protection;
 mod scheduling;
 mod sim;
 
@@ -40,6 +42,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct FakeDirectory {
     subscriptions: Mutex<HashMap<SubscriptionId, Arc<Subscription>>>,
     pub disabled: Mutex<Vec<SubscriptionId>>,
+    pub reasons: Mutex<Vec<DisabledReason>>,
     pub pipeline_problem: Mutex<Option<String>>,
     /// The pipeline that deliveries name, unless a test says otherwise.
     pub current: Mutex<Option<Option<PipelineId>>>,
@@ -83,7 +86,8 @@ impl Directory for FakeDirectory {
         current.is_some_and(|id| self.quarantined.lock().unwrap().contains(&id))
     }
 
-    async fn disable(&self, id: SubscriptionId, _reason: DisabledReason) {
+    async fn disable(&self, id: SubscriptionId, reason: DisabledReason) {
+        self.reasons.lock().unwrap().push(reason);
         let mut subscription = (*self.subscription(id).unwrap()).clone();
         subscription.state = SubscriptionState::Disabled;
         self.put(subscription);
