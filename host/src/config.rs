@@ -46,6 +46,11 @@ pub struct Config {
     pub attempt_timeout_seconds: f64,
     /// Seconds connecting may take.
     pub connect_timeout_seconds: f64,
+    /// Longest time limit of an attempt that a subscription's policy may ask for, in seconds.
+    pub max_timeout_seconds: f64,
+    /// A file of certificate authorities (PEM) that endpoints' certificates may be signed by,
+    /// besides those the machine trusts.
+    pub endpoint_ca_file: Option<PathBuf>,
     /// Most attempts under way at once, over all subscriptions.
     pub max_in_flight: usize,
     /// Most attempts under way at once for one subscription that says nothing else.
@@ -93,6 +98,8 @@ impl Default for Config {
             idempotency_seconds: 24 * 3600,
             attempt_timeout_seconds: 15.0,
             connect_timeout_seconds: 5.0,
+            max_timeout_seconds: 60.0,
+            endpoint_ca_file: None,
             max_in_flight: 512,
             subscription_concurrency: 32,
             plugin_threads: None,
@@ -204,7 +211,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 15] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 16] = [
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -264,6 +271,13 @@ impl Config {
             (
                 "connect_timeout_seconds",
                 self.connect_timeout_seconds,
+                0.1,
+                300.0,
+                "0.1 to 300 are allowed",
+            ),
+            (
+                "max_timeout_seconds",
+                self.max_timeout_seconds,
                 0.1,
                 300.0,
                 "0.1 to 300 are allowed",
@@ -336,6 +350,11 @@ impl Config {
     /// How long an attempt may take.
     pub fn attempt_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.attempt_timeout_seconds)
+    }
+
+    /// How long a subscription may let an attempt take.
+    pub fn max_timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.max_timeout_seconds)
     }
 
     /// How long connecting may take.

@@ -240,8 +240,8 @@ impl Core {
         slot.used = true;
         drop(slot);
         self.board.release(job.subscription, limit);
-        if let Some(endpoint) = gone {
-            self.worker.disable(job.subscription, &endpoint).await;
+        if let Some((endpoint, reason)) = gone {
+            self.worker.disable(job.subscription, &endpoint, reason).await;
         }
     }
 

@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     Pipelines,
     board::Board,
-    http::{Exchange, Transport},
+    http::{Directive, Exchange, Transport},
     job::Job,
     request, retry,
 };
@@ -36,8 +36,8 @@ pub(super) struct Attempted {
     pub record: Record,
     /// How many attempts its subscription may have under way, as it is now.
     pub limit: Option<u32>,
-    /// The endpoint that answered 410 Gone.
-    pub gone: Option<Url>,
+    /// The endpoint that wants no more deliveries, and how it said so.
+    pub gone: Option<(Url, DisabledReason)>,
 }
 
 /// What the pipeline comes to for this attempt.
@@ -108,19 +108,24 @@ impl Worker {
         attempted
     }
 
-    /// Disables a subscription whose endpoint is gone, unless it has moved since.
-    pub(super) async fn disable(&self, id: SubscriptionId, endpoint: &Url) {
+    /// Disables a subscription whose endpoint wants no more, unless it has moved since.
+    pub(super) async fn disable(
+        &self,
+        id: SubscriptionId,
+        endpoint: &Url,
+        reason: DisabledReason,
+    ) {
         let directory = &self.board.directory;
         let current = directory
             .subscription(id)
             .filter(|now| now.endpoint == *endpoint && now.state != SubscriptionState::Disabled);
         if let Some(current) = current {
-            directory.disable(id, DisabledReason::Gone).await;
+            directory.disable(id, reason).await;
             self.board.notices.tell(Notice::SubscriptionDisabled {
                 application: current.application,
                 subscription: id,
                 endpoint: endpoint.clone(),
-                reason: DisabledReason::Gone,
+                reason,
             });
         }
     }
@@ -207,8 +212,12 @@ impl Worker {
             .metrics
             .attempt(exchange.outcome, Duration::from_micros(exchange.timings.total_us));
         let next = self.next(job, subscription, &exchange, now);
-        let gone =
-            (exchange.outcome == AttemptOutcome::Gone).then(|| subscription.endpoint.clone());
+        let gone = match (exchange.outcome, exchange.directive) {
+            (AttemptOutcome::Gone, _) => Some(DisabledReason::Gone),
+            (_, Some(Directive::Disable)) => Some(DisabledReason::Asked),
+            _ => None,
+        };
+        let gone = gone.map(|reason| (subscription.endpoint.clone(), reason));
         let attempt = Attempt {
             number: job.attempts.saturating_add(1),
             started_at,
@@ -241,6 +250,7 @@ impl Worker {
             outcome: exchange.outcome,
             error: exchange.error.as_deref(),
             retry_after: exchange.retry_after,
+            directive: exchange.directive,
             made: job.attempts.saturating_add(1),
         };
         let policy = subscription.policy.retry.as_ref().unwrap_or(&settings.retry);
@@ -261,8 +271,9 @@ impl Worker {
             status: None,
             error: Some(reason),
             retry_after: None,
+            directive: None,
             body: None,
-            timings: Timings { first_byte_us: None, total_us: Timings::micros(took) },
+            timings: Timings { total_us: Timings::micros(took), ..Timings::default() },
         };
         self.board.metrics.attempt(AttemptOutcome::Plugin, took);
         let at = self.board.clock.now();

@@ -16,11 +16,45 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1024)]
     pub concurrency: Option<u32>,
+    /// Seconds an attempt may take, the response's body included. At most what the server's
+    /// `max_timeout_seconds` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.1, maximum = 300)]
+    pub timeout_seconds: Option<f64>,
+    /// Seconds of it that resolving, connecting and the TLS handshake may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.1, maximum = 300)]
+    pub connect_timeout_seconds: Option<f64>,
+    /// The method of its requests.
+    #[serde(skip_serializing_if = "RequestMethod::is_post")]
+    pub method: RequestMethod,
+}
+
+/// The method of a delivery's requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestMethod {
+    /// POST, as webhooks are sent.
+    #[default]
+    Post,
+    /// PUT, for endpoints that want it.
+    Put,
+}
+
+impl RequestMethod {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    const fn is_post(&self) -> bool {
+        matches!(self, Self::Post)
+    }
 }
 
 impl Policy {
     /// Most attempts under way at once that a policy may ask for.
     pub const MAX_CONCURRENCY: u32 = 1024;
+    /// Shortest time limit in seconds that a policy may ask for.
+    pub const MIN_TIMEOUT: f64 = 0.1;
+    /// Longest time limit in seconds that a policy may ask for, if the server lets it.
+    pub const MAX_TIMEOUT: f64 = 300.0;
 
     /// Everything that cannot be used: where in the policy, and why.
     pub fn check(&self) -> Vec<(String, String)> {
@@ -36,8 +70,33 @@ impl Policy {
             let why = format!("is {most}; 1 to {} are allowed", Self::MAX_CONCURRENCY);
             wrong.push(("/concurrency".into(), why));
         }
+        for (at, given) in [
+            ("/timeout_seconds", self.timeout_seconds),
+            ("/connect_timeout_seconds", self.connect_timeout_seconds),
+        ] {
+            if let Some(seconds) = given
+                && !(Self::MIN_TIMEOUT..=Self::MAX_TIMEOUT).contains(&seconds)
+            {
+                let (least, most) = (Self::MIN_TIMEOUT, Self::MAX_TIMEOUT);
+                wrong.push((at.into(), format!("is {seconds}; {least} to {most} are allowed")));
+            }
+        }
         wrong
     }
+
+    /// How long an attempt may take, if the policy says.
+    pub fn timeout(&self) -> Option<Duration> {
+        seconds(self.timeout_seconds)
+    }
+
+    /// How long making a connection may take, if the policy says.
+    pub fn connect_timeout(&self) -> Option<Duration> {
+        seconds(self.connect_timeout_seconds)
+    }
+}
+
+fn seconds(given: Option<f64>) -> Option<Duration> {
+    given.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// When failed attempts are repeated.
@@ -145,9 +204,17 @@ mod tests {
 
     #[test]
     fn everything_unusable_is_named_at_once() {
-        let policy = Policy { retry: Some(RetryPolicy::Schedule(vec![])), concurrency: Some(0) };
+        let policy = Policy {
+            retry: Some(RetryPolicy::Schedule(vec![])),
+            concurrency: Some(0),
+            timeout_seconds: Some(0.0),
+            connect_timeout_seconds: Some(f64::NAN),
+            ..Policy::default()
+        };
         let places: Vec<_> = policy.check().into_iter().map(|(at, _)| at).collect();
-        assert_eq!(places, ["/retry/schedule", "/concurrency"]);
+        let expected =
+            ["/retry/schedule", "/concurrency", "/timeout_seconds", "/connect_timeout_seconds"];
+        assert_eq!(places, expected);
         assert!(Policy::default().check().is_empty());
         assert_eq!(serde_json::to_string(&Policy::default()).unwrap(), "{}");
     }
