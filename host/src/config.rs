@@ -3,7 +3,12 @@
 //!
 //! Sources, later ones winning: defaults, a TOML file, `HOOKMILL_*` variables, flags.
 
-use std::{net::SocketAddr, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use figment::{
     Figment,
@@ -51,6 +56,10 @@ pub struct Config {
     /// A file of certificate authorities (PEM) that endpoints' certificates may be signed by,
     /// besides those the machine trusts.
     pub endpoint_ca_file: Option<PathBuf>,
+    /// Name servers that are asked for endpoints' addresses instead of the machine's resolver,
+    /// for example `10.0.0.2` or `10.0.0.2:5353`. A list, or a text with commas.
+    #[serde(deserialize_with = "name_servers")]
+    pub dns_servers: Vec<SocketAddr>,
     /// Most attempts under way at once, over all subscriptions.
     pub max_in_flight: usize,
     /// Most attempts under way at once for one subscription that says nothing else.
@@ -100,6 +109,7 @@ impl Default for Config {
             connect_timeout_seconds: 5.0,
             max_timeout_seconds: 60.0,
             endpoint_ca_file: None,
+            dns_servers: Vec::new(),
             max_in_flight: 512,
             subscription_concurrency: 32,
             plugin_threads: None,
@@ -117,23 +127,38 @@ const PREFIX: &str = "HOOKMILL_";
 /// Variables of the client commands, and the one that names the file.
 const NOT_SETTINGS: [&str; 5] = ["URL", "KEY", "APPLICATION", "SECRET", "CONFIG"];
 
-/// A list of networks, or a text with commas, which is what fits into a variable.
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: String| {
+        text.parse()
+            .map_err(|_| de::Error::custom(format!("{text} is no network such as 10.0.0.0/8")))
+    };
+    texts(deserializer)?.into_iter().map(network).collect()
+}
+
+fn name_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let server = |text: String| {
+        let address = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| (ip, 53).into()));
+        address.map_err(|_| {
+            de::Error::custom(format!("{text} is no name server's address such as 10.0.0.2"))
+        })
+    };
+    texts(deserializer)?.into_iter().map(server).collect()
+}
+
+/// A list, or a text with commas, which is what fits into a variable.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Given {
         List(Vec<String>),
         Text(String),
     }
-    let texts = match Given::deserialize(deserializer)? {
+    let mut texts = match Given::deserialize(deserializer)? {
         Given::List(texts) => texts,
         Given::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
     };
-    let network = |text: String| {
-        text.parse()
-            .map_err(|_| de::Error::custom(format!("{text} is no network such as 10.0.0.0/8")))
-    };
-    texts.into_iter().filter(|text| !text.is_empty()).map(network).collect()
+    texts.retain(|text| !text.is_empty());
+    Ok(texts)
 }
 
 /// Why there is no configuration.
@@ -382,6 +407,9 @@ mod tests {
         assert_eq!(config.max_in_flight, Config::default().max_in_flight);
         let text = load("allow_networks = \"127.0.0.0/8, 10.0.0.0/8\"").unwrap();
         assert_eq!(text.allow_networks.len(), 2);
+        let servers = load("dns_servers = \"10.0.0.2, 10.0.0.3:5353\"").unwrap().dns_servers;
+        assert_eq!(servers, ["10.0.0.2:53", "10.0.0.3:5353"].map(|s| s.parse().unwrap()));
+        assert!(load("dns_servers = [\"ns.example\"]").is_err());
         let flagged = Config::load(None, |config| config.max_in_flight = 3).unwrap();
         assert_eq!(flagged.max_in_flight, 3);
     }

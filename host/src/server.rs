@@ -193,6 +193,7 @@ fn delivery_settings(config: &Config) -> Result<DeliverySettings, ServeError> {
         connect_timeout: config.connect_timeout(),
         longest_timeout: config.max_timeout(),
         allowed_networks: config.allow_networks.clone(),
+        dns_servers: config.dns_servers.clone(),
         extra_authorities: extra_authorities.unwrap_or_default(),
         ..DeliverySettings::default()
     })

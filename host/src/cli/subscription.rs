@@ -9,6 +9,7 @@ use super::{
     input,
     output::{self, Failure, field, plain},
     steps::{self, Steps},
+    wire_flags::WireFlags,
 };
 use crate::model::PluginRef;
 
@@ -44,6 +45,8 @@ pub(super) struct Subscribe {
     /// When failed attempts are repeated, as JSON: {"schedule":[0,5,300]}
     #[arg(long, value_name = "JSON|@FILE")]
     retry: Option<String>,
+    #[command(flatten)]
+    wire: WireFlags,
     /// Sign with this secret instead of a new one
     #[arg(long, value_name = "whsec_…")]
     secret: Option<String>,
@@ -184,6 +187,7 @@ impl Subscribe {
         if let Some(concurrency) = self.concurrency {
             policy.insert("concurrency".into(), concurrency.into());
         }
+        self.wire.apply(&mut policy);
         if !policy.is_empty() {
             body.insert("policy".into(), policy.into());
         }

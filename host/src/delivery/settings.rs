@@ -3,7 +3,7 @@
 //! Owns the numbers and the relations between them that must hold. Never reads a file or
 //! an environment variable: that is `config`'s.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
@@ -41,6 +41,8 @@ pub struct DeliverySettings {
     pub retry_after_cap: Duration,
     /// Networks that requests may go to although they are not public.
     pub allowed_networks: Vec<IpNet>,
+    /// The name servers to ask for endpoints' addresses; the machine's resolver if none.
+    pub dns_servers: Vec<SocketAddr>,
     /// Certificate authorities trusted besides the machine's, as DER.
     pub extra_authorities: Vec<CertificateDer<'static>>,
     /// Whether endpoints may be `http:`.
@@ -72,6 +74,7 @@ impl Default for DeliverySettings {
             jitter: 0.2,
             retry_after_cap: Duration::from_secs(10 * 3600),
             allowed_networks: Vec::new(),
+            dns_servers: Vec::new(),
             extra_authorities: Vec::new(),
             allow_http: true,
             record_batch: 512,

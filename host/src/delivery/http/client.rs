@@ -123,7 +123,11 @@ impl Client {
         settings: &DeliverySettings,
         clock: Clock,
     ) -> Result<Self, ClientError> {
-        Self::resolving(settings, clock, Box::new(resolve::System))
+        let resolver: Box<dyn Resolve> = match settings.dns_servers.as_slice() {
+            [] => Box::new(resolve::System),
+            servers => Box::new(resolve::Servers::new(servers).map_err(ClientError)?),
+        };
+        Self::resolving(settings, clock, resolver)
     }
 
     /// A client that asks `resolver` for addresses.
