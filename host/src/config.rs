@@ -300,13 +300,7 @@ impl Config {
                 300.0,
                 "0.1 to 300 are allowed",
             ),
-            (
-                "max_timeout_seconds",
-                self.max_timeout_seconds,
-                0.1,
-                300.0,
-                "0.1 to 300 are allowed",
-            ),
+            ("max_timeout_seconds", self.max_timeout_seconds, 0.1, 300.0, "0.1 to 300 are allowed"),
             ("max_in_flight", self.max_in_flight as f64, 1.0, 65_536.0, "1 to 65536 are allowed"),
             (
                 "subscription_concurrency",

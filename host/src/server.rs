@@ -30,8 +30,7 @@ use crate::{
     clock::Clock,
     config::Config,
     delivery::{
-        DeliverySettings, Dispatcher, Guard, Parts, check_endpoint, check_header,
-        read_authorities,
+        DeliverySettings, Dispatcher, Guard, Parts, check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
     model::{KeyId, Notice, Policy},
@@ -231,7 +230,8 @@ impl EndpointPolicy for Endpoints {
         let mut wrong = policy.check();
         if policy.timeout().is_some_and(|asked| asked > self.longest_timeout) {
             let most = self.longest_timeout.as_secs_f64();
-            let why = format!("is longer than the {most} s that the server's max_timeout_seconds allows");
+            let why =
+                format!("is longer than the {most} s that the server's max_timeout_seconds allows");
             wrong.push(("/timeout_seconds".into(), why));
         }
         wrong

@@ -105,7 +105,13 @@ mod tests {
     const BOUNDS: Bounds = Bounds { jitter: 0.2, retry_after: Duration::from_secs(36_000) };
 
     fn failed(made: u32, retry_after: Option<Duration>) -> Ended<'static> {
-        Ended { outcome: AttemptOutcome::HttpStatus, error: Some("500"), retry_after, directive: None, made }
+        Ended {
+            outcome: AttemptOutcome::HttpStatus,
+            error: Some("500"),
+            retry_after,
+            directive: None,
+            made,
+        }
     }
 
     fn waited(ended: Ended<'_>, dice: f64) -> Option<Duration> {

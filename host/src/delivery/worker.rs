@@ -109,12 +109,7 @@ impl Worker {
     }
 
     /// Disables a subscription whose endpoint wants no more, unless it has moved since.
-    pub(super) async fn disable(
-        &self,
-        id: SubscriptionId,
-        endpoint: &Url,
-        reason: DisabledReason,
-    ) {
+    pub(super) async fn disable(&self, id: SubscriptionId, endpoint: &Url, reason: DisabledReason) {
         let directory = &self.board.directory;
         let current = directory
             .subscription(id)

@@ -20,6 +20,7 @@ use super::{
     connect::Ways,
     guard::Guard,
     identity::ClientCert,
+    name_servers::NameServers,
     pools::{Idle, Pools},
     resolve::{self, Resolve},
     tls::Trust,
@@ -125,7 +126,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let resolver: Box<dyn Resolve> = match settings.dns_servers.as_slice() {
             [] => Box::new(resolve::System),
-            servers => Box::new(resolve::Servers::new(servers).map_err(ClientError)?),
+            servers => Box::new(NameServers(servers.to_vec())),
         };
         Self::resolving(settings, clock, resolver)
     }
@@ -159,7 +160,8 @@ impl Transport for Client {
         let end = timeout_at(start + limit, exchange).await;
         let total = start.elapsed();
         let head = progress.response;
-        let (outcome, error) = match end.unwrap_or_else(|_| Err(late(limit, &wire, head.as_ref()))) {
+        let (outcome, error) = match end.unwrap_or_else(|_| Err(late(limit, &wire, head.as_ref())))
+        {
             // A head that says no is an answer, however its body went.
             Err(_) if head.as_ref().is_some_and(|head| !head.status.is_success()) => {
                 answer(head.as_ref())

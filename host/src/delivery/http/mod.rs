@@ -9,6 +9,7 @@ mod connect;
 mod guard;
 mod headers;
 mod identity;
+mod name_servers;
 mod pools;
 mod resolve;
 mod tls;

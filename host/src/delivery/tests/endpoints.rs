@@ -120,7 +120,10 @@ async fn a_redirect_is_a_failure_and_not_followed() {
 async fn a_silent_endpoint_is_given_up_in_time() {
     let (row, _) = deliver(hasty(), [Reply::Hang]).await;
     assert_eq!(row.last().outcome, AttemptOutcome::Timeout);
-    assert_eq!(row.last().error.as_deref(), Some("not over within 300ms: waiting for the first byte"));
+    assert_eq!(
+        row.last().error.as_deref(),
+        Some("not over within 300ms: waiting for the first byte")
+    );
     assert_eq!(row.last().status, None);
 }
 
