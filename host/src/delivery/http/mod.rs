@@ -15,6 +15,9 @@ mod resolve;
 mod tls;
 mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::ClientError;
 pub(super) use client::{Client, Directive, Exchange, Request, Transport};
 pub use guard::{EndpointProblem, Guard, check_endpoint};
