@@ -3,7 +3,12 @@
 //!
 //! Sources, later ones winning: defaults, a TOML file, `HOOKMILL_*` variables, flags.
 
-use std::{net::SocketAddr, path::PathBuf, sync::LazyLock, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::LazyLock,
+    time::Duration,
+};
 
 use figment::{
     Figment,
@@ -46,6 +51,15 @@ pub struct Config {
     pub attempt_timeout_seconds: f64,
     /// Seconds connecting may take.
     pub connect_timeout_seconds: f64,
+    /// Longest time limit of an attempt that a subscription's policy may ask for, in seconds.
+    pub max_timeout_seconds: f64,
+    /// A file of certificate authorities (PEM) that endpoints' certificates may be signed by,
+    /// besides those the machine trusts.
+    pub endpoint_ca_file: Option<PathBuf>,
+    /// Name servers that are asked for endpoints' addresses instead of the machine's resolver,
+    /// for example `10.0.0.2` or `10.0.0.2:5353`. A list, or a text with commas.
+    #[serde(deserialize_with = "name_servers")]
+    pub dns_servers: Vec<SocketAddr>,
     /// Most attempts under way at once, over all subscriptions.
     pub max_in_flight: usize,
     /// Most attempts under way at once for one subscription that says nothing else.
@@ -110,6 +124,9 @@ impl Default for Config {
             idempotency_seconds: 24 * 3600,
             attempt_timeout_seconds: 15.0,
             connect_timeout_seconds: 5.0,
+            max_timeout_seconds: 60.0,
+            endpoint_ca_file: None,
+            dns_servers: Vec::new(),
             max_in_flight: 512,
             subscription_concurrency: 32,
             host_concurrency: 256,
@@ -134,23 +151,38 @@ const PREFIX: &str = "HOOKMILL_";
 /// Variables of the client commands, and the one that names the file.
 const NOT_SETTINGS: [&str; 5] = ["URL", "KEY", "APPLICATION", "SECRET", "CONFIG"];
 
-/// A list of networks, or a text with commas, which is what fits into a variable.
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let network = |text: String| {
+        text.parse()
+            .map_err(|_| de::Error::custom(format!("{text} is no network such as 10.0.0.0/8")))
+    };
+    texts(deserializer)?.into_iter().map(network).collect()
+}
+
+fn name_servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SocketAddr>, D::Error> {
+    let server = |text: String| {
+        let address = text.parse().or_else(|_| text.parse().map(|ip: IpAddr| (ip, 53).into()));
+        address.map_err(|_| {
+            de::Error::custom(format!("{text} is no name server's address such as 10.0.0.2"))
+        })
+    };
+    texts(deserializer)?.into_iter().map(server).collect()
+}
+
+/// A list, or a text with commas, which is what fits into a variable.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Given {
         List(Vec<String>),
         Text(String),
     }
-    let texts = match Given::deserialize(deserializer)? {
+    let mut texts = match Given::deserialize(deserializer)? {
         Given::List(texts) => texts,
         Given::Text(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
     };
-    let network = |text: String| {
-        text.parse()
-            .map_err(|_| de::Error::custom(format!("{text} is no network such as 10.0.0.0/8")))
-    };
-    texts.into_iter().filter(|text| !text.is_empty()).map(network).collect()
+    texts.retain(|text| !text.is_empty());
+    Ok(texts)
 }
 
 /// Why there is no configuration.
@@ -228,7 +260,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 22] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 23] = [
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -292,6 +324,7 @@ impl Config {
                 300.0,
                 "0.1 to 300 are allowed",
             ),
+            ("max_timeout_seconds", self.max_timeout_seconds, 0.1, 300.0, "0.1 to 300 are allowed"),
             ("max_in_flight", self.max_in_flight as f64, 1.0, 65_536.0, "1 to 65536 are allowed"),
             (
                 "subscription_concurrency",
@@ -411,6 +444,11 @@ impl Config {
         Duration::from_secs_f64(self.attempt_timeout_seconds)
     }
 
+    /// How long a subscription may let an attempt take.
+    pub fn max_timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.max_timeout_seconds)
+    }
+
     /// How long connecting may take.
     pub fn connect_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.connect_timeout_seconds)
@@ -436,6 +474,9 @@ mod tests {
         assert_eq!(config.max_in_flight, Config::default().max_in_flight);
         let text = load("allow_networks = \"127.0.0.0/8, 10.0.0.0/8\"").unwrap();
         assert_eq!(text.allow_networks.len(), 2);
+        let servers = load("dns_servers = \"10.0.0.2, 10.0.0.3:5353\"").unwrap().dns_servers;
+        assert_eq!(servers, ["10.0.0.2:53", "10.0.0.3:5353"].map(|s| s.parse().unwrap()));
+        assert!(load("dns_servers = [\"ns.example\"]").is_err());
         let flagged = Config::load(None, |config| config.max_in_flight = 3).unwrap();
         assert_eq!(flagged.max_in_flight, 3);
     }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use rustls::pki_types::CertificateDer;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -30,10 +31,10 @@ use crate::{
     config::Config,
     delivery::{
         BreakerRules, BreakerState, DeliverySettings, Dice, Dispatcher, Guard, Parts,
-        check_endpoint, check_header,
+        check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
-    model::{KeyId, Notice},
+    model::{KeyId, Notice, Policy},
     notices::Notices,
     plugin::{Compiler, PluginSettings, Runtime},
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
@@ -68,10 +69,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let catalog = Catalog::load(store.clone(), runtime.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
-    let settings = delivery_settings(&config);
+    let settings = delivery_settings(&config)?;
     let policy = Endpoints {
         guard: Guard::new(settings.allowed_networks.clone()),
         allow_http: settings.allow_http,
+        longest_timeout: settings.longest_timeout,
     };
     let watch = Watch::start(
         WatchSettings {
@@ -187,8 +189,9 @@ async fn start_runtime(store: &SharedStore, config: &Config) -> Result<Arc<Runti
     Runtime::start(settings).map_err(ServeError)
 }
 
-fn delivery_settings(config: &Config) -> DeliverySettings {
-    DeliverySettings {
+fn delivery_settings(config: &Config) -> Result<DeliverySettings, ServeError> {
+    let extra_authorities = config.endpoint_ca_file.as_deref().map(authorities).transpose()?;
+    Ok(DeliverySettings {
         max_in_flight: config.max_in_flight,
         concurrency: config.subscription_concurrency,
         host_concurrency: config.host_concurrency,
@@ -202,15 +205,26 @@ fn delivery_settings(config: &Config) -> DeliverySettings {
         disable_after: Duration::from_secs(config.disable_after_seconds),
         attempt_timeout: config.attempt_timeout(),
         connect_timeout: config.connect_timeout(),
+        longest_timeout: config.max_timeout(),
         allowed_networks: config.allow_networks.clone(),
+        dns_servers: config.dns_servers.clone(),
+        extra_authorities: extra_authorities.unwrap_or_default(),
         ..DeliverySettings::default()
-    }
+    })
+}
+
+/// The operator's own certificate authorities.
+fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, ServeError> {
+    let name = format!("endpoint_ca_file {}", file.display());
+    let pem = std::fs::read(file).map_err(|e| failed(&format!("cannot read {name}"))(&e))?;
+    read_authorities(&pem).map_err(|why| ServeError(format!("{name} {why}")))
 }
 
 /// Endpoints as the delivery engine will see them.
 struct Endpoints {
     guard: Guard,
     allow_http: bool,
+    longest_timeout: Duration,
 }
 
 impl EndpointPolicy for Endpoints {
@@ -225,6 +239,17 @@ impl EndpointPolicy for Endpoints {
 
     fn check_header(&self, name: &str, value: &str) -> Result<(), String> {
         check_header(name, value).map_err(|problem| problem.to_string())
+    }
+
+    fn check_policy(&self, policy: &Policy) -> Vec<(String, String)> {
+        let mut wrong = policy.check();
+        if policy.timeout().is_some_and(|asked| asked > self.longest_timeout) {
+            let most = self.longest_timeout.as_secs_f64();
+            let why =
+                format!("is longer than the {most} s that the server's max_timeout_seconds allows");
+            wrong.push(("/timeout_seconds".into(), why));
+        }
+        wrong
     }
 }
 

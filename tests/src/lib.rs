@@ -5,20 +5,26 @@
 
 mod client;
 mod corpus;
+mod faulty;
 pub mod guide;
 mod hostile;
+mod names;
 mod pathology;
 mod receiver;
 mod server;
+mod tls;
 mod tools;
 mod versions;
 
 pub use client::{Answer, Client};
 pub use corpus::{GithubEvent, github_events, record_github_events};
+pub use faulty::{Fault, Faulty};
 pub use hostile::Hostile;
+pub use names::NameServer;
 pub use pathology::{pathologies, slow_to_compile, smithed};
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{ADMIN_KEY, Server, binary};
+pub use tls::{Authority, TlsEndpoint};
 pub use tools::{github_payloads, npm_folder, plugin, python, repository};
 pub use versions::{Act, Version};
 

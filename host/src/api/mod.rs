@@ -54,7 +54,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::problem::{Code, Problem};
 use crate::{
     backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest,
-    plugin::Runtime, store::SharedStore, watch::Watch,
+    model::Policy, plugin::Runtime, store::SharedStore, watch::Watch,
 };
 
 pub use auth::{Auth, KnownKey, generate_key, hash_key};
@@ -91,6 +91,10 @@ pub trait EndpointPolicy: Send + Sync {
     fn check_url(&self, url: &str) -> Result<Url, String>;
     /// Whether a request may carry this header; else why not.
     fn check_header(&self, name: &str, value: &str) -> Result<(), String>;
+    /// Everything in a policy that cannot be used: where in it, and why.
+    fn check_policy(&self, policy: &Policy) -> Vec<(String, String)> {
+        policy.check()
+    }
 }
 
 /// Renders the metrics in Prometheus' text format.

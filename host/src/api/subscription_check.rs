@@ -73,7 +73,7 @@ impl<'a> Checker<'a> {
         if let Some(Some(description)) = &patch.description {
             self.errors.extend(check_text("/description", description, MAX_DESCRIPTION).err());
         }
-        for (at, why) in patch.policy.iter().flat_map(Policy::check) {
+        for (at, why) in patch.policy.iter().flat_map(|given| self.policy.check_policy(given)) {
             self.wrong(format!("/policy{at}"), why);
         }
         Checked {

@@ -10,7 +10,10 @@ use super::{
     Global, input,
     output::{self, Failure, field},
 };
-use crate::{clock::Clock, model::DeliveryState};
+use crate::{
+    clock::Clock,
+    model::{DeliveryState, EventTypeName, Pattern},
+};
 
 const PATH: &str = "deliveries";
 
@@ -134,8 +137,8 @@ impl Show {
         // The policy says how many attempts there may be; a subscription may be gone.
         let subscription =
             client.get(&["subscriptions", &field(&delivery, "subscription_id")], &[]).await.ok();
-        let most = subscription.as_ref().and_then(attempts_allowed);
-        output::data(view(&delivery, most, Clock::system().now()).trim_end());
+        let subscription = subscription.unwrap_or_default();
+        output::data(view(&delivery, &subscription, Clock::system().now()).trim_end());
         Ok(())
     }
 }
@@ -147,8 +150,9 @@ fn attempts_allowed(subscription: &Value) -> Option<u64> {
     schedule.or(retry["exponential"]["attempts"].as_u64())
 }
 
-/// The 3 a.m. view of a delivery.
-fn view(delivery: &Value, most: Option<u64>, now: Timestamp) -> String {
+/// The 3 a.m. view of a delivery; `subscription` is null if it is gone.
+fn view(delivery: &Value, subscription: &Value, now: Timestamp) -> String {
+    let most = attempts_allowed(subscription);
     let mut text = format!(
         "{} {} → {}    {}\n",
         field(delivery, "event_id"),
@@ -158,6 +162,9 @@ fn view(delivery: &Value, most: Option<u64>, now: Timestamp) -> String {
     );
     if let Some(reason) = delivery["reason"].as_str() {
         text += &format!("  reason    {reason}\n");
+    }
+    if let Some(matched) = matched(&field(delivery, "event_type"), subscription) {
+        text += &format!("  match     {matched}\n");
     }
     let steps: Vec<&Value> = delivery["steps"].as_array().into_iter().flatten().collect();
     let width = steps.iter().map(|step| plugin(step).chars().count()).max().unwrap_or(0);
@@ -183,6 +190,22 @@ fn view(delivery: &Value, most: Option<u64>, now: Timestamp) -> String {
         text += &format!("  {}\n", attempt_line(attempt));
     }
     text
+}
+
+/// `order.*    pipeline 2 steps`: why the subscription gets the event, and through how much,
+/// as it is set up now. None for what it would not get now, such as a test event.
+fn matched(event_type: &str, subscription: &Value) -> Option<String> {
+    let name: EventTypeName = event_type.parse().ok()?;
+    let mut patterns = subscription["event_types"].as_array()?.iter().filter_map(Value::as_str);
+    let mut text = patterns
+        .find(|text| text.parse::<Pattern>().is_ok_and(|pattern| pattern.matches(&name)))?
+        .to_owned();
+    match subscription["pipeline"].as_array().map_or(0, Vec::len) {
+        0 => {}
+        1 => text += "    pipeline 1 step",
+        steps => text += &format!("    pipeline {steps} steps"),
+    }
+    Some(text)
 }
 
 /// `pending, attempt 3 of 10, next at 03:14:07Z (in 4 m 51 s)`.
@@ -271,7 +294,7 @@ pub(super) fn notes(step: &Value) -> Vec<String> {
     all
 }
 
-/// `attempt 1  03:03:52Z  503  first byte 190 ms  "upstream unavailable"`.
+/// `attempt 1  03:03:52Z  503  dns 1 ms · connect 12 ms · first byte 190 ms · 191 ms  "busy"`.
 fn attempt_line(attempt: &Value) -> String {
     let outcome = match (attempt["status"].as_u64(), attempt["outcome"].as_str()) {
         (Some(status), _) => status.to_string(),
@@ -285,13 +308,20 @@ fn attempt_line(attempt: &Value) -> String {
     if let Some(error) = attempt["error"].as_str() {
         text += &format!("  {error}");
     }
-    let total = attempt["total_us"].as_u64().unwrap_or(0);
-    match attempt["first_byte_us"].as_u64() {
-        Some(first) => {
-            text += &format!("  first byte {} · {}", output::micros(first), output::micros(total));
-        }
-        None if total > 0 => text += &format!("  {}", output::micros(total)),
-        None => {}
+    let parts = [
+        ("dns ", "dns_us"),
+        ("connect ", "connect_us"),
+        ("tls ", "tls_us"),
+        ("first byte ", "first_byte_us"),
+        ("", "total_us"),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter_map(|(name, part)| Some((name, attempt[part].as_u64().filter(|&us| us > 0)?)))
+        .map(|(name, us)| format!("{name}{}", output::micros(us)))
+        .collect();
+    if !parts.is_empty() {
+        text += &format!("  {}", parts.join(" · "));
     }
     if let Some(body) = attempt["response_body"].as_str().filter(|body| !body.is_empty()) {
         let short: String = body.chars().take(80).collect();
@@ -329,15 +359,22 @@ mod tests {
             "sent": {"content_type": "application/json", "size": 1700},
             "attempts": [
                 {"number": 1, "started_at": "2026-11-02T03:03:52Z", "outcome": "http_status",
-                 "status": 503, "first_byte_us": 190_000, "total_us": 191_000,
+                 "status": 503, "dns_us": 1_000, "connect_us": 12_000, "tls_us": 25_000,
+                 "first_byte_us": 190_000, "total_us": 191_000,
                  "response_body": "upstream unavailable"},
                 {"number": 2, "started_at": "2026-11-02T03:03:58Z", "outcome": "timeout",
                  "error": "after 15 s, waiting for the first byte", "total_us": 15_000_000},
             ],
         });
+        let subscription = json!({
+            "event_types": ["user.*", "order.*"],
+            "pipeline": [{}, {}, {}, {}],
+            "policy": {"retry": {"schedule": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]}},
+        });
         let now = "2026-11-02T03:09:16Z".parse().unwrap();
-        insta::assert_snapshot!(view(&delivery, Some(10), now), @r#"
+        insta::assert_snapshot!(view(&delivery, &subscription, now), @r#"
         evt_1 order.created → sub_1    pending, attempt 3 of 10, next at 03:14:07Z (in 4 m 51 s)
+          match     order.*    pipeline 4 steps
           big-orders@0.1.0  pass  14 µs  31 k fuel  read /total
           redact@1.2.0      2 edits  9 µs  18 k fuel  read /a /b  shared
             warn: hm
@@ -348,7 +385,7 @@ mod tests {
             info: two
               lines
           sent      application/json  2 KB
-          attempt 1  03:03:52Z  503  first byte 190 ms · 191 ms  "upstream unavailable"
+          attempt 1  03:03:52Z  503  dns 1.0 ms · connect 12 ms · tls 25 ms · first byte 190 ms · 191 ms  "upstream unavailable"
           attempt 2  03:03:58Z  timeout  after 15 s, waiting for the first byte  15.0 s
         "#);
     }

@@ -22,6 +22,7 @@ mod serve;
 mod steps;
 mod style;
 mod subscription;
+mod wire_flags;
 
 use std::process::ExitCode;
 

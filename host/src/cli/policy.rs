@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Global, input,
     output::{self, Failure},
+    wire_flags::WireFlags,
 };
 
 /// Parts of a policy.
@@ -38,6 +39,8 @@ pub(super) struct PolicyFlags {
     /// Disable it after this time of nothing but failures: 12h, 5d; 0 for never
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     disable_after: Option<u64>,
+    #[command(flatten)]
+    wire: WireFlags,
 }
 
 impl PolicyFlags {
@@ -53,6 +56,7 @@ impl PolicyFlags {
             }
             policy.insert("rate_limit".into(), rate);
         }
+        self.wire.apply(policy);
         let ordering = self.ordering.as_ref().map(|word| word.replace('-', "_").into());
         for (part, value) in [
             ("concurrency", self.concurrency.map(Value::from)),

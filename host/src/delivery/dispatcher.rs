@@ -271,8 +271,8 @@ impl Core {
         slot.used = true;
         drop(slot);
         let changes = self.board.release(&job, limit, answer);
-        if let Some(endpoint) = gone {
-            self.worker.disable(job.subscription, &endpoint, DisabledReason::Gone).await;
+        if let Some((endpoint, reason)) = gone {
+            self.worker.disable(job.subscription, &endpoint, reason).await;
         }
         if changes != Changes::default() {
             self.follow(job.subscription, changes).await;

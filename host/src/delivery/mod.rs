@@ -39,7 +39,10 @@ pub use self::{
     dice::Dice,
     dispatcher::{Dispatcher, Parts, StartError},
     health_view::{BreakerState, Health},
-    http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
+    http::{
+        ClientCert, ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint,
+        check_header, read_authorities,
+    },
     job::SharedEvent,
     settings::DeliverySettings,
     sign::{VerifyError, verify},

@@ -11,7 +11,7 @@ use super::{
     settings::DeliverySettings,
     sign,
 };
-use crate::model::{Message, Subscription, Timestamp};
+use crate::model::{Message, RequestMethod, Subscription, Timestamp};
 
 const EVENT_ID: HeaderName = HeaderName::from_static("hookmill-event-id");
 const EVENT_TYPE: HeaderName = HeaderName::from_static("hookmill-event-type");
@@ -32,10 +32,15 @@ pub(super) fn request(
 ) -> Request {
     Request {
         url: subscription.endpoint.clone(),
-        method: Method::POST,
+        method: match subscription.policy.method {
+            RequestMethod::Post => Method::POST,
+            RequestMethod::Put => Method::PUT,
+        },
         headers: headers(job, subscription, message, &body, now),
         body,
-        timeout: settings.attempt_timeout,
+        timeout: settings.timeout(&subscription.policy),
+        connect_timeout: settings.connect_timeout(&subscription.policy),
+        client_cert: None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     store::Next,
 };
 
-use super::settings::DeliverySettings;
+use super::{http::Directive, settings::DeliverySettings};
 
 /// An attempt that is over, as far as the decision needs to know it.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +20,8 @@ pub(super) struct Ended<'a> {
     pub error: Option<&'a str>,
     /// What a 429 or 503 asked for.
     pub retry_after: Option<Duration>,
+    /// What the endpoint asked for besides.
+    pub directive: Option<Directive>,
     /// Attempts made, this one included.
     pub made: u32,
 }
@@ -57,6 +59,17 @@ pub(super) fn next(
         _ => {}
     }
     let last = ended.error.unwrap_or(ended.outcome.as_str());
+    match ended.directive {
+        Some(Directive::AbortMessage) => {
+            return Next::Dead(format!("{last}, and asked for no more attempts"));
+        }
+        Some(Directive::Disable) => {
+            return Next::Dead(format!(
+                "{last}, and asked for no more deliveries; its subscription is disabled"
+            ));
+        }
+        None => {}
+    }
     let Some(wait) = wait(policy, bounds, ended, dice) else {
         return Next::Dead(match ended.made {
             1 => format!("its only attempt failed: {last}"),
@@ -87,7 +100,13 @@ mod tests {
     const BOUNDS: Bounds = Bounds { jitter: 0.2, retry_after: Duration::from_secs(36_000) };
 
     fn failed(made: u32, retry_after: Option<Duration>) -> Ended<'static> {
-        Ended { outcome: AttemptOutcome::HttpStatus, error: Some("500"), retry_after, made }
+        Ended {
+            outcome: AttemptOutcome::HttpStatus,
+            error: Some("500"),
+            retry_after,
+            directive: None,
+            made,
+        }
     }
 
     fn waited(ended: Ended<'_>, dice: f64) -> Option<Duration> {
@@ -117,6 +136,19 @@ mod tests {
     fn gone_is_final_at_once() {
         let gone = Ended { outcome: AttemptOutcome::Gone, ..failed(1, None) };
         assert_eq!(waited(gone, 0.0), None);
+    }
+
+    #[test]
+    fn what_an_endpoint_asks_for_ends_a_failed_delivery_and_no_successful_one() {
+        let asked = |outcome, directive| {
+            let ended = Ended { outcome, directive: Some(directive), ..failed(1, None) };
+            next(&RetryPolicy::standard(), BOUNDS, ended, 0.0, Timestamp::UNIX_EPOCH)
+        };
+        for directive in [Directive::AbortMessage, Directive::Disable] {
+            let Next::Dead(why) = asked(AttemptOutcome::HttpStatus, directive) else { panic!() };
+            assert!(why.starts_with("500, and asked for no more "), "{why}");
+            assert_eq!(asked(AttemptOutcome::Succeeded, directive), Next::Succeeded);
+        }
     }
 
     #[test]

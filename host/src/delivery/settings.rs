@@ -3,9 +3,10 @@
 //! Owns the numbers and the relations between them that must hold. Never reads a file or
 //! an environment variable: that is `config`'s.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
+use rustls::pki_types::CertificateDer;
 
 use super::BreakerRules;
 use crate::model::{Policy, RetryPolicy};
@@ -25,6 +26,8 @@ pub struct DeliverySettings {
     pub lease: Duration,
     /// How long an attempt may take, the response's body included.
     pub attempt_timeout: Duration,
+    /// The longest that a subscription may ask for instead.
+    pub longest_timeout: Duration,
     /// How long resolving, connecting and the TLS handshake may take of it.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
@@ -47,6 +50,10 @@ pub struct DeliverySettings {
     pub retry_after_cap: Duration,
     /// Networks that requests may go to although they are not public.
     pub allowed_networks: Vec<IpNet>,
+    /// The name servers to ask for endpoints' addresses; the machine's resolver if none.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Certificate authorities trusted besides the machine's, as DER.
+    pub extra_authorities: Vec<CertificateDer<'static>>,
     /// Whether endpoints may be `http:`.
     pub allow_http: bool,
     /// Most records in a transaction.
@@ -69,6 +76,7 @@ impl Default for DeliverySettings {
             total_places: 20_000,
             lease: Duration::from_secs(5 * 60),
             attempt_timeout: Duration::from_secs(15),
+            longest_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
             // Node and Apache close an idle connection after 5 s; a request sent into the
             // closing one would be a failed attempt that is nobody's fault.
@@ -82,6 +90,8 @@ impl Default for DeliverySettings {
             disable_after: Duration::from_secs(5 * 24 * 3600),
             retry_after_cap: Duration::from_secs(10 * 3600),
             allowed_networks: Vec::new(),
+            dns_servers: Vec::new(),
+            extra_authorities: Vec::new(),
             allow_http: true,
             record_batch: 512,
             longest_sleep: Duration::from_secs(60),
@@ -98,7 +108,17 @@ impl DeliverySettings {
 
     /// What a lease must have left for an attempt to start under it.
     pub fn spare_lease(&self) -> Duration {
-        self.attempt_timeout + Self::MARGIN
+        self.attempt_timeout.max(self.longest_timeout) + Self::MARGIN
+    }
+
+    /// How long an attempt for a subscription of this policy may take.
+    pub fn timeout(&self, policy: &Policy) -> Duration {
+        policy.timeout().map_or(self.attempt_timeout, |asked| asked.min(self.longest_timeout))
+    }
+
+    /// How much of that making a connection may take.
+    pub fn connect_timeout(&self, policy: &Policy) -> Duration {
+        policy.connect_timeout().unwrap_or(self.connect_timeout).min(self.timeout(policy))
     }
 
     /// The nearest settings that can work: nothing is zero that must not be, and a lease
@@ -131,5 +151,23 @@ mod tests {
         .usable();
         assert!(settings.lease > settings.spare_lease());
         assert_eq!(settings.max_in_flight, 1);
+    }
+
+    #[test]
+    fn a_policy_has_its_own_time_up_to_the_longest() {
+        let settings = DeliverySettings::default();
+        let policy = |timeout, connect| Policy {
+            timeout_seconds: timeout,
+            connect_timeout_seconds: connect,
+            ..Policy::default()
+        };
+        let limits = |policy: Policy| {
+            [settings.timeout(&policy), settings.connect_timeout(&policy)].map(|d| d.as_secs())
+        };
+        assert_eq!(limits(policy(None, None)), [15, 5]);
+        assert_eq!(limits(policy(Some(30.0), Some(20.0))), [30, 20]);
+        assert_eq!(limits(policy(Some(300.0), None)), [60, 5]);
+        assert_eq!(limits(policy(Some(2.0), None)), [2, 2]);
+        assert!(settings.spare_lease() > settings.longest_timeout);
     }
 }

@@ -11,7 +11,7 @@ use url::Url;
 use super::{
     Pipelines,
     board::Board,
-    http::{Exchange, Transport},
+    http::{Directive, Exchange, Transport},
     job::Job,
     request, retry,
     rules::Rules,
@@ -38,8 +38,8 @@ pub(super) struct Attempted {
     pub record: Record,
     /// How its subscription's attempts are scheduled, as it is now.
     pub limit: Option<Rules>,
-    /// The endpoint that answered 410 Gone.
-    pub gone: Option<Url>,
+    /// The endpoint that wants no more deliveries, and how it said so.
+    pub gone: Option<(Url, DisabledReason)>,
 }
 
 /// What the pipeline comes to for this attempt.
@@ -116,7 +116,7 @@ impl Worker {
         attempted
     }
 
-    /// Disables a subscription whose endpoint is gone or fails, unless it has moved since.
+    /// Disables a subscription whose endpoint wants no more or fails, unless it has moved since.
     pub(super) async fn disable(&self, id: SubscriptionId, endpoint: &Url, reason: DisabledReason) {
         let directory = &self.board.directory;
         let current = directory
@@ -223,8 +223,12 @@ impl Worker {
             .metrics
             .attempt(exchange.outcome, Duration::from_micros(exchange.timings.total_us));
         let next = self.next(job, subscription, &exchange, now);
-        let gone =
-            (exchange.outcome == AttemptOutcome::Gone).then(|| subscription.endpoint.clone());
+        let gone = match (exchange.outcome, exchange.directive) {
+            (AttemptOutcome::Gone, _) => Some(DisabledReason::Gone),
+            (_, Some(Directive::Disable)) => Some(DisabledReason::Asked),
+            _ => None,
+        };
+        let gone = gone.map(|reason| (subscription.endpoint.clone(), reason));
         let attempt = Attempt {
             number: job.attempts.saturating_add(1),
             started_at,
@@ -258,6 +262,7 @@ impl Worker {
             outcome: exchange.outcome,
             error: exchange.error.as_deref(),
             retry_after: exchange.retry_after,
+            directive: exchange.directive,
             made: job.attempts.saturating_add(1),
         };
         let policy = subscription.policy.retry.as_ref().unwrap_or(&settings.retry);
@@ -279,8 +284,9 @@ impl Worker {
             status: None,
             error: Some(reason),
             retry_after: None,
+            directive: None,
             body: None,
-            timings: Timings { first_byte_us: None, total_us: Timings::micros(took) },
+            timings: Timings { total_us: Timings::micros(took), ..Timings::default() },
         };
         self.board.metrics.attempt(AttemptOutcome::Plugin, took);
         let at = self.board.clock.now();

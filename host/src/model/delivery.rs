@@ -143,11 +143,13 @@ pub enum AttemptOutcome {
     Protocol,
     /// A plugin failed; nothing was sent.
     Plugin,
+    /// The response's head was larger than it may be.
+    Oversized,
 }
 
 impl AttemptOutcome {
     /// Every outcome, in the order of their stored codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Succeeded,
         Self::HttpStatus,
         Self::Redirect,
@@ -161,6 +163,7 @@ impl AttemptOutcome {
         Self::Reset,
         Self::Protocol,
         Self::Plugin,
+        Self::Oversized,
     ];
 
     /// The outcome's word.
@@ -179,6 +182,7 @@ impl AttemptOutcome {
             Self::Reset => "reset",
             Self::Protocol => "protocol",
             Self::Plugin => "plugin",
+            Self::Oversized => "oversized",
         }
     }
 }
@@ -186,6 +190,13 @@ impl AttemptOutcome {
 /// How long an attempt's parts took, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Timings {
+    /// Resolving the host's name. Like the two that follow, null when the connection was
+    /// there already, and for what there was none of.
+    pub dns_us: Option<u64>,
+    /// Connecting.
+    pub connect_us: Option<u64>,
+    /// The TLS handshake.
+    pub tls_us: Option<u64>,
     /// From the start to the response's head.
     pub first_byte_us: Option<u64>,
     /// From start to end.

@@ -33,7 +33,7 @@ pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
     Sha256, Step,
 };
-pub use policy::{Policy, RetryPolicy};
+pub use policy::{Policy, RequestMethod, RetryPolicy};
 pub use rollout::{
     ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };

@@ -37,6 +37,36 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 31_536_000)]
     pub disable_after_seconds: Option<u64>,
+    /// Seconds an attempt may take, the response's body included. At most what the server's
+    /// `max_timeout_seconds` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.1, maximum = 300)]
+    pub timeout_seconds: Option<f64>,
+    /// Seconds of it that resolving, connecting and the TLS handshake may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.1, maximum = 300)]
+    pub connect_timeout_seconds: Option<f64>,
+    /// The method of its requests.
+    #[serde(skip_serializing_if = "RequestMethod::is_post")]
+    pub method: RequestMethod,
+}
+
+/// The method of a delivery's requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RequestMethod {
+    /// POST, as webhooks are sent.
+    #[default]
+    Post,
+    /// PUT, for endpoints that want it.
+    Put,
+}
+
+impl RequestMethod {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+    const fn is_post(&self) -> bool {
+        matches!(self, Self::Post)
+    }
 }
 
 impl Policy {
@@ -44,6 +74,10 @@ impl Policy {
     pub const MAX_SECONDS: u64 = 365 * 24 * 3600;
     /// Most attempts under way at once that a policy may ask for.
     pub const MAX_CONCURRENCY: u32 = 1024;
+    /// Shortest time limit in seconds that a policy may ask for.
+    pub const MIN_TIMEOUT: f64 = 0.1;
+    /// Longest time limit in seconds that a policy may ask for, if the server lets it.
+    pub const MAX_TIMEOUT: f64 = 300.0;
 
     /// Everything that cannot be used: where in the policy, and why.
     pub fn check(&self) -> Vec<(String, String)> {
@@ -80,8 +114,33 @@ impl Policy {
             let why = "means nothing without `ordering`: set it to by_subject or strict";
             wrong.push(("/ordering_patience_seconds".into(), why.into()));
         }
+        for (at, given) in [
+            ("/timeout_seconds", self.timeout_seconds),
+            ("/connect_timeout_seconds", self.connect_timeout_seconds),
+        ] {
+            if let Some(seconds) = given
+                && !(Self::MIN_TIMEOUT..=Self::MAX_TIMEOUT).contains(&seconds)
+            {
+                let (least, most) = (Self::MIN_TIMEOUT, Self::MAX_TIMEOUT);
+                wrong.push((at.into(), format!("is {seconds}; {least} to {most} are allowed")));
+            }
+        }
         wrong
     }
+
+    /// How long an attempt may take, if the policy says.
+    pub fn timeout(&self) -> Option<Duration> {
+        seconds(self.timeout_seconds)
+    }
+
+    /// How long making a connection may take, if the policy says.
+    pub fn connect_timeout(&self) -> Option<Duration> {
+        seconds(self.connect_timeout_seconds)
+    }
+}
+
+fn seconds(given: Option<f64>) -> Option<Duration> {
+    given.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
 /// When failed attempts are repeated.
@@ -195,6 +254,8 @@ mod tests {
             rate_limit: Some(RateLimit { per_second: 0.0, burst: None }),
             max_age_seconds: Some(u64::MAX),
             ordering_patience_seconds: Some(60),
+            timeout_seconds: Some(0.0),
+            connect_timeout_seconds: Some(f64::NAN),
             ..Policy::default()
         };
         let places: Vec<_> = policy.check().into_iter().map(|(at, _)| at).collect();
@@ -204,6 +265,8 @@ mod tests {
             "/rate_limit/per_second",
             "/max_age_seconds",
             "/ordering_patience_seconds",
+            "/timeout_seconds",
+            "/connect_timeout_seconds",
         ];
         assert_eq!(places, expected);
         assert!(Policy::default().check().is_empty());

@@ -59,6 +59,8 @@ pub enum SubscriptionState {
 pub enum DisabledReason {
     /// The endpoint answered 410 Gone.
     Gone,
+    /// The endpoint asked for it in a response's header, `webhook-delivery: disable`.
+    Asked,
     /// By request.
     Operator,
     /// For days, nothing but failures.

@@ -4,10 +4,13 @@
 
 use std::{error::Error, io, time::Duration};
 
-use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, HeaderName, StatusCode, header::RETRY_AFTER};
 
-use super::guard::Blocked;
+use super::{client::Directive, connect::ConnectError};
 use crate::model::{AttemptOutcome, Timestamp};
+
+/// The header by which an endpoint asks for more than its status can say.
+const DIRECTIVE: HeaderName = HeaderName::from_static("webhook-delivery");
 
 /// What a status means.
 pub(super) fn status(status: StatusCode) -> AttemptOutcome {
@@ -50,47 +53,48 @@ pub(super) fn retry_after(
     Some(date.duration_since(now).try_into().unwrap_or_default())
 }
 
+/// What a response's header `webhook-delivery` asks for, whatever its status.
+pub(super) fn directive(headers: &HeaderMap) -> Option<Directive> {
+    let asked = headers.get(&DIRECTIVE)?.to_str().ok()?.trim();
+    let known = [("disable", Directive::Disable), ("abort-message", Directive::AbortMessage)];
+    known.into_iter().find_map(|(word, it)| word.eq_ignore_ascii_case(asked).then_some(it))
+}
+
 /// What an error of the client means, and its story for people.
-pub(super) fn error(error: &reqwest::Error) -> (AttemptOutcome, String) {
+pub(super) fn error(error: &(dyn Error + 'static)) -> (AttemptOutcome, String) {
     (outcome(error), story(error))
 }
 
-fn outcome(error: &reqwest::Error) -> AttemptOutcome {
-    if find::<Blocked>(error).is_some() {
-        return AttemptOutcome::BlockedAddress;
+fn outcome(error: &(dyn Error + 'static)) -> AttemptOutcome {
+    if let Some(connecting) = find::<ConnectError>(error) {
+        return connecting.outcome();
     }
-    if error.is_dns() {
-        return AttemptOutcome::Dns;
-    }
+    // An endpoint that wants a certificate says so after its side of the handshake.
     if find::<rustls::Error>(error).is_some() {
         return AttemptOutcome::Tls;
     }
-    if error.is_connect() && error.is_timeout() {
-        return AttemptOutcome::ConnectTimeout;
+    if let Some(error) = find::<h2::Error>(error) {
+        let broken = error.is_io() || error.is_remote();
+        return if broken { AttemptOutcome::Reset } else { AttemptOutcome::Protocol };
     }
-    let kind = find::<io::Error>(error).map(io::Error::kind);
-    match kind {
-        Some(io::ErrorKind::ConnectionRefused) => AttemptOutcome::Refused,
-        Some(io::ErrorKind::TimedOut) if error.is_connect() => AttemptOutcome::ConnectTimeout,
+    let spoken = find::<hyper::Error>(error);
+    if spoken.is_some_and(hyper::Error::is_parse_too_large) {
+        return AttemptOutcome::Oversized;
+    }
+    match find::<io::Error>(error).map(io::Error::kind) {
         Some(io::ErrorKind::TimedOut) => AttemptOutcome::Timeout,
-        // No route, no network, no free port: as far as the delivery goes, nobody is there.
-        Some(_) if error.is_connect() => AttemptOutcome::Refused,
+        // What hyper says of chunks that are none.
+        Some(io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => AttemptOutcome::Protocol,
         Some(_) => AttemptOutcome::Reset,
         // No I/O failed, so what came was not HTTP, or stopped in the middle of it.
-        None if ended_early(error) => AttemptOutcome::Reset,
-        None => AttemptOutcome::Protocol,
+        None => match spoken {
+            Some(error) if error.is_incomplete_message() || error.is_closed() => {
+                AttemptOutcome::Reset
+            }
+            Some(error) if error.is_canceled() => AttemptOutcome::Reset,
+            _ => AttemptOutcome::Protocol,
+        },
     }
-}
-
-/// Whether the peer closed the connection where a message should have been.
-fn ended_early(error: &reqwest::Error) -> bool {
-    // Hyper's error type is not a dependency; its words are what we have.
-    chain(error).any(|error| {
-        let words = error.to_string();
-        words.contains("before message completed")
-            || words.contains("connection closed")
-            || words.contains("end of file")
-    })
 }
 
 /// The error and what caused it. An `io::Error` that wraps another error is asked for that
@@ -109,12 +113,12 @@ fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
     chain(error).filter_map(|error| error.downcast_ref::<E>()).last()
 }
 
-/// The error and its causes in one line, without the URL, which may hold a secret.
-fn story(error: &reqwest::Error) -> String {
+/// The error and its causes in one line.
+fn story(error: &(dyn Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
-    // The first says only which request failed, the client's own that it did.
-    for part in chain(error).skip(1).map(ToString::to_string) {
+    for part in chain(error).map(ToString::to_string) {
         let known = parts.iter().any(|earlier| earlier.contains(&part));
+        // The client's own says only that it failed.
         if !known && !part.starts_with("client error (") {
             parts.push(part);
         }
@@ -146,6 +150,19 @@ mod tests {
             assert_eq!(asked(429, bad), None, "{bad}");
         }
         assert_eq!(asked(500, "120"), None);
+    }
+
+    #[test]
+    fn a_directive_is_one_of_two_words() {
+        let asked = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DIRECTIVE, HeaderValue::from_str(value).unwrap());
+            directive(&headers)
+        };
+        assert_eq!(asked("disable"), Some(Directive::Disable));
+        assert_eq!(asked(" Abort-Message "), Some(Directive::AbortMessage));
+        assert_eq!(asked("abort"), None);
+        assert_eq!(directive(&HeaderMap::new()), None);
     }
 
     #[test]

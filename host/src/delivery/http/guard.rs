@@ -1,12 +1,11 @@
 //! Where requests may go: public addresses, and the networks the operator allows.
 //!
-//! Owns the list of what is not public, the resolver that applies it at connect time, and
-//! the check of an endpoint's URL when it is saved. Never connects.
+//! Owns the list of what is not public, and the check of an endpoint's URL when it is saved.
+//! Never resolves, never connects.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
 /// Longest endpoint URL, in bytes.
@@ -89,43 +88,6 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is not a public address, and no allowed network contains it")]
 pub(super) struct Blocked(pub IpAddr);
-
-/// Resolves names to permitted addresses. It is asked at connect time, so a name that
-/// changed its mind since it was saved is caught.
-#[derive(Debug, Clone)]
-pub(super) struct GuardedResolver(pub Guard);
-
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let guard = self.0.clone();
-        Box::pin(async move {
-            let resolved = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let mut refused = None;
-            let permitted: Vec<SocketAddr> = resolved
-                .filter(|address| {
-                    let permits = guard.permits(address.ip());
-                    if !permits {
-                        refused = Some(address.ip());
-                    }
-                    permits
-                })
-                .collect();
-            match refused {
-                Some(address) if permitted.is_empty() => Err(Blocked(address).into()),
-                _ => Ok(Box::new(permitted.into_iter()) as Addrs),
-            }
-        })
-    }
-}
-
-/// The address in a URL that names one instead of a host: no resolver will be asked.
-pub(super) fn literal(url: &Url) -> Option<IpAddr> {
-    match url.host()? {
-        Host::Ipv4(address) => Some(address.into()),
-        Host::Ipv6(address) => Some(address.into()),
-        Host::Domain(_) => None,
-    }
-}
 
 /// Why a URL cannot be an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

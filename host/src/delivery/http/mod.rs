@@ -5,11 +5,23 @@
 
 mod classify;
 mod client;
+mod connect;
 mod guard;
 mod headers;
+mod identity;
+mod name_servers;
+mod pools;
+mod resolve;
+mod tls;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 pub use client::ClientError;
-pub(super) use client::{Client, Exchange, Request, Transport};
+pub(super) use client::{Client, Directive, Exchange, Request, Transport};
 pub use guard::{EndpointProblem, Guard, check_endpoint};
 pub(super) use headers::set;
 pub use headers::{HeaderProblem, check_header};
+pub use identity::ClientCert;
+pub use tls::read_authorities;

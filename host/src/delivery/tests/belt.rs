@@ -197,6 +197,18 @@ impl FakeBelt {
         self.state.lock().unwrap().rows.get_mut(&key).unwrap().order = order;
     }
 
+    /// A delivery that waits for older ones with the same key.
+    pub(crate) fn add_ordered(
+        &self,
+        event: &Arc<Event>,
+        subscription: SubscriptionId,
+        order: OrderKey,
+    ) -> DeliveryKey {
+        let (key, _) = self.add(event, subscription, None, None);
+        self.line_up(key, Some(order));
+        key
+    }
+
     /// Makes a delivery that is over due once more.
     pub(crate) fn again(&self, key: DeliveryKey) {
         let mut state = self.state.lock().unwrap();

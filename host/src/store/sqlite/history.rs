@@ -55,6 +55,9 @@ fn delivery(row: &SqliteRow) -> Result<Delivery> {
 }
 
 fn attempt(row: &SqliteRow) -> Result<Attempt> {
+    let part = |at: usize| -> Result<Option<u64>> {
+        Ok(col::<Option<i64>>(row, at)?.and_then(|us| u64::try_from(us).ok()))
+    };
     Ok(Attempt {
         number: col_u32(row, 0)?,
         started_at: col_time(row, 1)?,
@@ -63,8 +66,11 @@ fn attempt(row: &SqliteRow) -> Result<Attempt> {
         error: col(row, 4)?,
         response_body: col(row, 5)?,
         timings: Timings {
-            first_byte_us: col::<Option<i64>>(row, 6)?.and_then(|us| u64::try_from(us).ok()),
+            first_byte_us: part(6)?,
             total_us: col_u64(row, 7)?,
+            dns_us: part(8)?,
+            connect_us: part(9)?,
+            tls_us: part(10)?,
         },
     })
 }
@@ -217,7 +223,7 @@ impl History for SqliteStore {
     async fn attempts(&self, application: ApplicationId, id: DeliveryId) -> Result<Vec<Attempt>> {
         let rows = sqlx::query(
             "SELECT t.number, t.started_at, t.outcome, t.status, t.error, t.response_body,
-                    t.first_byte_us, t.total_us
+                    t.first_byte_us, t.total_us, t.dns_us, t.connect_us, t.tls_us
              FROM attempts AS t JOIN deliveries AS d ON d.row = t.delivery_row
              WHERE d.application_id = ? AND d.id = ? ORDER BY t.rowid",
         )

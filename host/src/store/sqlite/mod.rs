@@ -178,6 +178,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "plugin platform", include_str!("../../../migrations/0002_plugin_platform.sql")),
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
     (4, "order", include_str!("../../../migrations/0004_order.sql")),
+    (5, "wire", include_str!("../../../migrations/0005_wire.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

@@ -16,8 +16,8 @@ use crate::{
 
 static ATTEMPTS: Bulk = Bulk::new(
     "INSERT INTO attempts (delivery_row, number, started_at, outcome, status, error, \
-         response_body, first_byte_us, total_us) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         response_body, first_byte_us, total_us, dns_us, connect_us, tls_us) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 /// Only a leased delivery takes a result: one that was cancelled meanwhile stays so.
@@ -75,7 +75,10 @@ fn put_attempt(row: &mut Row<'_>, (delivery, attempt): &(i64, &Attempt)) {
         .put(attempt.error.as_deref())
         .put(attempt.response_body.as_deref())
         .put(attempt.timings.first_byte_us.map(|us| us as i64))
-        .put(attempt.timings.total_us as i64);
+        .put(attempt.timings.total_us as i64)
+        .put(attempt.timings.dns_us.map(|us| us as i64))
+        .put(attempt.timings.connect_us.map(|us| us as i64))
+        .put(attempt.timings.tls_us.map(|us| us as i64));
 }
 
 fn put_result(row: &mut Row<'_>, record: &Record) {

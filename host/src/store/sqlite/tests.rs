@@ -140,7 +140,13 @@ fn attempt(number: u32) -> Attempt {
         status: Some(503),
         error: Some("503 Service Unavailable".into()),
         response_body: Some("busy".into()),
-        timings: Timings { first_byte_us: Some(12), total_us: 34 },
+        timings: Timings {
+            dns_us: Some(1),
+            connect_us: Some(2),
+            tls_us: None,
+            first_byte_us: Some(12),
+            total_us: 34,
+        },
     }
 }
 

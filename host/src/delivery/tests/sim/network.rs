@@ -110,5 +110,13 @@ fn exchange(
     retry_after: Option<Duration>,
 ) -> Exchange {
     let error = (outcome != AttemptOutcome::Succeeded).then(|| outcome.as_str().to_owned());
-    Exchange { outcome, status, error, retry_after, body: None, timings: Timings::default() }
+    Exchange {
+        outcome,
+        status,
+        error,
+        retry_after,
+        body: None,
+        directive: None,
+        timings: Timings::default(),
+    }
 }
