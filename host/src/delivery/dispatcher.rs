@@ -115,7 +115,8 @@ impl Dispatcher {
             board.due(subscription, at);
         }
         let recorder = Recorder::start(Arc::clone(&store), Arc::clone(&board));
-        let worker = Worker { board: Arc::clone(&board), pipelines, transport };
+        let belt = Arc::clone(&store);
+        let worker = Worker { board: Arc::clone(&board), pipelines, transport, belt };
         let runtime = Handle::current();
         let core = Arc::new(Core { board, belt: store, worker, recorder, runtime, owner });
         let timer = Mutex::new(Some(tokio::spawn(Arc::clone(&core).keep_time())));
@@ -160,6 +161,11 @@ impl Dispatcher {
     /// The subscription was deleted. What is in memory of it will be found cancelled.
     pub fn forget(&self, subscription: SubscriptionId) {
         self.core.board.forget(subscription);
+    }
+
+    /// What a request is made and sent with, for those that are not attempts.
+    pub(super) fn sending(&self) -> (&Board, &dyn Transport) {
+        (&self.core.board, self.core.worker.transport.as_ref())
     }
 
     /// Starts nothing more, waits for what is under way, writes the last records and gives

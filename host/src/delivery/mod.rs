@@ -10,6 +10,7 @@ mod http;
 mod job;
 mod lanes;
 mod metrics;
+mod once;
 mod recorder;
 mod request;
 mod retry;
@@ -29,6 +30,7 @@ pub use self::{
     dispatcher::{Dispatcher, Parts, StartError},
     http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
     job::SharedEvent,
+    once::NothingToSend,
     settings::DeliverySettings,
     sign::{VerifyError, verify},
 };

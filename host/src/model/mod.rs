@@ -12,6 +12,7 @@ mod notice;
 mod pattern;
 mod plugin;
 mod policy;
+mod replay;
 mod rollout;
 mod secret;
 mod subscription;
@@ -23,7 +24,9 @@ pub use delivery::{
 };
 pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
-pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
+pub use id::{
+    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,
+};
 pub use jiff::Timestamp;
 pub use notice::Notice;
 pub use pattern::{Pattern, PatternError};
@@ -32,6 +35,7 @@ pub use plugin::{
     Sha256, Step,
 };
 pub use policy::{Policy, RetryPolicy};
+pub use replay::{Replay, ReplayFilter, ReplayMode, ReplayProgress, ReplayState};
 pub use rollout::{
     ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };

@@ -118,7 +118,10 @@ async fn next_due(
 }
 
 /// The deliveries in these rows, in their order, each event once however many share it.
-async fn read(connection: &mut SqliteConnection, wanted: &[i64]) -> Result<Vec<Claimed>> {
+pub(super) async fn read(
+    connection: &mut SqliteConnection,
+    wanted: &[i64],
+) -> Result<Vec<Claimed>> {
     let sql = format!(
         "SELECT {EVENT_COLUMNS}, d.row, d.id, d.event_row, d.subscription_id, d.pipeline_id, d.attempts, \
                 r.kind, r.reason, r.on_error, r.content_type, r.headers, r.body, r.steps \

@@ -12,10 +12,12 @@ mod codec;
 mod history;
 mod plugins;
 mod record;
+mod recovery;
 mod resources;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod undelivered;
 
 use std::{
     fs::File,
@@ -32,7 +34,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError};
+use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError, Switch};
 use crate::model::{SubscriptionId, Timestamp};
 use checkpoint::Checkpointer;
 
@@ -172,6 +174,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../../../migrations/0001_start.sql")),
     (2, "plugin platform", include_str!("../../../migrations/0002_plugin_platform.sql")),
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
+    (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
@@ -253,6 +256,10 @@ impl Belt for SqliteStore {
 
     async fn record(&self, batch: &[Record]) -> Result<()> {
         self.record_batch(batch).await
+    }
+
+    async fn switch(&self, switch: &Switch) -> Result<()> {
+        self.switch_pipeline(switch).await
     }
 
     async fn due(&self, owner: i64) -> Result<Vec<(SubscriptionId, Timestamp)>> {
