@@ -14,6 +14,7 @@ mod languages;
 mod libraries;
 mod openapi;
 mod quarantine;
+mod recovery;
 mod resources;
 mod rollout;
 mod trust;

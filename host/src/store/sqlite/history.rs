@@ -186,9 +186,11 @@ impl History for SqliteStore {
         before: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Page<Delivery>> {
+        // A replay's deliveries may be few among many, and anywhere.
+        let way = if filter.replay.is_some() { " INDEXED BY deliveries_replayed" } else { "" };
         let mut query = QueryBuilder::new(format!(
-            "SELECT {DELIVERY_COLUMNS} FROM deliveries AS d JOIN events AS e ON e.row = d.event_row \
-             WHERE d.application_id = "
+            "SELECT {DELIVERY_COLUMNS} FROM deliveries AS d{way} \
+             JOIN events AS e ON e.row = d.event_row WHERE d.application_id = "
         ));
         query.push_bind(application.as_bytes().to_vec());
         if let Some(id) = filter.subscription {
