@@ -260,4 +260,6 @@ async fn nothing_is_sent_in_a_pipelines_place_until_that_is_noted() {
     let row = world.belt.done(key).await;
     assert_eq!(row.at, At::Final(Next::Succeeded));
     assert_eq!((row.attempts(), endpoint.requests().len()), (1, 1));
+    assert_eq!(row.pipeline, Some(PipelineId(2)));
+    assert_eq!(world.belt.state.lock().unwrap().switch_failures, 0, "it was tried");
 }
