@@ -37,6 +37,7 @@ use crate::{
     model::{KeyId, Notice, Policy},
     notices::Notices,
     plugin::{Compiler, PluginSettings, Runtime},
+    recovery::Replays,
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry,
     watch::{Watch, WatchSettings},
@@ -121,6 +122,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock,
     );
 
+    let replays = Replays::start(store.clone(), catalog.clone(), dispatcher.clone(), clock)
+        .await
+        .map_err(|e| failed("the database cannot be read")(&e))?;
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, breakers) = (catalog.clone(), dispatcher.clone());
@@ -131,6 +135,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         runtime: runtime.clone(),
         watch: watch.clone(),
         backtests: backtests.clone(),
+        replays: replays.clone(),
         dispatcher: dispatcher.clone(),
         auth: key.auth,
         clock,
@@ -156,6 +161,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let patience = Duration::from_secs(config.shutdown_seconds);
     Connections::within_limits().serve(listener, api::router(api), stop, patience).await;
     backtests.stop();
+    replays.stop();
     dispatcher.shutdown().await;
     store.close().await;
     Ok(())

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, Delivery, DeliveryId, DeliveryState, EventId, EventTypeName, Outcome, PipelineRun,
-        StepReport, SubscriptionId, SubscriptionState, Timestamp,
+        Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState, EventId, EventTypeName,
+        Outcome, Pattern, PipelineRun, ReplayId, StepReport, SubscriptionId, SubscriptionState,
+        Timestamp,
     },
     store::DeliveryFilter,
 };
@@ -36,6 +37,14 @@ pub struct DeliveryQuery {
     /// In this state.
     #[param(inline)]
     state: Option<DeliveryState>,
+    /// Of events of such a type: a name or a pattern, such as `order.*`.
+    #[param(value_type = Option<String>, example = "order.*")]
+    event_type: Option<Pattern>,
+    /// Whose last attempt ended so.
+    #[param(inline)]
+    error: Option<AttemptOutcome>,
+    /// Taken or made last by this replay.
+    replay_id: Option<ReplayId>,
     /// Created at or after.
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
@@ -103,6 +112,9 @@ pub async fn list_deliveries(
         subscription: query.subscription_id,
         event: query.event_id,
         state: query.state,
+        event_type: query.event_type,
+        outcome: query.error,
+        replay: query.replay_id,
         since: query.since,
         until: query.until,
     };
@@ -114,7 +126,7 @@ pub async fn list_deliveries(
     Ok(Json(paging.page(page.items, page.more, |delivery| delivery.id)))
 }
 
-async fn find(api: &Api, acting: &Acting, id: DeliveryId) -> Result<Delivery, Problem> {
+pub async fn find(api: &Api, acting: &Acting, id: DeliveryId) -> Result<Delivery, Problem> {
     api.store
         .delivery(acting.application.id, id)
         .await

@@ -200,6 +200,14 @@ refusals! {
     SavedConfigs = BreaksConfigs, "Saved configs do not satisfy the version's schema; `subscriptions` lists whose.";
     /// 429 on backtests.
     ManyBacktests = TooManyBacktests, "As many run as the server allows.";
+    /// 422 on replays.
+    Unreplayable = InvalidReplay, "The replay cannot be started as given; `errors` lists every reason.";
+    /// 429 on replays.
+    ManyReplays = TooManyReplays, "As many run as the server allows.";
+    /// 409 on replays.
+    EndedReplay = ReplayEnded, "It has ended.";
+    /// 422 on sending elsewhere.
+    Unsendable = InvalidEndpoint, "Nothing can be sent to that URL, or there is nothing to send.";
     /// 503 on publishing.
     Busy = Overloaded, "Too much is waiting to be stored; Retry-After says when to come back.";
     /// 503 on readiness.

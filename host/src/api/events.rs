@@ -44,6 +44,10 @@ pub struct EventQuery {
     /// Only those accepted although they violate their schema.
     #[serde(default)]
     violating: bool,
+    /// Only those that were not delivered to all they matched: with a delivery that is
+    /// `pending`, `delivering`, `held` or `dead`.
+    #[serde(default)]
+    undelivered: bool,
     /// Most items in the answer: 1 to 200, 50 if not given.
     #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
@@ -107,6 +111,9 @@ pub struct EventOut {
     /// How many of its deliveries are in each state.
     #[schema(example = json!({"succeeded": 2, "pending": 1}))]
     delivery_states: BTreeMap<&'static str, u64>,
+    /// Whether it was delivered to all it matched: none of its deliveries is `pending`,
+    /// `delivering`, `held` or `dead`.
+    fully_delivered: bool,
     /// What happened.
     #[schema(value_type = serde_json::Value)]
     payload: Option<Box<RawValue>>,
@@ -151,6 +158,16 @@ pub async fn list_events(
         since: query.since,
         until: query.until,
     };
+    if query.undelivered {
+        let paging = Paging::<EventId>::new("evt", query.limit, query.cursor.as_deref())?;
+        let page = api
+            .store
+            .undelivered(acting.application.id, &filter, paging.after, paging.limit)
+            .await
+            .map_err(|error| refusal::store(error, &Subject::new("event", "list")))?;
+        let events: Vec<_> = page.items.into_iter().map(EventSummary::from).collect();
+        return Ok(Json(paging.page(events, page.more, |event| event.id)));
+    }
     page_of_events(&api, &acting, &filter, query.limit, query.cursor.as_deref()).await.map(Json)
 }
 
@@ -185,6 +202,7 @@ pub async fn get_event(
     let payload = str::from_utf8(&stored.event.payload).ok().and_then(raw_json);
     Ok(Json(EventOut {
         payload,
+        fully_delivered: states.iter().all(|(state, _)| state.is_settled()),
         delivery_states: states.into_iter().map(|(state, n)| (state.as_str(), n)).collect(),
         summary: stored.into(),
     }))

@@ -9,6 +9,7 @@ pub mod auth;
 mod backtests;
 mod batch;
 mod deliveries;
+mod delivery_again;
 mod delivery_inputs;
 mod docs;
 mod event_types;
@@ -28,6 +29,7 @@ mod plugins;
 pub mod problem;
 mod publish;
 mod refusal;
+mod replays;
 mod subscription_check;
 mod subscription_health;
 mod subscription_io;
@@ -54,7 +56,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::problem::{Code, Problem};
 use crate::{
     backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest,
-    model::Policy, plugin::Runtime, store::SharedStore, watch::Watch,
+    model::Policy, plugin::Runtime, recovery::Replays, store::SharedStore, watch::Watch,
 };
 
 pub use auth::{Auth, KnownKey, generate_key, hash_key};
@@ -114,6 +116,8 @@ pub struct Api {
     pub watch: Arc<Watch>,
     /// What tries versions on recorded events.
     pub backtests: Arc<Backtests>,
+    /// What delivers again.
+    pub replays: Arc<Replays>,
     /// What delivers.
     pub dispatcher: Arc<Dispatcher>,
     /// Who is let in.
@@ -168,6 +172,13 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(deliveries::get_delivery))
         .routes(routes!(delivery_inputs::get_delivery_inputs))
         .routes(routes!(deliveries::retry_delivery))
+        .routes(routes!(delivery_again::rerun_delivery))
+        .routes(routes!(delivery_again::send_delivery_to))
+        .routes(routes!(replays::start_replay, replays::list_replays))
+        .routes(routes!(replays::get_replay))
+        .routes(routes!(replays::pause_replay))
+        .routes(routes!(replays::resume_replay))
+        .routes(routes!(replays::cancel_replay))
         .routes(routes!(
             subscriptions::create_subscription,
             subscription_health::list_subscriptions

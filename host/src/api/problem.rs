@@ -104,6 +104,10 @@ registry! {
         "The event's id or the Idempotency-Key was used for another event.";
     SubscriptionInactive = "subscription-inactive", CONFLICT,
         "The subscription's state, or its deletion, stands in the way of the request.";
+    DeliveryUnderWay = "delivery-under-way", CONFLICT,
+        "The delivery is being attempted at this moment; try again when the attempt is over.";
+    ReplayEnded = "replay-ended", CONFLICT,
+        "The replay has taken all there was, or was cancelled; make a new one.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE,
         "The body is larger than the server takes; `limit_bytes` is the bound.";
     BatchTooLarge = "batch-too-large", PAYLOAD_TOO_LARGE,
@@ -120,6 +124,12 @@ registry! {
         "The subscription cannot be saved as given; `errors` lists every reason.";
     InvalidRollout = "invalid-rollout", UNPROCESSABLE_ENTITY,
         "The rollout cannot be started as given; `errors` lists every reason.";
+    InvalidReplay = "invalid-replay", UNPROCESSABLE_ENTITY,
+        "The replay cannot be started as given; `errors` lists every reason.";
+    InvalidEndpoint = "invalid-endpoint", UNPROCESSABLE_ENTITY,
+        "The URL is not one that requests may be sent to; `errors` says why.";
+    NothingToSend = "nothing-to-send", UNPROCESSABLE_ENTITY,
+        "The delivery's pipeline has made no message: it has not run, or it dropped the event or failed.";
     UnknownPlugin = "unknown-plugin", UNPROCESSABLE_ENTITY,
         "A pipeline step names a plugin or version that does not exist.";
     InvalidConfig = "invalid-config", UNPROCESSABLE_ENTITY,
@@ -144,6 +154,8 @@ registry! {
         "The upload cannot become a plugin; `reason` names why.";
     TooManyBacktests = "too-many-backtests", TOO_MANY_REQUESTS,
         "As many backtests run as the server allows; wait for one to end, or cancel one.";
+    TooManyReplays = "too-many-replays", TOO_MANY_REQUESTS,
+        "As many replays run as the server allows; wait for one to end, or pause or cancel one.";
     Internal = "internal", INTERNAL_SERVER_ERROR,
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,

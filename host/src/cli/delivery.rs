@@ -1,4 +1,4 @@
-//! `hookmill deliveries`, `hookmill delivery`, `hookmill retry`: what became of events.
+//! `hookmill deliveries`, `hookmill delivery`: what became of events.
 //!
 //! Owns the view of one delivery that is meant for 3 a.m.
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{DeliveryState, EventTypeName, Pattern},
+    model::{AttemptOutcome, DeliveryState, EventTypeName, Pattern},
 };
 
 const PATH: &str = "deliveries";
@@ -21,7 +21,7 @@ const PATH: &str = "deliveries";
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  hookmill deliveries --state dead --since 1h\n  hookmill deliveries --subscription sub_01jd… --json | jq -r '.[].id'"
+    after_help = "Examples:\n  hookmill deliveries --dead --since 1h\n  hookmill deliveries --dead --type 'order.*' --error timeout\n  hookmill deliveries --subscription sub_01jd… --json | jq -r '.[].id'"
 )]
 pub(super) struct Deliveries {
     #[command(subcommand)]
@@ -47,6 +47,18 @@ struct List {
     /// In this state
     #[arg(long, value_parser = DeliveryState::ALL.map(DeliveryState::as_str))]
     state: Option<String>,
+    /// Those that are dead
+    #[arg(long, conflicts_with = "state")]
+    dead: bool,
+    /// Of such an event type, or pattern
+    #[arg(long = "type", value_name = "TYPE")]
+    event_type: Option<String>,
+    /// Whose last attempt ended so
+    #[arg(long, value_parser = AttemptOutcome::ALL.map(AttemptOutcome::as_str))]
+    error: Option<String>,
+    /// Taken last by this replay
+    #[arg(long, value_name = "rpl_…")]
+    replay: Option<String>,
     /// Created at or after: a time, or how long ago (1h)
     #[arg(long, value_name = "TIME", value_parser = input::moment)]
     since: Option<Timestamp>,
@@ -67,17 +79,6 @@ pub(super) struct Show {
     id: String,
 }
 
-/// Make deliveries due now
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  hookmill deliveries --state dead --json | jq -r '.[].id' | xargs hookmill retry"
-)]
-pub(super) struct Retry {
-    /// The deliveries
-    #[arg(required = true, value_name = "dlv_…")]
-    ids: Vec<String>,
-}
-
 impl Deliveries {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         match self.command {
@@ -92,7 +93,10 @@ impl List {
         let query = [
             ("subscription_id", self.subscription),
             ("event_id", self.event),
-            ("state", self.state),
+            ("state", if self.dead { Some("dead".into()) } else { self.state }),
+            ("event_type", self.event_type),
+            ("error", self.error),
+            ("replay_id", self.replay),
             ("since", self.since.map(|at| at.to_string())),
             ("until", self.until.map(|at| at.to_string())),
         ];
@@ -101,27 +105,20 @@ impl List {
             output::json(&items.into());
             return Ok(());
         }
-        let columns =
-            ["id", "event_type", "subscription_id", "state", "attempts", "created_at", "reason"];
+        let columns = [
+            "id",
+            "event_type",
+            "subscription_id",
+            "state",
+            "attempts",
+            "last_outcome",
+            "created_at",
+            "reason",
+        ];
         let rows = items.iter().map(|item| columns.map(|column| field(item, column)));
         let headers =
-            ["ID", "EVENT TYPE", "SUBSCRIPTION", "STATE", "ATTEMPTS", "CREATED", "REASON"];
+            ["ID", "EVENT TYPE", "SUBSCRIPTION", "STATE", "ATTEMPTS", "LAST", "CREATED", "REASON"];
         output::table(headers, rows.collect());
-        Ok(())
-    }
-}
-
-impl Retry {
-    pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        let client = global.client()?;
-        for id in &self.ids {
-            let delivery = client.act(&[PATH, id, "retry"]).await?;
-            if global.json {
-                output::json(&delivery);
-            } else {
-                output::data(format_args!("{id}  due now"));
-            }
-        }
         Ok(())
     }
 }
@@ -295,7 +292,7 @@ pub(super) fn notes(step: &Value) -> Vec<String> {
 }
 
 /// `attempt 1  03:03:52Z  503  dns 1 ms · connect 12 ms · first byte 190 ms · 191 ms  "busy"`.
-fn attempt_line(attempt: &Value) -> String {
+pub(super) fn attempt_line(attempt: &Value) -> String {
     let outcome = match (attempt["status"].as_u64(), attempt["outcome"].as_str()) {
         (Some(status), _) => status.to_string(),
         (None, outcome) => outcome.unwrap_or_default().replace('_', " "),

@@ -8,12 +8,21 @@ use super::{
     output::{self, Failure, field},
 };
 
-/// Look at events
-#[derive(Debug, Subcommand)]
+/// List events, or look at one
+#[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  hookmill events list --type order.created --since 1h\n  hookmill events show evt_01jd… --payload | jq .total"
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  hookmill events --undelivered --since 1d\n  hookmill events list --type order.created --since 1h\n  hookmill events show evt_01jd… --payload | jq .total"
 )]
-pub(super) enum Command {
+pub(super) struct Events {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
     /// List events, newest first
     List(List),
     /// Show an event and what became of it
@@ -25,6 +34,9 @@ pub(super) struct List {
     /// Only this event type
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
+    /// Only those not delivered to all they matched
+    #[arg(long)]
+    undelivered: bool,
     /// Accepted at or after: a time, or how long ago (1h)
     #[arg(long, value_name = "TIME", value_parser = input::moment)]
     since: Option<Timestamp>,
@@ -46,11 +58,12 @@ pub(super) struct Show {
     payload: bool,
 }
 
-impl Command {
+impl Events {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
-        match self {
-            Self::List(list) => list.run(global).await,
-            Self::Show(show) => show.run(global).await,
+        match self.command {
+            Some(Command::List(list)) => list.run(global).await,
+            Some(Command::Show(show)) => show.run(global).await,
+            None => self.list.run(global).await,
         }
     }
 }
@@ -59,6 +72,7 @@ impl List {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let query = [
             ("type", self.event_type),
+            ("undelivered", self.undelivered.then(|| "true".into())),
             ("since", self.since.map(|at| at.to_string())),
             ("until", self.until.map(|at| at.to_string())),
         ];

@@ -16,6 +16,8 @@ mod listen;
 mod output;
 mod plugin;
 mod policy;
+mod replay;
+mod retry;
 mod scratch;
 mod send;
 mod serve;
@@ -120,15 +122,19 @@ enum Command {
     Plugin(plugin::Command),
     /// Publish an event, or many
     Send(send::Send),
-    /// Look at events
-    #[command(subcommand)]
-    Events(events::Command),
+    /// List events, or look at one
+    Events(events::Events),
     /// List deliveries
     Deliveries(delivery::Deliveries),
     /// What became of one delivery: its pipeline's steps and its attempts
     Delivery(delivery::Show),
-    /// Make deliveries due now
-    Retry(delivery::Retry),
+    /// Deliver again: these, or by a filter all that are dead
+    Retry(retry::Retry),
+    /// Jobs that deliver again; `hookmill retry` starts them
+    #[command(subcommand)]
+    Replay(replay::Command),
+    /// List replays
+    Replays(replay::List),
     /// Receive webhooks on this machine, verify and print them
     Listen(listen::Listen),
     /// See it work: a server, plugins, real events, verified deliveries
@@ -167,6 +173,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Deliveries(deliveries) => deliveries.run(&global).await,
         Command::Delivery(show) => show.run(&global).await,
         Command::Retry(retry) => retry.run(&global).await,
+        Command::Replay(command) => command.run(&global).await,
+        Command::Replays(list) => list.run(&global).await,
         Command::Listen(listen) => listen.run().await,
         Command::Demo(demo) => demo.run(&global).await,
         Command::Completions(completions) => completions.run(Cli::command()),

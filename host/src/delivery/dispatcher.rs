@@ -122,7 +122,8 @@ impl Dispatcher {
         }
         let recorder = Recorder::start(Arc::clone(&store), Arc::clone(&board));
         let keeper = Keeper::start(Arc::clone(&board));
-        let worker = Worker { board: Arc::clone(&board), pipelines, transport };
+        let belt = Arc::clone(&store);
+        let worker = Worker { board: Arc::clone(&board), pipelines, transport, belt };
         let runtime = Handle::current();
         let core = Arc::new(Core { board, belt: store, worker, recorder, keeper, runtime, owner });
         let timer = Mutex::new(Some(tokio::spawn(Arc::clone(&core).keep_time())));
@@ -187,6 +188,11 @@ impl Dispatcher {
     pub fn failing(&self) -> HashMap<SubscriptionId, Health> {
         let now = self.core.board.clock.now();
         self.core.board.patients(|id, patient| (id, Health::of(patient, now))).into_iter().collect()
+    }
+
+    /// What a request is made and sent with, for those that are not attempts.
+    pub(super) fn sending(&self) -> (&Board, &dyn Transport) {
+        (&self.core.board, self.core.worker.transport.as_ref())
     }
 
     /// Starts nothing more, waits for what is under way, writes the last records and gives

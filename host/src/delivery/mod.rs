@@ -17,6 +17,7 @@ mod job;
 mod keeper;
 mod lanes;
 mod metrics;
+mod once;
 mod recorder;
 mod request;
 mod retry;
@@ -44,6 +45,7 @@ pub use self::{
         check_header, read_authorities,
     },
     job::SharedEvent,
+    once::NothingToSend,
     settings::DeliverySettings,
     sign::{VerifyError, verify},
 };

@@ -1,7 +1,8 @@
 //! One attempt: look up, run the pipeline, sign, send, decide.
 //!
-//! Owns the order of these steps and what each one's failure means. Never touches the
-//! store: what it comes to is a record for the recorder.
+//! Owns the order of these steps and what each one's failure means. What it comes to is a
+//! record for the recorder; the store itself it touches only where what is about to be sent
+//! is not what the delivery named.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,14 +23,18 @@ use crate::{
         Attempt, AttemptOutcome, DisabledReason, Message, Notice, OnError, Outcome, PipelineId,
         PipelineRun, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
     },
-    store::{Next, Record},
+    store::{Belt, Next, Record, StoreError, Switch},
 };
+
+/// How long after a failure of the store an attempt that needs it is made again.
+const SWITCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Makes attempts.
 pub(super) struct Worker {
     pub board: Arc<Board>,
     pub pipelines: Arc<dyn Pipelines>,
     pub transport: Arc<dyn Transport>,
+    pub belt: Arc<dyn Belt>,
 }
 
 /// What a job came to.
@@ -89,6 +94,13 @@ impl Worker {
         let (prepared, run) = self.prepare(job, &subscription).await;
         // Its subscription has no pipeline any more, and the one it had made nothing.
         let bare = matches!(prepared, Prepared::Payload) && job.pipeline.is_some();
+        if let Err(error) = self.switch(job, &prepared, &run).await {
+            self.board.metrics.store_failures.increment(1);
+            tracing::warn!(delivery = %job.id, %error, "a change of pipeline could not be noted; trying again");
+            let now = self.board.clock.now();
+            let again = now.checked_add(SWITCH_AGAIN).unwrap_or(now);
+            return self.unattempted(job, limit, Next::Retry(again));
+        }
         let mut attempted = match prepared {
             Prepared::Payload => {
                 let body = job.event.event.payload.clone();
@@ -179,6 +191,21 @@ impl Worker {
             return self.run_pipeline(job, subscription, current).await;
         }
         tried
+    }
+
+    /// Notes what takes the place of the pipeline that the delivery names, before it is sent.
+    /// A crash between sending and recording would else have the next attempt start with the
+    /// named one again, and send other bytes under the same id.
+    async fn switch(&self, job: &Job, prepared: &Prepared, run: &NewRun) -> Result<(), StoreError> {
+        let sends = matches!(prepared, Prepared::Payload | Prepared::Message(_));
+        let other = match run {
+            Some((id, _)) => Some(*id) != job.pipeline,
+            None => matches!(prepared, Prepared::Payload) && job.pipeline.is_some(),
+        };
+        if !sends || !other {
+            return Ok(());
+        }
+        self.belt.switch(&Switch { delivery: job.key, run: run.clone() }).await
     }
 
     async fn run_pipeline(

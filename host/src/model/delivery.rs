@@ -27,7 +27,7 @@ pub enum DeliveryState {
     Filtered,
     /// Kept back: its subscription is paused or disabled, or a plugin is quarantined.
     Held,
-    /// Its subscription was deleted.
+    /// Its subscription was deleted, or it was run again as another delivery.
     Cancelled,
 }
 
@@ -55,6 +55,11 @@ impl DeliveryState {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// Whether nothing remains to be delivered. Of what is dead something does.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Filtered | Self::Cancelled)
+    }
 }
 
 /// One event for one subscription.
@@ -76,6 +81,8 @@ pub struct Delivery {
     pub state: DeliveryState,
     /// Attempts made.
     pub attempts: u32,
+    /// How the last attempt ended; null if there was none, or none since a replay took it.
+    pub last_outcome: Option<AttemptOutcome>,
     /// Why it is where it stands, when there is a reason to give.
     pub reason: Option<String>,
     /// The next attempt, while it is pending.

@@ -77,6 +77,12 @@ macro_rules! typed_id {
                 Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
             }
 
+            /// Below every id of `at` and later, and above every earlier one.
+            pub fn first_of(at: Timestamp) -> Self {
+                let millis = u128::try_from(at.as_millisecond()).unwrap_or(0);
+                Self(Uuid::from_u128(millis << 80))
+            }
+
             /// The 16 bytes the store keeps.
             pub const fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()
@@ -149,6 +155,8 @@ typed_id!(/// A delivery: one event for one subscription.
     DeliveryId, "dlv");
 typed_id!(/// A backtest.
     BacktestId, "bkt");
+typed_id!(/// A replay.
+    ReplayId, "rpl");
 typed_id!(/// An API key.
     KeyId, "key");
 
@@ -172,6 +180,13 @@ mod tests {
         let (early, late) = (EventId::new(at(1_000)), EventId::new(at(2_000)));
         assert!(early < late);
         assert!(early.to_string() < late.to_string());
+    }
+
+    #[test]
+    fn a_moment_has_a_place_among_ids() {
+        let before = EventId::new(at(1_999));
+        let then = EventId::new(at(2_000));
+        assert!(before < EventId::first_of(at(2_000)) && EventId::first_of(at(2_000)) < then);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod pace;
 mod pattern;
 mod plugin;
 mod policy;
+mod replay;
 mod rollout;
 mod secret;
 mod subscription;
@@ -24,7 +25,9 @@ pub use delivery::{
 };
 pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
-pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
+pub use id::{
+    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,
+};
 pub use jiff::Timestamp;
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
@@ -34,6 +37,7 @@ pub use plugin::{
     Sha256, Step,
 };
 pub use policy::{Policy, RequestMethod, RetryPolicy};
+pub use replay::{Replay, ReplayFilter, ReplayMode, ReplayProgress, ReplayState};
 pub use rollout::{
     ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };

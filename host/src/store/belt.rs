@@ -157,6 +157,15 @@ pub struct Record {
     pub at: Timestamp,
 }
 
+/// What a delivery sends from here on in place of what it named.
+#[derive(Debug, Clone)]
+pub struct Switch {
+    /// Which.
+    pub delivery: DeliveryKey,
+    /// The other pipeline and what it came to; none if the payload itself is sent.
+    pub run: Option<(PipelineId, Arc<PipelineRun>)>,
+}
+
 /// Where a delivery goes after an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {

@@ -8,6 +8,7 @@
 mod belt;
 mod health;
 mod plugins;
+mod recovery;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -17,15 +18,16 @@ use serde_json::Value;
 
 pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
-    Receipt, Record,
+    Receipt, Record, Switch,
 };
 pub use health::Health;
 pub use plugins::Plugins;
+pub use recovery::{Candidate, Recovery, Scope, Take};
 
 use crate::model::{
-    Application, ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, EventType,
-    EventTypeName, KeyId, Pipeline, PipelineId, PipelineRun, ResolvedStep, SchemaMode,
-    SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
+    Application, ApplicationId, Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState,
+    EventId, EventType, EventTypeName, KeyId, Pattern, Pipeline, PipelineId, PipelineRun, ReplayId,
+    ResolvedStep, SchemaMode, SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
 };
 
 /// What can go wrong in the store.
@@ -79,6 +81,12 @@ pub struct DeliveryFilter {
     pub event: Option<EventId>,
     /// In this state.
     pub state: Option<DeliveryState>,
+    /// Of an event of such a type.
+    pub event_type: Option<Pattern>,
+    /// Whose last attempt ended so.
+    pub outcome: Option<AttemptOutcome>,
+    /// Taken or made last by this replay.
+    pub replay: Option<ReplayId>,
     /// Created at or after.
     pub since: Option<Timestamp>,
     /// Created before.
@@ -116,6 +124,10 @@ pub trait Belt: Send + Sync {
     /// Records attempts and what they lead to, in one durable transaction. Outcomes of
     /// pipelines are stored once for each event and pipeline.
     async fn record(&self, batch: &[Record]) -> Result<()>;
+
+    /// Notes durably that a leased delivery goes through another pipeline than the one it
+    /// named, before anything is sent.
+    async fn switch(&self, switch: &Switch) -> Result<()>;
 
     /// When each subscription that has pending deliveries has one due, as seen by `owner`.
     async fn due(&self, owner: i64) -> Result<Vec<(SubscriptionId, Timestamp)>>;
@@ -220,7 +232,7 @@ pub trait History: Send + Sync {
 
 /// All of it, and what keeps it in order.
 #[async_trait]
-pub trait Store: Belt + Resources + Plugins + History + Health {
+pub trait Store: Belt + Resources + Plugins + History + Health + Recovery {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Flushes and closes.

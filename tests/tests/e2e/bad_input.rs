@@ -240,6 +240,12 @@ async fn event_types_plugins_and_the_rest() {
             "/v1/deliveries/dlv_01jd8xq3m5e7r9t0v2w4y6z8ab/retry",
             "",
         ),
+        post(
+            "a replay of what cannot be taken",
+            "/v1/replays",
+            &json!({"mode": "missing", "states": ["held"], "per_second": 0}),
+        ),
+        case("an unknown replay", "GET", "/v1/replays/rpl_01jd8xq3m5e7r9t0v2w4y6z8ab", ""),
     ];
     let mut answers = Vec::new();
     for case in cases {

@@ -16,6 +16,7 @@ mod libraries;
 mod openapi;
 mod policy;
 mod quarantine;
+mod recovery;
 mod resources;
 mod rollout;
 mod trust;

@@ -17,19 +17,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
     ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
+    ("recovery", &["model", "clock", "store", "delivery", "catalog"]),
     ("watch", &["model", "clock", "store", "plugin", "delivery", "catalog", "backtest"]),
     (
         "api",
         &[
             "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "watch", "ingest", "backtest",
+            "catalog", "watch", "ingest", "backtest", "recovery",
         ],
     ),
     (
         "server",
         &[
             "model", "clock", "config", "notices", "schema", "routing", "store", "plugin",
-            "delivery", "catalog", "watch", "ingest", "backtest", "api",
+            "delivery", "catalog", "watch", "ingest", "backtest", "recovery", "api",
         ],
     ),
     (

@@ -16,7 +16,7 @@ use crate::{
     },
     store::{
         Appended, Belt, Claimed, Claims, DeliveryKey, Lease, NewEvent, Next, Record, Result,
-        StoreError,
+        StoreError, Switch,
     },
 };
 
@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub record_failures: u32,
     /// How many of the next `claim`s fail.
     pub claim_failures: u32,
+    /// How many of the next `switch`es fail.
+    pub switch_failures: u32,
     /// A delivery whose records always fail.
     pub poison: Option<DeliveryKey>,
     /// The most deliveries that were leased at once.
@@ -322,6 +324,18 @@ impl Belt for FakeBelt {
             };
         }
         self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn switch(&self, switch: &Switch) -> Result<()> {
+        let mut state = self.state.lock().unwrap();
+        if state.switch_failures > 0 {
+            state.switch_failures -= 1;
+            return Err(StoreError::Failed("told to".into()));
+        }
+        let row = state.rows.get_mut(&switch.delivery).unwrap();
+        row.pipeline = switch.run.as_ref().map(|(id, _)| *id);
+        row.run = switch.run.as_ref().map(|(_, run)| Arc::clone(run));
         Ok(())
     }
 

@@ -214,3 +214,52 @@ async fn a_payload_sent_in_place_of_what_failed_is_what_every_attempt_sends() {
     let bodies: Vec<_> = endpoint.requests().into_iter().map(|request| request.body).collect();
     assert_eq!(bodies, [r#"{"order":42}"#, r#"{"order":42}"#]);
 }
+
+#[tokio::test]
+async fn a_crash_after_sending_what_took_a_pipelines_place_changes_no_bytes() {
+    for current in [Some(PipelineId(2)), None] {
+        let script = [Reply::Status(200)];
+        let (world, endpoint) = (World::default(), Endpoint::start(script).await);
+        // The third answer is what the named pipeline would make of the event once mended.
+        *world.pipelines.answers.lock().unwrap() = match current {
+            Some(_) => vec![run(failure(OnError::Retry)), run(message("b")), run(message("a"))],
+            None => vec![run(failure(OnError::Retry)), run(message("a"))],
+        };
+        *world.directory.current.lock().unwrap() = Some(current);
+        let dispatcher = world.start(settings(), 1).await;
+        let subscription = world.subscribe(&endpoint.url);
+        // What was sent is never recorded by this run of the server.
+        world.belt.state.lock().unwrap().record_failures = u32::MAX;
+        let key = world.publish(&dispatcher, subscription, Some(PipelineId(1)));
+        let sent = |state: &super::belt::State| state.record_failures < u32::MAX;
+        world.belt.until("a record", sent).await;
+        drop(dispatcher);
+        world.belt.state.lock().unwrap().record_failures = 0;
+        let _next = world.start(settings(), 2).await;
+        world.belt.done(key).await;
+        let bodies: Vec<_> = endpoint.requests().into_iter().map(|request| request.body).collect();
+        assert!(bodies.len() >= 2, "{bodies:?}");
+        assert!(bodies.iter().all(|body| *body == bodies[0]), "{bodies:?}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_in_a_pipelines_place_until_that_is_noted() {
+    let (world, endpoint) = (World::default(), Endpoint::start([Reply::Status(200)]).await);
+    *world.pipelines.answers.lock().unwrap() = vec![
+        run(failure(OnError::Retry)),
+        run(message("b")),
+        run(failure(OnError::Retry)),
+        run(message("b")),
+    ];
+    *world.directory.current.lock().unwrap() = Some(Some(PipelineId(2)));
+    world.belt.state.lock().unwrap().switch_failures = 1;
+    let dispatcher = world.start(settings(), 1).await;
+    let subscription = world.subscribe(&endpoint.url);
+    let key = world.publish(&dispatcher, subscription, Some(PipelineId(1)));
+    let row = world.belt.done(key).await;
+    assert_eq!(row.at, At::Final(Next::Succeeded));
+    assert_eq!((row.attempts(), endpoint.requests().len()), (1, 1));
+    assert_eq!(row.pipeline, Some(PipelineId(2)));
+    assert_eq!(world.belt.state.lock().unwrap().switch_failures, 0, "it was tried");
+}

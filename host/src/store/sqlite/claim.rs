@@ -119,7 +119,10 @@ async fn next_due(
 }
 
 /// The deliveries in these rows, in their order, each event once however many share it.
-async fn read(connection: &mut SqliteConnection, wanted: &[i64]) -> Result<Vec<Claimed>> {
+pub(super) async fn read(
+    connection: &mut SqliteConnection,
+    wanted: &[i64],
+) -> Result<Vec<Claimed>> {
     let sql = format!(
         "SELECT {EVENT_COLUMNS}, d.row, d.id, d.event_row, d.subscription_id, d.pipeline_id, d.attempts, \
                 d.due_at, d.order_key, CASE WHEN d.order_key IS NOT NULL AND d.attempts > 0 THEN \

@@ -10,9 +10,10 @@ use super::{
     claim::read_run,
     codec::{
         self, EVENT_COLUMNS, bytes16, col, col_time, col_u32, col_u64, event_type, from_json,
-        from_word, millis, outcome, state, state_code, timestamp,
+        from_word, millis, outcome, outcome_code, state, state_code, timestamp,
     },
     failed, order,
+    undelivered::push_types,
 };
 use crate::{
     model::{
@@ -23,9 +24,9 @@ use crate::{
 };
 
 const DELIVERY_COLUMNS: &str = "d.id, e.id, e.type, d.subscription_id, d.application_id, d.state, \
-     d.attempts, d.reason, d.due_at, d.created_at, d.finished_at, d.pipeline_id";
+     d.attempts, d.reason, d.due_at, d.created_at, d.finished_at, d.pipeline_id, d.last_outcome";
 
-fn stored_event(row: &SqliteRow) -> Result<StoredEvent> {
+pub(super) fn stored_event(row: &SqliteRow) -> Result<StoredEvent> {
     Ok(StoredEvent {
         event: codec::event(row, 0)?,
         producer_id: col(row, 9)?,
@@ -51,6 +52,7 @@ fn delivery(row: &SqliteRow) -> Result<Delivery> {
         created_at: col_time(row, 9)?,
         finished_at: col::<Option<i64>>(row, 10)?.map(timestamp).transpose()?,
         pipeline: col::<Option<i64>>(row, 11)?.map(PipelineId),
+        last_outcome: col::<Option<i64>>(row, 12)?.map(outcome).transpose()?,
     })
 }
 
@@ -97,13 +99,13 @@ pub(super) fn run_from(row: &SqliteRow, at: usize, payload: &Bytes) -> Result<Pi
 }
 
 /// Cuts the one row too many that tells whether more follow.
-fn page<T>(mut items: Vec<T>, limit: u32) -> Page<T> {
+pub(super) fn page<T>(mut items: Vec<T>, limit: u32) -> Page<T> {
     let more = items.len() > limit as usize;
     items.truncate(limit as usize);
     Page { items, more }
 }
 
-fn push_times(
+pub(super) fn push_times(
     query: &mut QueryBuilder<Sqlite>,
     column: &str,
     since: Option<Timestamp>,
@@ -191,9 +193,11 @@ impl History for SqliteStore {
         before: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Page<Delivery>> {
+        // A replay's deliveries may be few among many, and anywhere.
+        let way = if filter.replay.is_some() { " INDEXED BY deliveries_replayed" } else { "" };
         let mut query = QueryBuilder::new(format!(
-            "SELECT {DELIVERY_COLUMNS} FROM deliveries AS d JOIN events AS e ON e.row = d.event_row \
-             WHERE d.application_id = "
+            "SELECT {DELIVERY_COLUMNS} FROM deliveries AS d{way} \
+             JOIN events AS e ON e.row = d.event_row WHERE d.application_id = "
         ));
         query.push_bind(application.as_bytes().to_vec());
         if let Some(id) = filter.subscription {
@@ -210,6 +214,20 @@ impl History for SqliteStore {
         if let Some(state) = filter.state {
             // Written out, not bound: a partial index is used for a literal only.
             query.push(format!(" AND d.state = {}", state_code(state)));
+        }
+        if let Some(pattern) = &filter.event_type {
+            push_types(&mut query, std::slice::from_ref(pattern));
+        }
+        if let Some(outcome) = filter.outcome {
+            query.push(" AND d.last_outcome = ").push_bind(outcome_code(outcome));
+        }
+        if let Some(id) = filter.replay {
+            query
+                .push(" AND d.replay = (SELECT row FROM replays WHERE application_id = ")
+                .push_bind(application.as_bytes().to_vec())
+                .push(" AND id = ")
+                .push_bind(id.as_bytes().to_vec())
+                .push(")");
         }
         push_times(&mut query, "d.created_at", filter.since, filter.until);
         if let Some(id) = before {

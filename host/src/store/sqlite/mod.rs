@@ -16,10 +16,12 @@ mod order;
 mod order_tests;
 mod plugins;
 mod record;
+mod recovery;
 mod resources;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod undelivered;
 
 use std::{
     fs::File,
@@ -36,7 +38,7 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError};
+use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError, Switch};
 use crate::model::{SubscriptionId, Timestamp};
 use checkpoint::Checkpointer;
 
@@ -179,6 +181,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
     (4, "order", include_str!("../../../migrations/0004_order.sql")),
     (5, "wire", include_str!("../../../migrations/0005_wire.sql")),
+    (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
@@ -260,6 +263,10 @@ impl Belt for SqliteStore {
 
     async fn record(&self, batch: &[Record]) -> Result<()> {
         self.record_batch(batch).await
+    }
+
+    async fn switch(&self, switch: &Switch) -> Result<()> {
+        self.switch_pipeline(switch).await
     }
 
     async fn due(&self, owner: i64) -> Result<Vec<(SubscriptionId, Timestamp)>> {

@@ -23,13 +23,13 @@ impl Bench {
     }
 
     /// Claims under a lease that outlasts the test.
-    async fn take(&self, owner: i64, second: i64) -> Vec<Claimed> {
+    async fn lease_some(&self, owner: i64, second: i64) -> Vec<Claimed> {
         let lease = Lease { owner, until: at(100_000) };
         self.store.claim(&[(self.subscription, 10)], lease, at(second)).await.unwrap().claimed
     }
 
     async fn ids(&self, second: i64) -> Vec<DeliveryId> {
-        self.take(OWNER, second).await.into_iter().map(|claimed| claimed.id).collect()
+        self.lease_some(OWNER, second).await.into_iter().map(|claimed| claimed.id).collect()
     }
 }
 
@@ -42,7 +42,7 @@ async fn a_key_has_one_delivery_at_a_time_and_holds_up_no_other() {
     let bench = Bench::new().await;
     let ids = bench.accept(&[(1, A), (1, A), (1, B), (1, None), (1, None)]).await;
     let later = bench.accept(&[(2, A), (2, B)]).await;
-    let claimed = bench.take(OWNER, 5).await;
+    let claimed = bench.lease_some(OWNER, 5).await;
     let got: Vec<_> = claimed.iter().map(|claimed| claimed.id).collect();
     assert_eq!(got, [ids[0], ids[2], ids[3], ids[4]]);
     assert_eq!(bench.ids(6).await, []);
@@ -50,13 +50,13 @@ async fn a_key_has_one_delivery_at_a_time_and_holds_up_no_other() {
     bench.record(the(&claimed, ids[0]), Next::Retry(at(200))).await;
     bench.record(the(&claimed, ids[2]), Next::Succeeded).await;
     assert_eq!(bench.ids(150).await, [later[1]]);
-    let again = bench.take(OWNER, 200).await;
+    let again = bench.lease_some(OWNER, 200).await;
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].id, again[0].order), (ids[0], A));
     assert!(again[0].first_attempt_at.is_some());
     // Giving it up lets the next go, and that one the one after it.
     bench.record(&again[0], Next::Dead("no".into())).await;
-    let next = bench.take(OWNER, 201).await;
+    let next = bench.lease_some(OWNER, 201).await;
     assert_eq!(next[0].id, ids[1]);
     bench.record(&next[0], Next::Filtered("no".into())).await;
     assert_eq!(bench.ids(202).await, [later[0]]);
@@ -73,10 +73,10 @@ async fn the_order_outlives_a_restart_and_who_waits_says_so() {
     let bench = bench.reopened().await;
     let due = bench.store.due(OWNER + 1).await.unwrap();
     assert_eq!(due, [(bench.subscription, at(1))]);
-    let claimed = bench.take(OWNER + 1, 6).await;
+    let claimed = bench.lease_some(OWNER + 1, 6).await;
     assert_eq!(claimed.len(), 1);
     bench.record(&claimed[0], Next::Succeeded).await;
-    assert_eq!(bench.take(OWNER + 1, 101).await[0].id, ids[1]);
+    assert_eq!(bench.lease_some(OWNER + 1, 101).await[0].id, ids[1]);
 }
 
 #[tokio::test]
@@ -89,11 +89,11 @@ async fn pausing_and_resuming_keep_the_order() {
     let new = bench.accept(&[(6, A)]).await;
     assert_eq!(bench.ids(7).await, []);
     bench.store.resume_held(bench.subscription, at(8)).await.unwrap();
-    let claimed = bench.take(OWNER, 9).await;
+    let claimed = bench.lease_some(OWNER, 9).await;
     let got: Vec<_> = claimed.iter().map(|claimed| claimed.id).collect();
     assert_eq!(got, [ids[0], ids[2]]);
     bench.record(the(&claimed, ids[0]), Next::Succeeded).await;
-    let claimed = bench.take(OWNER, 101).await;
+    let claimed = bench.lease_some(OWNER, 101).await;
     assert_eq!(claimed[0].id, ids[1]);
     bench.record(&claimed[0], Next::Succeeded).await;
     assert_eq!(bench.ids(102).await, new);
@@ -103,10 +103,10 @@ async fn pausing_and_resuming_keep_the_order() {
 async fn what_is_retried_by_hand_goes_past_the_order_and_stops_nobody() {
     let bench = Bench::new().await;
     let ids = bench.accept(&[(1, A), (2, A), (3, A)]).await;
-    let first = bench.take(OWNER, 5).await;
+    let first = bench.lease_some(OWNER, 5).await;
     bench.record(&first[0], Next::Dead("no".into())).await;
     bench.store.retry(bench.application.id, ids[0], at(101)).await.unwrap();
-    let both = bench.take(OWNER, 102).await;
+    let both = bench.lease_some(OWNER, 102).await;
     assert_eq!(both.len(), 2);
     bench.record(the(&both, ids[1]), Next::Succeeded).await;
     assert_eq!(bench.ids(103).await, []);

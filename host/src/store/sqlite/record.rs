@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, DeliveryState, Outcome, PipelineId, PipelineRun},
-    store::{Next, Record},
+    store::{Next, Record, Switch},
 };
 
 static ATTEMPTS: Bulk = Bulk::new(
@@ -22,11 +22,13 @@ static ATTEMPTS: Bulk = Bulk::new(
 );
 /// Only a leased delivery takes a result: one that was cancelled meanwhile stays so.
 static DELIVERIES: Bulk = Bulk::new(
-    "WITH result (row, state, attempts, due_at, reason, finished_at, pipeline_id, bare) AS (VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?)",
+    "WITH result (row, state, attempts, due_at, reason, finished_at, pipeline_id, bare, outcome) \
+         AS (VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?)",
     ") UPDATE deliveries SET state = result.state, attempts = deliveries.attempts + result.attempts, \
          due_at = coalesce(result.due_at, deliveries.due_at), owner = 0, lease_until = 0, \
          reason = result.reason, finished_at = result.finished_at, \
+         last_outcome = coalesce(result.outcome, deliveries.last_outcome), \
          pipeline_id = CASE WHEN result.bare THEN NULL \
              ELSE coalesce(result.pipeline_id, deliveries.pipeline_id) END \
          FROM result WHERE deliveries.row = result.row AND deliveries.state = 1",
@@ -60,6 +62,24 @@ impl SqliteStore {
         insert_runs(&mut transaction, &runs).await?;
         DELIVERIES.execute(&mut transaction, batch, put_result).await?;
         order::move_up(&mut transaction, batch).await?;
+        transaction.commit().await.map_err(failed)?;
+        write.done();
+        Ok(())
+    }
+
+    pub(super) async fn switch_pipeline(&self, switch: &Switch) -> Result<()> {
+        let mut write = self.write().await?;
+        let mut transaction = write.begin().await?;
+        let run = switch.run.as_ref();
+        let runs: Vec<_> =
+            run.map(|(id, run)| (switch.delivery.event, *id, run.as_ref())).into_iter().collect();
+        insert_runs(&mut transaction, &runs).await?;
+        sqlx::query("UPDATE deliveries SET pipeline_id = ? WHERE row = ? AND state = 1")
+            .bind(run.map(|(id, _)| id.0))
+            .bind(switch.delivery.delivery)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         write.done();
         Ok(())
@@ -100,7 +120,8 @@ fn put_result(row: &mut Row<'_>, record: &Record) {
         .put(reason)
         .put(finished)
         .put(record.run.as_ref().map(|(pipeline, _)| pipeline.0))
-        .put(record.bare);
+        .put(record.bare)
+        .put(record.attempt.as_ref().map(|attempt| outcome_code(attempt.outcome)));
 }
 
 /// A run as the columns of its row.

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     delivery::DeliverySettings,
     model::{Event, Policy, RetryPolicy, SubscriptionId, Timestamp},
-    store::{Appended, Belt, Claims, Lease, NewEvent, Next, Record, Result},
+    store::{Appended, Belt, Claims, Lease, NewEvent, Next, Record, Result, Switch},
 };
 
 /// Something done wrong on purpose.
@@ -215,6 +215,10 @@ impl Belt for WatchedBelt {
             }
         }
         Ok(())
+    }
+
+    async fn switch(&self, switch: &Switch) -> Result<()> {
+        self.inner.switch(switch).await
     }
 
     async fn due(&self, owner: i64) -> Result<Vec<(SubscriptionId, Timestamp)>> {
