@@ -197,10 +197,8 @@ impl Authority {
 async fn identities_never_share_a_connection() {
     let authority = Authority::make();
     let (url, mut told) = authority.strict_endpoint().await;
-    let trusting = DeliverySettings {
-        extra_authorities: vec![authority.0.der().clone()],
-        ..settings()
-    };
+    let trusting =
+        DeliverySettings { extra_authorities: vec![authority.0.der().clone()], ..settings() };
     let client = Client::new(&trusting, Clock::system()).unwrap();
     let (a, b) = (authority.client_cert("a.example"), authority.client_cert("b.example"));
     for (identity, new) in [(&a, true), (&b, true), (&a, false), (&b, false)] {
