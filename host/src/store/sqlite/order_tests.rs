@@ -33,7 +33,7 @@ impl Bench {
     }
 }
 
-fn the<'a>(claimed: &'a [Claimed], id: DeliveryId) -> &'a Claimed {
+fn the(claimed: &[Claimed], id: DeliveryId) -> &Claimed {
     claimed.iter().find(|claimed| claimed.id == id).unwrap()
 }
 
