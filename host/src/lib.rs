@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod model;
 pub mod notices;
 pub mod plugin;
+pub mod retention;
 pub mod routing;
 pub mod schema;
 pub mod server;

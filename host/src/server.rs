@@ -33,6 +33,7 @@ use crate::{
     model::{KeyId, Notice},
     notices::Notices,
     plugin::{Compiler, PluginSettings, Runtime},
+    retention::{Retention, RetentionSettings},
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry,
     watch::{Watch, WatchSettings},
@@ -115,6 +116,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     );
 
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
+    let retention = Retention::start(retention_settings(&config), store.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));
     let counted = catalog.clone();
     let api = Arc::new(Api {
@@ -145,6 +147,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     let patience = Duration::from_secs(config.shutdown_seconds);
     Connections::within_limits().serve(listener, api::router(api), stop, patience).await;
+    retention.stop();
     backtests.stop();
     dispatcher.shutdown().await;
     store.close().await;
@@ -177,6 +180,15 @@ async fn start_runtime(store: &SharedStore, config: &Config) -> Result<Arc<Runti
     }
     settings.learn_bytes = config.plugin_learn_bytes;
     Runtime::start(settings).map_err(ServeError)
+}
+
+fn retention_settings(config: &Config) -> RetentionSettings {
+    RetentionSettings {
+        payloads: Config::days(config.retain_payload_days),
+        attempts: Config::days(config.retain_attempts_days),
+        events: Config::days(config.retain_events_days),
+        unfinished: Config::days(config.retain_unfinished_days),
+    }
 }
 
 fn delivery_settings(config: &Config) -> DeliverySettings {

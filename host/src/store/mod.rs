@@ -8,6 +8,7 @@
 mod belt;
 mod plugins;
 pub mod sqlite;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub use belt::{
     Receipt, Record,
 };
 pub use plugins::Plugins;
+pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
 
 use crate::model::{
     Application, ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, EventType,
@@ -26,8 +28,29 @@ use crate::model::{
     SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
 };
 
+/// Why the database takes nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwritable {
+    /// There is no room left on its disk.
+    Full,
+    /// Its file or file system may not be written.
+    ReadOnly,
+    /// Writing fails: a bad disk, or a limit on the size of files.
+    Failing,
+}
+
+impl std::fmt::Display for Unwritable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the disk is full",
+            Self::ReadOnly => "the database file is read-only",
+            Self::Failing => "the database file cannot be written",
+        })
+    }
+}
+
 /// What can go wrong in the store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The name or id is taken.
     #[error("already exists")]
@@ -38,9 +61,22 @@ pub enum StoreError {
     /// It is in use by this many others.
     #[error("in use by {0}")]
     InUse(u64),
-    /// The database failed: full, unreadable, locked.
+    /// It takes no change until somebody makes room, or mends what is wrong with its file.
+    #[error("{0}: {1}")]
+    Unwritable(Unwritable, String),
+    /// The payload is no longer kept.
+    #[error("the event's payload is no longer kept")]
+    PayloadExpired,
+    /// The database failed: unreadable, locked, damaged.
     #[error("the database failed: {0}")]
     Failed(String),
+}
+
+impl StoreError {
+    /// Whether the same may succeed later.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Unwritable(..))
+    }
 }
 
 /// A store's answer.
@@ -218,7 +254,7 @@ pub trait History: Send + Sync {
 
 /// All of it, and what keeps it in order.
 #[async_trait]
-pub trait Store: Belt + Resources + Plugins + History {
+pub trait Store: Belt + Resources + Plugins + History + Upkeep {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Flushes and closes.

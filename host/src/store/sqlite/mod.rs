@@ -5,17 +5,22 @@
 //! producer wait; `checkpoint` does them on a connection of its own.
 
 mod append;
+pub mod backup;
 mod bulk;
+pub mod check;
 mod checkpoint;
 mod claim;
 mod codec;
 mod history;
+pub mod log;
 mod plugins;
 mod record;
 mod resources;
+mod retention;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::{
     fs::File,
@@ -32,7 +37,9 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError};
+use super::{
+    Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError, Unwritable,
+};
 use crate::model::{SubscriptionId, Timestamp};
 use checkpoint::Checkpointer;
 
@@ -46,6 +53,8 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     readers: SqlitePool,
     checkpointer: Checkpointer,
+    /// Held while a copy is made.
+    copying: Mutex<()>,
     /// Row numbers are given here rather than by the database, so that an event's deliveries
     /// can name its row within the same bulk statement.
     next_event: AtomicI64,
@@ -64,7 +73,22 @@ impl std::fmt::Debug for SqliteStore {
 pub(super) fn failed(error: sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::RowNotFound => StoreError::NotFound,
-        other => StoreError::Failed(other.to_string()),
+        other => match unwritable(&other) {
+            Some(why) => StoreError::Unwritable(why, other.to_string()),
+            None => StoreError::Failed(other.to_string()),
+        },
+    }
+}
+
+/// Whether the file takes no change. The low byte of SQLite's code is what kind of failure it
+/// is, the rest says in what operation.
+fn unwritable(error: &sqlx::Error) -> Option<Unwritable> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    match code & 0xff {
+        13 => Some(Unwritable::Full),
+        8 => Some(Unwritable::ReadOnly),
+        10 => Some(Unwritable::Failing),
+        _ => None,
     }
 }
 
@@ -81,6 +105,8 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self> {
         let lock = lock(path)?;
         private(path)?;
+        check::log_is_whole(path)?;
+        backup::discard(&backup::place(path))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -119,6 +145,7 @@ impl SqliteStore {
             writer: Mutex::new(writer),
             readers,
             checkpointer,
+            copying: Mutex::new(()),
             options,
             next_event: AtomicI64::new(events + 1),
             next_delivery: AtomicI64::new(deliveries + 1),
