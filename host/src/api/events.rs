@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     auth::Acting,
-    docs::Missing,
+    docs::{Expired, Missing},
     extract::{PathId, QueryParams},
     message::raw_json,
     page::{PageOut, Paging},
@@ -107,9 +107,11 @@ pub struct EventOut {
     /// How many of its deliveries are in each state.
     #[schema(example = json!({"succeeded": 2, "pending": 1}))]
     delivery_states: BTreeMap<&'static str, u64>,
-    /// What happened.
-    #[schema(value_type = serde_json::Value)]
+    /// What happened. Null if it is no longer kept.
+    #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
+    /// Whether the payload is no longer kept, so that nothing can be sent again.
+    payload_expired: bool,
 }
 
 /// A page of events.
@@ -185,6 +187,7 @@ pub async fn get_event(
     let payload = str::from_utf8(&stored.event.payload).ok().and_then(raw_json);
     Ok(Json(EventOut {
         payload,
+        payload_expired: stored.event.is_expired(),
         delivery_states: states.into_iter().map(|(state, n)| (state.as_str(), n)).collect(),
         summary: stored.into(),
     }))
@@ -198,7 +201,11 @@ pub async fn get_event(
     path = "/v1/events/{id}/payload",
     tag = "Events",
     params(("id" = EventId, Path, description = "The event")),
-    responses((status = 200, body = serde_json::Value, content_type = "application/json"), Missing)
+    responses(
+        (status = 200, body = serde_json::Value, content_type = "application/json"),
+        Missing,
+        Expired
+    )
 )]
 pub async fn get_event_payload(
     acting: Acting,
@@ -206,5 +213,8 @@ pub async fn get_event_payload(
     PathId(id): PathId<EventId>,
 ) -> Result<Response, Problem> {
     let stored = find(&api, &acting, id).await?;
+    if stored.event.is_expired() {
+        return Err(refusal::payload_expired(&Subject::new("event", id)));
+    }
     Ok(([(header::CONTENT_TYPE, "application/json")], stored.event.payload).into_response())
 }

@@ -86,15 +86,34 @@ pub(super) fn reading(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Makes sure that nobody has a database open, as long as what this answers lives. In a folder
-/// that cannot be written nobody can have.
-pub(super) fn alone(path: &Path) -> Result<Option<File>> {
+/// Keeps servers away from a database as long as it lives.
+#[derive(Debug)]
+pub(super) struct Alone {
+    _lock: Option<File>,
+    /// The lock's file, if it was not there before.
+    made: Option<PathBuf>,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if let Some(made) = &self.made {
+            // An empty file more is all that comes of a failure.
+            let _gone = std::fs::remove_file(made);
+        }
+    }
+}
+
+/// Makes sure that nobody has a database open. In a folder that cannot be written nobody can
+/// have.
+pub(super) fn alone(path: &Path) -> Result<Alone> {
     if !path.exists() {
         return Err(StoreError::Failed(format!("there is no {}", path.display())));
     }
+    let file = log::beside(path, "-lock");
+    let was_there = file.exists();
     match lock(path) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(_) if !log::beside(path, "-lock").exists() => Ok(None),
+        Ok(lock) => Ok(Alone { _lock: Some(lock), made: (!was_there).then_some(file) }),
+        Err(_) if !file.exists() => Ok(Alone { _lock: None, made: None }),
         Err(error) => Err(error),
     }
 }

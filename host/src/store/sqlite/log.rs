@@ -56,16 +56,20 @@ pub fn inspect(database: &Path) -> io::Result<LogState> {
     Ok(state)
 }
 
-/// Cuts the log after its last whole transaction; what it was is kept in a file beside it.
-/// Answers that file.
-pub fn cut(database: &Path) -> io::Result<PathBuf> {
+/// Cuts a damaged log, of a database that nobody has open, after its last whole transaction.
+/// Answers the file in which what it was is kept; none if there is nothing to cut.
+pub fn cut(database: &Path) -> io::Result<Option<PathBuf>> {
+    let _alone = super::backup::alone(database).map_err(io::Error::other)?;
     let state = inspect(database)?;
+    if state.damaged.is_none() {
+        return Ok(None);
+    }
     let kept = beside(database, "-wal-damaged");
     std::fs::copy(log_of(database), &kept)?;
     let log = File::options().write(true).open(log_of(database))?;
     log.set_len(state.whole)?;
     log.sync_all()?;
-    Ok(kept)
+    Ok(Some(kept))
 }
 
 fn walk(log: &mut impl Read) -> io::Result<LogState> {

@@ -1,5 +1,7 @@
 //! The store's promises, each on a real file.
 
+mod upkeep;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
