@@ -51,6 +51,7 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> ServeError + '_ {
 /// Runs a server until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     telemetry::log(config.log_format);
+    outlive_file_limits();
     let rendered = telemetry::metrics().map_err(|e| failed("metrics cannot be set up")(&e))?;
     // Before anything is made: a start that fails for want of a port must not use up the one
     // time the admin key is shown.
@@ -280,6 +281,18 @@ fn announce(
         let _unheard = writeln!(out, "admin key (shown once): {key}   docs http://{address}/docs");
     }
     let _unheard = out.flush();
+}
+
+/// SIGXFSZ on Linux and macOS.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// Turns the signal that a limit on the size of files ends a process with into an error of the
+/// write, which the store tells like a full disk.
+fn outlive_file_limits() {
+    match signal(SignalKind::from_raw(FILE_TOO_LARGE)) {
+        Ok(caught) => drop(caught),
+        Err(error) => tracing::warn!(%error, "a limit on the size of files would end the server"),
+    }
 }
 
 async fn told_to_stop() {

@@ -6,6 +6,7 @@
 mod client;
 mod corpus;
 pub mod guide;
+pub mod hardship;
 mod hostile;
 mod pathology;
 mod receiver;
