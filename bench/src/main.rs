@@ -2,8 +2,10 @@
 //!
 //! Never a test: it asserts that what it measured happened, not how fast.
 
+mod backlog;
 mod backtest;
 mod belt;
+mod bytes;
 mod fan_out;
 mod floor;
 mod languages;
@@ -24,7 +26,7 @@ use server::Places;
 const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [--rust FILE]
     [--javascript FILE] [--python FILE] [FIGURE …]
 figures: ingest deliver belt plugin pointer languages learned versions fan-out memory restart
-    backtest uploads (all if none is named)";
+    backtest uploads backlog bytes (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -102,6 +104,12 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("uploads") {
         uploads::run(&places, &mut report).await;
+    }
+    if wants("backlog") {
+        backlog::run(&places, &mut report).await;
+    }
+    if wants("bytes") {
+        bytes::run(&places, &mut report).await;
     }
     report.print();
 }
