@@ -21,8 +21,9 @@ const SHORT: Duration = Duration::from_millis(2);
 const FIRST: u32 = 64;
 const FEWEST: u32 = 8;
 const MOST: u32 = 1_024;
-/// What was kept for an unfinished delivery is looked at again after this long.
-const AGAIN: Duration = Duration::from_secs(3_600);
+/// What was kept for an unfinished delivery is looked at again after a tenth of the time that
+/// things are kept, within these bounds.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(86_400));
 
 /// Counts what went.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ pub(super) struct Walk {
     after: i64,
     rows: u32,
     /// When it begins at the oldest again.
-    anew: Instant,
+    anew: Option<Instant>,
     /// Old events that were kept, since it began.
     kept: u64,
     lag: Gauge,
@@ -108,7 +109,7 @@ impl Walk {
             unfinished: unfinished.filter(|_| what == Old::Events),
             after: 0,
             rows: FIRST,
-            anew: Clock::system().instant() + AGAIN,
+            anew: None,
             kept: 0,
             lag: gauge!("hookmill_purge_lag_seconds", "what" => name),
             kept_now: gauge!("hookmill_purge_kept", "what" => name),
@@ -117,9 +118,9 @@ impl Walk {
 
     /// Goes on until what follows is too young.
     pub(super) async fn go(&mut self, store: &SharedStore, clock: Clock, tallies: &Tallies) {
-        if clock.instant() >= self.anew {
+        if self.anew.is_none_or(|anew| clock.instant() >= anew) {
             (self.after, self.kept) = (0, 0);
-            self.anew = clock.instant() + AGAIN.max(self.keep / 10).min(24 * AGAIN);
+            self.anew = Some(clock.instant() + (self.keep / 10).clamp(AGAIN.0, AGAIN.1));
         }
         loop {
             let before = ago(clock.now(), self.keep);

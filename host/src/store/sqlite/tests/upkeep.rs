@@ -293,3 +293,14 @@ async fn a_check_names_each_rule_that_is_broken_with_places() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_large_backlog_is_held_and_resumed_whole() {
+    let bench = Bench::new().await;
+    let batch: Vec<_> = (0..2_300).map(|_| bench.event(1)).collect();
+    bench.store.append(&batch, lease(60)).await.unwrap();
+    assert_eq!(bench.store.hold_pending(bench.subscription, "paused").await.unwrap(), 2_300);
+    assert_eq!(bench.claim_all(5).await.len(), 0);
+    assert_eq!(bench.store.resume_held(bench.subscription, at(6)).await.unwrap(), 2_300);
+    assert_eq!(bench.claim_all(7).await.len(), 1_000);
+}
