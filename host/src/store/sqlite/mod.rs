@@ -106,6 +106,7 @@ impl SqliteStore {
         let lock = lock(path)?;
         private(path)?;
         check::log_is_whole(path)?;
+        writable(path)?;
         backup::discard(&backup::place(path))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -222,6 +223,18 @@ fn private(path: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::Failed(format!("cannot make {}: {error}", path.display()))),
     }
+}
+
+/// SQLite opens a file that may not be written for reading, and fails later.
+fn writable(path: &Path) -> Result<()> {
+    let Err(error) = File::options().write(true).open(path) else { return Ok(()) };
+    let why = match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            Unwritable::ReadOnly
+        }
+        _ => Unwritable::Failing,
+    };
+    Err(StoreError::Unwritable(why, format!("{}: {error}", path.display())))
 }
 
 fn lock(path: &Path) -> Result<File> {
