@@ -165,7 +165,7 @@ pub async fn check(path: &Path) -> Result<Checked> {
     let log = log::inspect(path)
         .map_err(|error| StoreError::Failed(format!("cannot read the log: {error}")))?;
     let mut connection =
-        SqliteConnection::connect_with(&reading(path)).await.map_err(unreadable)?;
+        SqliteConnection::connect_with(&reading(path)).await.map_err(|error| unreadable(&error))?;
     let found = look(&mut connection, log).await;
     // It only read.
     let _closed = connection.close().await;
@@ -232,7 +232,7 @@ pub(super) fn log_is_whole(path: &Path) -> Result<()> {
 }
 
 /// A file so damaged that it cannot be opened is a finding, not a failure to look.
-fn unreadable(error: sqlx::Error) -> StoreError {
+fn unreadable(error: &sqlx::Error) -> StoreError {
     StoreError::Failed(format!("it cannot be read: {error}"))
 }
 
