@@ -2,9 +2,11 @@
 //!
 //! Never a test: it asserts that what it measured happened, not how fast.
 
+mod backlog;
 mod backtest;
 mod belt;
 mod bulkhead;
+mod bytes;
 mod fan_out;
 mod flat;
 mod floor;
@@ -26,7 +28,7 @@ use server::Places;
 const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [--rust FILE]
     [--javascript FILE] [--python FILE] [FIGURE …]
 figures: ingest deliver belt plugin pointer languages learned versions fan-out memory restart
-    backtest uploads bulkhead flat (all if none is named)";
+    backtest uploads bulkhead flat backlog bytes (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -110,6 +112,12 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("flat") {
         flat::run(&places, &mut report).await;
+    }
+    if wants("backlog") {
+        backlog::run(&places, &mut report).await;
+    }
+    if wants("bytes") {
+        bytes::run(&places, &mut report).await;
     }
     report.print();
 }

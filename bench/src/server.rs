@@ -127,13 +127,23 @@ impl Server {
         Self { process, http, places: places.clone(), folder }
     }
 
-    /// Kills it and starts it again on its database; answers the time from exec to ready.
+    /// Stops it and starts it again on its database; answers the time from exec to ready.
     pub async fn restart(&mut self) -> Duration {
-        let command = serve(&self.places, self.folder.path());
+        self.stop().await;
+        self.begin().await
+    }
+
+    /// Stops it in order.
+    pub async fn stop(&mut self) {
         let pid = self.process.child.id().expect("it runs");
         let stopped = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
         assert!(stopped.is_ok_and(|status| status.success()));
         self.process.child.wait().await.expect("it ends");
+    }
+
+    /// Starts it on its database; answers the time from exec to ready.
+    pub async fn begin(&mut self) -> Duration {
+        let command = serve(&self.places, self.folder.path());
         let start = Instant::now();
         self.process = Process::start(command).await;
         let ready = self.http.get(self.url("/readyz")).send().await.expect("it answers");

@@ -47,6 +47,17 @@ pub struct Config {
     pub ingest_queue: usize,
     /// How long an idempotency key is kept, in seconds; 24 hours.
     pub idempotency_seconds: u64,
+    /// Days that events' payloads are kept, counted from the end of their last delivery; 0
+    /// for ever.
+    pub retain_payload_days: f64,
+    /// Days that attempts are kept; 0 for ever.
+    pub retain_attempts_days: f64,
+    /// Days that events are kept, with their deliveries and all else that belongs to them; 0
+    /// for ever.
+    pub retain_events_days: f64,
+    /// Days after which a delivery that has not ended is cancelled, so that its event can go;
+    /// 0 for never.
+    pub retain_unfinished_days: f64,
     /// Seconds an attempt may take as a whole, the response's body included.
     pub attempt_timeout_seconds: f64,
     /// Seconds connecting may take.
@@ -122,6 +133,10 @@ impl Default for Config {
             max_batch_bytes: 8 << 20,
             ingest_queue: 4_096,
             idempotency_seconds: 24 * 3600,
+            retain_payload_days: 30.0,
+            retain_attempts_days: 30.0,
+            retain_events_days: 30.0,
+            retain_unfinished_days: 0.0,
             attempt_timeout_seconds: 15.0,
             connect_timeout_seconds: 5.0,
             max_timeout_seconds: 60.0,
@@ -420,6 +435,7 @@ impl Config {
                 });
             }
         }
+        self.check_retention()?;
         if self.admin_key.as_ref().is_some_and(|key| key.len() < 24) {
             return Err(ConfigError::OutOfBounds {
                 setting: "admin_key",
@@ -428,6 +444,30 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    fn check_retention(&self) -> Result<(), ConfigError> {
+        for (setting, days) in [
+            ("retain_payload_days", self.retain_payload_days),
+            ("retain_attempts_days", self.retain_attempts_days),
+            ("retain_events_days", self.retain_events_days),
+            ("retain_unfinished_days", self.retain_unfinished_days),
+        ] {
+            if !(0.0..=36_500.0).contains(&days) {
+                let expected = "0 to 36500 are allowed, parts of a day too; 0 is for ever";
+                return Err(ConfigError::OutOfBounds {
+                    setting,
+                    given: days.to_string(),
+                    expected,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A number of days as a time to keep things for; none for ever.
+    pub fn days(days: f64) -> Option<Duration> {
+        (days > 0.0).then(|| Duration::from_secs_f64(days * 86_400.0))
     }
 
     /// The folder for compiled plugins.

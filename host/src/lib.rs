@@ -13,6 +13,7 @@ pub mod model;
 pub mod notices;
 pub mod plugin;
 pub mod recovery;
+pub mod retention;
 pub mod routing;
 pub mod schema;
 pub mod server;

@@ -38,6 +38,7 @@ use crate::{
     notices::Notices,
     plugin::{Compiler, PluginSettings, Runtime},
     recovery::Replays,
+    retention::{Retention, RetentionSettings},
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry,
     watch::{Watch, WatchSettings},
@@ -55,6 +56,7 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> ServeError + '_ {
 /// Runs a server until SIGTERM or SIGINT.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     telemetry::log(config.log_format);
+    outlive_file_limits();
     let rendered = telemetry::metrics().map_err(|e| failed("metrics cannot be set up")(&e))?;
     // Before anything is made: a start that fails for want of a port must not use up the one
     // time the admin key is shown.
@@ -126,6 +128,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
+    let retention = Retention::start(retention_settings(&config), store.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, breakers) = (catalog.clone(), dispatcher.clone());
     let api = Arc::new(Api {
@@ -160,6 +163,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
     let patience = Duration::from_secs(config.shutdown_seconds);
     Connections::within_limits().serve(listener, api::router(api), stop, patience).await;
+    retention.stop();
     backtests.stop();
     replays.stop();
     dispatcher.shutdown().await;
@@ -193,6 +197,15 @@ async fn start_runtime(store: &SharedStore, config: &Config) -> Result<Arc<Runti
     }
     settings.learn_bytes = config.plugin_learn_bytes;
     Runtime::start(settings).map_err(ServeError)
+}
+
+fn retention_settings(config: &Config) -> RetentionSettings {
+    RetentionSettings {
+        payloads: Config::days(config.retain_payload_days),
+        attempts: Config::days(config.retain_attempts_days),
+        events: Config::days(config.retain_events_days),
+        unfinished: Config::days(config.retain_unfinished_days),
+    }
 }
 
 fn delivery_settings(config: &Config) -> Result<DeliverySettings, ServeError> {
@@ -316,6 +329,18 @@ fn announce(
         let _unheard = writeln!(out, "admin key (shown once): {key}   docs http://{address}/docs");
     }
     let _unheard = out.flush();
+}
+
+/// SIGXFSZ on Linux and macOS.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// Turns the signal that a limit on the size of files ends a process with into an error of the
+/// write, which the store tells like a full disk.
+fn outlive_file_limits() {
+    match signal(SignalKind::from_raw(FILE_TOO_LARGE)) {
+        Ok(caught) => drop(caught),
+        Err(error) => tracing::warn!(%error, "a limit on the size of files would end the server"),
+    }
 }
 
 async fn told_to_stop() {

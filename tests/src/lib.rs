@@ -7,6 +7,7 @@ mod client;
 mod corpus;
 mod faulty;
 pub mod guide;
+pub mod hardship;
 mod hostile;
 mod names;
 mod pathology;

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     auth::Acting,
-    docs::{Inactive, Missing},
+    docs::{Expired, Inactive, Missing},
     extract::{PathId, QueryParams},
     message::MessageOut,
     page::{PageOut, Paging},
@@ -85,8 +85,8 @@ pub struct DeliveryOut {
     finished_at: Option<Timestamp>,
     /// What each plugin did; empty if none has run.
     steps: Vec<StepReport>,
-    /// What was sent, or will be. Null if nothing will be, and while the pipeline has not
-    /// run.
+    /// What was sent, or will be. Null if nothing will be, while the pipeline has not run,
+    /// and when the event's payload is no longer kept.
     sent: Option<MessageOut>,
     /// Every attempt so far, oldest first. In a list this is only their number.
     attempts: Vec<Attempt>,
@@ -152,13 +152,13 @@ pub async fn get_delivery(
     let failed = |error| refusal::store(error, &subject);
     let delivery = find(&api, &acting, id).await?;
     let attempts = api.store.attempts(acting.application.id, id).await.map_err(failed)?;
+    let stored = api.store.event(acting.application.id, delivery.event_id).await.map_err(failed)?;
     let (steps, sent) = if delivery.pipeline.is_some() {
         story(api.store.run(acting.application.id, id).await.map_err(failed)?)
     } else {
-        let stored =
-            api.store.event(acting.application.id, delivery.event_id).await.map_err(failed)?;
         (Vec::new(), Some(MessageOut::payload(&stored.event.payload)))
     };
+    let sent = sent.filter(|_| !stored.event.is_expired());
     Ok(Json(DeliveryOut {
         id,
         event_id: delivery.event_id,
@@ -193,7 +193,7 @@ fn story(run: Option<PipelineRun>) -> (Vec<StepReport>, Option<MessageOut>) {
     path = "/v1/deliveries/{id}/retry",
     tag = "Deliveries",
     params(("id" = DeliveryId, Path, description = "The delivery")),
-    responses((status = 202, body = Delivery, description = "It is due"), Missing, Inactive)
+    responses((status = 202, body = Delivery, description = "It is due"), Missing, Inactive, Expired)
 )]
 pub async fn retry_delivery(
     acting: Acting,

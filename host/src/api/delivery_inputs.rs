@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::Acting,
-    docs::Missing,
+    docs::{Expired, Missing},
     extract::PathId,
     plugin_run::RunOutcome,
     problem::Problem,
@@ -121,7 +121,7 @@ pub struct RecordedMessage {
     path = "/v1/deliveries/{id}/inputs",
     tag = "Deliveries",
     params(("id" = DeliveryId, Path, description = "The delivery")),
-    responses((status = 200, body = InputsOut), Missing)
+    responses((status = 200, body = InputsOut), Missing, Expired)
 )]
 pub async fn get_delivery_inputs(
     acting: Acting,
@@ -133,6 +133,9 @@ pub async fn get_delivery_inputs(
     let failed = |error| refusal::store(error, &subject);
     let delivery = api.store.delivery(application, id).await.map_err(failed)?;
     let event = api.store.event(application, delivery.event_id).await.map_err(failed)?.event;
+    if event.is_expired() {
+        return Err(refusal::payload_expired(&subject));
+    }
     let (pipeline, output_schema, run) = match delivery.pipeline {
         None => (Vec::new(), None, None),
         Some(pipeline) => {

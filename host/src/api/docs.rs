@@ -87,7 +87,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
 /// Whether what a path names is the platform's, not an application's.
 fn is_platforms(path: &str) -> bool {
     let is_event_type = path.starts_with("/v1/event-types") && !path.ends_with("/violations");
-    is_event_type || path.starts_with("/v1/applications")
+    is_event_type || path.starts_with("/v1/applications") || path == "/v1/backup"
 }
 
 fn application_header() -> Parameter {
@@ -174,6 +174,12 @@ macro_rules! refusals {
 }
 
 refusals! {
+    /// 410.
+    Expired = PayloadExpired, "The event's payload is no longer kept.";
+    /// 409 on backups.
+    Copying = BackupRunning, "Another backup is being made.";
+    /// 503 on what needs room.
+    Unwritable = StorageUnavailable, "There is no room for it, or its place cannot be written.";
     /// 404.
     Missing = NotFound, "It does not exist, or belongs to another application.";
     /// 409 on creation.

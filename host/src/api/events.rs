@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     auth::Acting,
-    docs::Missing,
+    docs::{Expired, Missing},
     extract::{PathId, QueryParams},
     message::raw_json,
     page::{PageOut, Paging},
@@ -114,9 +114,11 @@ pub struct EventOut {
     /// Whether it was delivered to all it matched: none of its deliveries is `pending`,
     /// `delivering`, `held` or `dead`.
     fully_delivered: bool,
-    /// What happened.
-    #[schema(value_type = serde_json::Value)]
+    /// What happened. Null if it is no longer kept.
+    #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
+    /// Whether the payload is no longer kept, so that nothing can be sent again.
+    payload_expired: bool,
 }
 
 /// A page of events.
@@ -203,6 +205,7 @@ pub async fn get_event(
     Ok(Json(EventOut {
         payload,
         fully_delivered: states.iter().all(|(state, _)| state.is_settled()),
+        payload_expired: stored.event.is_expired(),
         delivery_states: states.into_iter().map(|(state, n)| (state.as_str(), n)).collect(),
         summary: stored.into(),
     }))
@@ -216,7 +219,11 @@ pub async fn get_event(
     path = "/v1/events/{id}/payload",
     tag = "Events",
     params(("id" = EventId, Path, description = "The event")),
-    responses((status = 200, body = serde_json::Value, content_type = "application/json"), Missing)
+    responses(
+        (status = 200, body = serde_json::Value, content_type = "application/json"),
+        Missing,
+        Expired
+    )
 )]
 pub async fn get_event_payload(
     acting: Acting,
@@ -224,5 +231,8 @@ pub async fn get_event_payload(
     PathId(id): PathId<EventId>,
 ) -> Result<Response, Problem> {
     let stored = find(&api, &acting, id).await?;
+    if stored.event.is_expired() {
+        return Err(refusal::payload_expired(&Subject::new("event", id)));
+    }
     Ok(([(header::CONTENT_TYPE, "application/json")], stored.event.payload).into_response())
 }

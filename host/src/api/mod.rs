@@ -7,6 +7,7 @@
 mod applications;
 pub mod auth;
 mod backtests;
+mod backup;
 mod batch;
 mod deliveries;
 mod delivery_again;
@@ -223,6 +224,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(backtests::start_backtest))
         .routes(routes!(backtests::list_backtests))
         .routes(routes!(backtests::get_backtest, backtests::cancel_backtest))
+        .routes(routes!(backup::make_backup))
         .routes(routes!(applications::create_application, applications::list_applications))
         .routes(routes!(applications::get_application, applications::delete_application))
         .routes(routes!(health::healthz))

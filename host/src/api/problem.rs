@@ -108,6 +108,10 @@ registry! {
         "The delivery is being attempted at this moment; try again when the attempt is over.";
     ReplayEnded = "replay-ended", CONFLICT,
         "The replay has taken all there was, or was cancelled; make a new one.";
+    BackupRunning = "backup-running", CONFLICT,
+        "Another backup is being made; wait for its end.";
+    PayloadExpired = "payload-expired", GONE,
+        "The event's payload was kept for as long as the server is set to, and is gone; so it can be neither read nor sent again.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE,
         "The body is larger than the server takes; `limit_bytes` is the bound.";
     BatchTooLarge = "batch-too-large", PAYLOAD_TOO_LARGE,
@@ -162,6 +166,8 @@ registry! {
         "A stored plugin could not be loaded; the server's log says why.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE,
         "More events wait to be stored than the server takes; try again after Retry-After.";
+    StorageUnavailable = "storage-unavailable", SERVICE_UNAVAILABLE,
+        "The database takes no change; `reason` says why: `full`, `read-only` or `failing`. Nothing was accepted.";
     NotReady = "not-ready", SERVICE_UNAVAILABLE,
         "The server is starting or stopping, or its database does not answer.";
 }

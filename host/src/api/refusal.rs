@@ -13,7 +13,7 @@ use crate::{
     ingest::Rejected,
     plugin::Rejection,
     schema::SchemaError,
-    store::StoreError,
+    store::{StoreError, Unwritable},
 };
 
 /// What a request is about, to say in a problem: `event type order.created`.
@@ -57,8 +57,36 @@ pub fn store(error: StoreError, subject: &Subject) -> Problem {
         StoreError::NotFound => subject.not_found(),
         StoreError::Exists => subject.exists(),
         StoreError::InUse(count) => subject.in_use(count),
+        StoreError::Unwritable(why, cause) => unwritable(why, &cause),
+        StoreError::PayloadExpired => payload_expired(subject),
         StoreError::Failed(cause) => Problem::internal(subject.kind, &cause),
     }
+}
+
+/// Seconds after which a database that took nothing may take something again.
+const UNWRITABLE_SECONDS: u64 = 10;
+
+/// The database takes no change. The cause goes to the log: it may name files.
+fn unwritable(why: Unwritable, cause: &str) -> Problem {
+    tracing::error!(cause, "{why}: a request was refused");
+    let (reason, cure) = match why {
+        Unwritable::Full => ("full", "Make room on the disk of the database."),
+        Unwritable::ReadOnly => ("read-only", "Make the database's file and folder writable."),
+        Unwritable::Failing => {
+            ("failing", "Look at the disk of the database; the server's log says more.")
+        }
+    };
+    let title = format!("Nothing can be stored: {why}");
+    Problem::new(Code::StorageUnavailable, title)
+        .detail(format!("Nothing was accepted. {cure} The server goes on by itself then."))
+        .member("reason", reason)
+        .header(header::RETRY_AFTER, HeaderValue::from(UNWRITABLE_SECONDS))
+}
+
+/// What an event said is no longer kept.
+pub fn payload_expired(subject: &Subject) -> Problem {
+    Problem::new(Code::PayloadExpired, format!("The payload of {subject} is no longer kept"))
+        .detail("It is older than `retain_payload_days`, and all its deliveries had ended.")
 }
 
 /// A catalog's refusal about `subject`.
@@ -153,7 +181,7 @@ pub fn publish(error: Rejected) -> Problem {
                 .header(header::RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)))
         }
         // Not the event's id: a store that fails to append has accepted nothing to name.
-        Rejected::Store(error) => Problem::internal("storing an event", &error),
+        Rejected::Store(error) => store(error, &Subject::new("storing an event", "")),
     }
 }
 
@@ -272,11 +300,23 @@ mod tests {
         for problem in [
             store(failed(), &subject),
             catalog(CatalogError::Store(failed()), &subject),
-            publish(Rejected::Store("the disk is full".to_owned())),
+            publish(Rejected::Store(failed())),
         ] {
             assert_eq!(problem.code(), Code::Internal);
             assert!(!serde_json::to_string(problem.body()).unwrap().contains("table"));
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_such_and_when_to_come_back() {
+        let full = StoreError::Unwritable(Unwritable::Full, "/var/lib/x: no space".into());
+        let response = publish(Rejected::Store(full.clone())).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "10");
+        let problem = publish(Rejected::Store(full));
+        assert_eq!(problem.body().title, "Nothing can be stored: the disk is full");
+        assert_eq!(problem.body().more["reason"], "full");
+        assert!(!serde_json::to_string(problem.body()).unwrap().contains("/var"));
     }
 
     #[test]

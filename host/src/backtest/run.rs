@@ -100,7 +100,8 @@ impl Run {
 
     /// Compares what matches of a page, at most `most`; answers how many that were.
     async fn page(&self, plan: &Plan, job: &Job, items: Vec<StoredEvent>, most: u64) -> u64 {
-        let matching = items.into_iter().filter_map(|stored| {
+        let kept = items.into_iter().filter(|stored| !stored.event.is_expired());
+        let matching = kept.filter_map(|stored| {
             let event = Arc::new(stored.event);
             let trials: Vec<_> = plan
                 .trials

@@ -17,6 +17,8 @@ const MAX_RESPONSE: usize = 64 << 20;
 /// Uploading a plugin compiles it, which takes longest of all requests.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(330);
+/// Copying and sending a large database may take hours.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// The API's own bound on a page.
 const PAGE: usize = 200;
 
@@ -139,6 +141,18 @@ impl Client {
 
     pub(super) async fn delete(&self, path: &[&str], query: &Query<'_>) -> Result<(), Failure> {
         self.exchange(self.request(Method::DELETE, path).query(&given(query))).await.map(drop)
+    }
+
+    /// POST without a body, for an answer that is taken piece by piece, however long that takes.
+    pub(super) async fn stream(&self, path: &[&str]) -> Result<Response, Failure> {
+        let request = self.request(Method::POST, path).timeout(STREAM_TIMEOUT);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = read(response).await.unwrap_or_default();
+        Err(self.refused(status, &body))
     }
 
     /// The first `limit` items of a list, following its pages.

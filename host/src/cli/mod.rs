@@ -1,11 +1,12 @@
 //! The command line: parses it, runs one command, turns the result into an exit code.
 //!
-//! One file per command. Only `serve` runs the server in this process; all others speak
-//! REST through [`client`]. Data goes to stdout, talk to stderr. Never holds business rules.
+//! One file per command. Only `serve` runs the server in this process, and [`database`] opens
+//! the file of one that is stopped; all others speak REST through [`client`]. Data goes to stdout, talk to stderr. Never holds business rules.
 
 mod application;
 mod client;
 mod completions;
+mod database;
 mod delivery;
 mod demo;
 mod event_type;
@@ -139,6 +140,14 @@ enum Command {
     Listen(listen::Listen),
     /// See it work: a server, plugins, real events, verified deliveries
     Demo(demo::Demo),
+    /// Copy the whole database to a file
+    Backup(database::Backup),
+    /// Make a database of a backup
+    Restore(database::Restore),
+    /// Check that a database, or a backup, is whole and consistent
+    Check(database::Check),
+    /// Rewrite a database without free room and what nothing refers to
+    Compact(database::Compact),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -177,6 +186,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replays(list) => list.run(&global).await,
         Command::Listen(listen) => listen.run().await,
         Command::Demo(demo) => demo.run(&global).await,
+        Command::Backup(backup) => backup.run(&global).await,
+        Command::Restore(restore) => restore.run(&global).await,
+        Command::Check(check) => check.run(&global).await,
+        Command::Compact(compact) => compact.run(&global).await,
         Command::Completions(completions) => completions.run(Cli::command()),
     }
 }

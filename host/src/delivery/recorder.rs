@@ -16,7 +16,7 @@ use tokio::{
 use super::board::Board;
 use crate::{
     model::{SubscriptionId, SubscriptionState, Timestamp},
-    store::{Belt, Next, Record, StoreError},
+    store::{Belt, Next, Record},
 };
 
 /// After so many failures of a batch, its records are tried one by one, so that one the
@@ -163,7 +163,7 @@ impl Task {
             self.board.metrics.store_failures.increment(1);
             let records = batch.records.len();
             tracing::warn!(%error, failures, records, "attempts could not be recorded; trying again");
-            if failures % SPLIT_AFTER == 0 || !matches!(error, StoreError::Failed(_)) {
+            if failures % SPLIT_AFTER == 0 || !error.may_pass() {
                 self.write_singly(batch).await;
             }
             if !batch.records.is_empty() {
@@ -191,7 +191,7 @@ impl Task {
             }
         }
         for (record, mut about, error) in failed {
-            let lasting = !matches!(error, StoreError::Failed(_));
+            let lasting = !error.may_pass();
             about.strikes += u32::from(written || lasting);
             if about.strikes < STRIKES {
                 batch.records.push(record);

@@ -31,7 +31,7 @@ pub(super) async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Recei
                 tracing::error!(%error, events = news.len(), "events could not be stored");
                 for (new, answer) in news.iter().zip(answers) {
                     shared.give_back(new);
-                    let _gone = answer.send(Err(error.to_string()));
+                    let _gone = answer.send(Err(error.clone()));
                 }
             }
         }

@@ -22,7 +22,7 @@ use crate::{
         Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
         Timestamp, Violation,
     },
-    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore},
+    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
 };
 
 /// Bounds of ingestion.
@@ -120,13 +120,13 @@ pub enum Rejected {
     },
     /// The store failed; nothing was accepted.
     #[error("{0}")]
-    Store(String),
+    Store(StoreError),
 }
 
 /// A request on its way to its transaction.
 struct Waiting {
     new: NewEvent,
-    answer: oneshot::Sender<Result<Appended, String>>,
+    answer: oneshot::Sender<Result<Appended, StoreError>>,
 }
 
 /// The door: cheap to clone.
@@ -224,7 +224,7 @@ impl Ingest {
         let now = self.shared.clock.now();
         for key in keys {
             let used = self.shared.store.used_key(application.id, key, now).await;
-            match used.map_err(|error| Rejected::Store(error.to_string()))? {
+            match used.map_err(Rejected::Store)? {
                 Some((true, receipt)) => {
                     return Ok(Published { receipt, event_type, repeated: true });
                 }
@@ -361,7 +361,7 @@ impl Ingest {
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
             Ok(Ok(Appended::Conflict)) => Err(conflict(&key)),
             Ok(Err(error)) => Err(Rejected::Store(error)),
-            Err(_) => Err(Rejected::Store("the server is stopping".to_owned())),
+            Err(_) => Err(Rejected::Store(StoreError::Failed("the server is stopping".to_owned()))),
         }
     }
 }

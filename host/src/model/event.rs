@@ -32,6 +32,13 @@ pub struct Event {
     pub payload: Bytes,
 }
 
+impl Event {
+    /// Whether its payload is no longer kept: a JSON text is never empty.
+    pub const fn is_expired(&self) -> bool {
+        self.payload.is_empty()
+    }
+}
+
 /// An event with what the store knows beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {

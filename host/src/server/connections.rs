@@ -16,7 +16,12 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    response::Response,
+};
+use http_body_util::BodyExt;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -38,6 +43,8 @@ const FEW_FILES: u64 = 1_024;
 /// A connection that had no request under way, and began none, for so long is closed; the
 /// clients it may hurt are those that send a request's head a byte at a time.
 const QUIET: Duration = Duration::from_secs(30);
+/// A body of no more bytes is sent as soon as it is handed over.
+const AT_ONCE: u64 = 64 << 10;
 /// How long to wait after a connection could not be taken in for want of something.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -184,12 +191,12 @@ struct Counted<S> {
 
 impl<S, R> Service<R> for Counted<S>
 where
-    S: Service<R>,
+    S: Service<R, Response = Response>,
     S::Future: Send + 'static,
 {
-    type Response = S::Response;
+    type Response = Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -200,9 +207,18 @@ where
         let under_way = UnderWay(Arc::clone(&self.requests));
         let answering = self.inner.call(request);
         Box::pin(async move {
-            let answer = answering.await;
-            drop(under_way);
-            answer
+            let answer = answering.await?;
+            if answer.body().size_hint().exact().is_some_and(|bytes| bytes <= AT_ONCE) {
+                drop(under_way);
+                return Ok(answer);
+            }
+            // What takes its time to be sent is under way until it was: the body owns that.
+            Ok(answer.map(|body| {
+                Body::new(body.map_frame(move |frame| {
+                    let _sending = &under_way;
+                    frame
+                }))
+            }))
         })
     }
 }
@@ -247,6 +263,35 @@ mod tests {
         // A reset is an end as good as any.
         let _ = timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("it is closed");
         String::from_utf8_lossy(&heard).into_owned()
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_still_being_sent_is_no_quiet() {
+        let (pieces, body) = tokio::sync::mpsc::channel::<Result<&'static str, io::Error>>(1);
+        let body = Arc::new(std::sync::Mutex::new(Some(body)));
+        let router = Router::new().route(
+            "/",
+            get(move || async move {
+                let body = body.lock().unwrap().take().unwrap();
+                Body::from_stream(futures_util::stream::unfold(body, |mut body| async {
+                    body.recv().await.map(|piece| (piece, body))
+                }))
+            }),
+        );
+        let quiet = Duration::from_millis(20);
+        let serving = serving(3, quiet, router).await;
+        let mut client = TcpStream::connect(serving.address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        for _ in 0..5 {
+            pieces.send(Ok("piece")).await.unwrap();
+            // One that asks for nothing is closed: so long was it quiet.
+            let mut idle = TcpStream::connect(serving.address).await.unwrap();
+            assert_eq!(says(&mut idle, "").await, "");
+        }
+        drop(pieces);
+        let mut heard = String::new();
+        timeout(PATIENCE, client.read_to_string(&mut heard)).await.unwrap().unwrap();
+        assert_eq!(heard.matches("piece").count(), 5, "{heard}");
     }
 
     #[tokio::test]

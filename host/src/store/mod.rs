@@ -10,6 +10,7 @@ mod health;
 mod plugins;
 mod recovery;
 pub mod sqlite;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use belt::{
 pub use health::Health;
 pub use plugins::Plugins;
 pub use recovery::{Candidate, Recovery, Scope, Take};
+pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
 
 use crate::model::{
     Application, ApplicationId, Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState,
@@ -30,8 +32,29 @@ use crate::model::{
     ResolvedStep, SchemaMode, SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
 };
 
+/// Why the database takes nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unwritable {
+    /// There is no room left on its disk.
+    Full,
+    /// Its file or file system may not be written.
+    ReadOnly,
+    /// Writing fails: a bad disk, or a limit on the size of files.
+    Failing,
+}
+
+impl std::fmt::Display for Unwritable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the disk is full",
+            Self::ReadOnly => "the database file is read-only",
+            Self::Failing => "the database file cannot be written",
+        })
+    }
+}
+
 /// What can go wrong in the store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The name or id is taken.
     #[error("already exists")]
@@ -42,9 +65,22 @@ pub enum StoreError {
     /// It is in use by this many others.
     #[error("in use by {0}")]
     InUse(u64),
-    /// The database failed: full, unreadable, locked.
+    /// It takes no change until somebody makes room, or mends what is wrong with its file.
+    #[error("{0}: {1}")]
+    Unwritable(Unwritable, String),
+    /// The payload is no longer kept.
+    #[error("the event's payload is no longer kept")]
+    PayloadExpired,
+    /// The database failed: unreadable, locked, damaged.
     #[error("the database failed: {0}")]
     Failed(String),
+}
+
+impl StoreError {
+    /// Whether the same may succeed later.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Unwritable(..))
+    }
 }
 
 /// A store's answer.
@@ -232,7 +268,7 @@ pub trait History: Send + Sync {
 
 /// All of it, and what keeps it in order.
 #[async_trait]
-pub trait Store: Belt + Resources + Plugins + History + Health + Recovery {
+pub trait Store: Belt + Resources + Plugins + History + Health + Recovery + Upkeep {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Flushes and closes.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -28,6 +28,9 @@ pub(super) struct Checkpointer {
     /// The log's size that calls for the next checkpoint.
     next: Arc<AtomicU64>,
     grown: Arc<Notify>,
+    /// Whether somebody reads for so long that cutting the log back would wait for it, with
+    /// all commits behind.
+    patient: Arc<AtomicBool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -39,8 +42,20 @@ impl Checkpointer {
         let connection = SqliteConnection::connect_with(options).await.map_err(failed)?;
         let next = Arc::new(AtomicU64::new(STEP));
         let grown = Arc::new(Notify::new());
-        let task = tokio::spawn(run(connection, log.clone(), next.clone(), grown.clone()));
-        Ok(Self { log, next, grown, task: Mutex::new(Some(task)) })
+        let patient = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(run(
+            connection,
+            log.clone(),
+            next.clone(),
+            grown.clone(),
+            patient.clone(),
+        ));
+        Ok(Self { log, next, grown, patient, task: Mutex::new(Some(task)) })
+    }
+
+    /// From now on, or from now on no more, the log is not cut back.
+    pub(super) fn be_patient(&self, patient: bool) {
+        self.patient.store(patient, Ordering::Relaxed);
     }
 
     /// Called after every commit: one `stat`.
@@ -68,12 +83,13 @@ async fn run(
     log: PathBuf,
     next: Arc<AtomicU64>,
     grown: Arc<Notify>,
+    patient: Arc<AtomicBool>,
 ) {
     loop {
         grown.notified().await;
         // While this one runs, commits must not ask for another.
         next.store(u64::MAX, Ordering::Relaxed);
-        let statement = if size(&log) < BOUND {
+        let statement = if size(&log) < BOUND || patient.load(Ordering::Relaxed) {
             "PRAGMA wal_checkpoint(PASSIVE)"
         } else {
             "PRAGMA wal_checkpoint(TRUNCATE)"

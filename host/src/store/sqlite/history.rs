@@ -20,7 +20,7 @@ use crate::{
         ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, Message, OnError,
         Outcome, PipelineId, PipelineRun, StoredEvent, SubscriptionId, Timestamp, Timings,
     },
-    store::{DeliveryFilter, EventFilter, History, Idempotency, Page, Receipt},
+    store::{DeliveryFilter, EventFilter, History, Idempotency, Page, Receipt, StoreError},
 };
 
 const DELIVERY_COLUMNS: &str = "d.id, e.id, e.type, d.subscription_id, d.application_id, d.state, \
@@ -300,7 +300,8 @@ impl History for SqliteStore {
         let changed = sqlx::query(
             "UPDATE deliveries SET state = 0, due_at = ?1, owner = 0, lease_until = 0, reason = NULL,
                     finished_at = NULL
-             WHERE application_id = ?2 AND id = ?3 AND state <> 1",
+             WHERE application_id = ?2 AND id = ?3 AND state <> 1
+               AND EXISTS (SELECT 1 FROM events WHERE row = event_row AND length(payload) > 0)",
         )
         .bind(millis(now))
         .bind(application.as_bytes().as_slice())
@@ -310,8 +311,11 @@ impl History for SqliteStore {
         .map_err(failed)?;
         write.done();
         if changed.rows_affected() == 0 {
-            // Under way already, or not there at all.
-            self.delivery(application, id).await.map(drop)?;
+            // Under way already, or not there at all, or nothing is left to send.
+            let delivery = self.delivery(application, id).await?;
+            if self.event(application, delivery.event_id).await?.event.is_expired() {
+                return Err(StoreError::PayloadExpired);
+            }
         }
         Ok(())
     }

@@ -5,12 +5,15 @@
 //! producer wait; `checkpoint` does them on a connection of its own.
 
 mod append;
+pub mod backup;
 mod bulk;
+pub mod check;
 mod checkpoint;
 mod claim;
 mod codec;
 mod health;
 mod history;
+pub mod log;
 mod order;
 #[cfg(test)]
 mod order_tests;
@@ -18,10 +21,12 @@ mod plugins;
 mod record;
 mod recovery;
 mod resources;
+mod retention;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod undelivered;
+mod upkeep;
 
 use std::{
     fs::File,
@@ -38,7 +43,9 @@ use sqlx::{
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError, Switch};
+use super::{
+    Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError, Switch, Unwritable,
+};
 use crate::model::{SubscriptionId, Timestamp};
 use checkpoint::Checkpointer;
 
@@ -52,6 +59,8 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     readers: SqlitePool,
     checkpointer: Checkpointer,
+    /// Held while a copy is made.
+    copying: Mutex<()>,
     /// Row numbers are given here rather than by the database, so that an event's deliveries
     /// can name its row within the same bulk statement.
     next_event: AtomicI64,
@@ -70,7 +79,22 @@ impl std::fmt::Debug for SqliteStore {
 pub(super) fn failed(error: sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::RowNotFound => StoreError::NotFound,
-        other => StoreError::Failed(other.to_string()),
+        other => match unwritable(&other) {
+            Some(why) => StoreError::Unwritable(why, other.to_string()),
+            None => StoreError::Failed(other.to_string()),
+        },
+    }
+}
+
+/// Whether the file takes no change. The low byte of SQLite's code is what kind of failure it
+/// is, the rest says in what operation.
+fn unwritable(error: &sqlx::Error) -> Option<Unwritable> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    match code & 0xff {
+        13 => Some(Unwritable::Full),
+        8 => Some(Unwritable::ReadOnly),
+        10 => Some(Unwritable::Failing),
+        _ => None,
     }
 }
 
@@ -87,6 +111,9 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self> {
         let lock = lock(path)?;
         private(path)?;
+        check::log_is_whole(path)?;
+        writable(path)?;
+        backup::discard(&backup::place(path))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -126,6 +153,7 @@ impl SqliteStore {
             writer: Mutex::new(writer),
             readers,
             checkpointer,
+            copying: Mutex::new(()),
             options,
             next_event: AtomicI64::new(events + 1),
             next_delivery: AtomicI64::new(deliveries + 1),
@@ -205,6 +233,18 @@ fn private(path: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(StoreError::Failed(format!("cannot make {}: {error}", path.display()))),
     }
+}
+
+/// SQLite opens a file that may not be written for reading, and fails later.
+fn writable(path: &Path) -> Result<()> {
+    let Err(error) = File::options().write(true).open(path) else { return Ok(()) };
+    let why = match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            Unwritable::ReadOnly
+        }
+        _ => Unwritable::Failing,
+    };
+    Err(StoreError::Unwritable(why, format!("{}: {error}", path.display())))
 }
 
 fn lock(path: &Path) -> Result<File> {

@@ -151,25 +151,38 @@ pub(super) async fn delete(store: &SqliteStore, id: SubscriptionId, now: Timesta
     found(gone.rows_affected())
 }
 
+/// Deliveries that change their state in one transaction: a pause or its end may be about a
+/// million of them, and events must not wait for that.
+const MOVED_AT_ONCE: i64 = 1_000;
+
 pub(super) async fn resume_held(
     store: &SqliteStore,
     id: SubscriptionId,
     now: Timestamp,
 ) -> Result<u64> {
-    let mut write = store.write().await?;
-    let mut transaction = write.begin().await?;
-    let changed = sqlx::query(
-        "UPDATE deliveries SET state = 0, due_at = ?, reason = NULL WHERE subscription_id = ? AND state = 5",
-    )
-    .bind(millis(now))
-    .bind(id.as_bytes().as_slice())
-    .execute(&mut *transaction)
-    .await
-    .map_err(failed)?;
-    order::line_up_all(&mut transaction, id).await?;
-    transaction.commit().await.map_err(failed)?;
-    write.done();
-    Ok(changed.rows_affected())
+    let mut moved = 0;
+    loop {
+        let mut write = store.write().await?;
+        let mut transaction = write.begin().await?;
+        let changed = sqlx::query(
+            "UPDATE deliveries SET state = 0, due_at = ?1, reason = NULL WHERE row IN
+                 (SELECT row FROM deliveries WHERE subscription_id = ?2 AND state = 5 LIMIT ?3)",
+        )
+        .bind(millis(now))
+        .bind(id.as_bytes().as_slice())
+        .bind(MOVED_AT_ONCE)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?
+        .rows_affected();
+        order::line_up_all(&mut transaction, id).await?;
+        transaction.commit().await.map_err(failed)?;
+        write.done();
+        moved += changed;
+        if changed < MOVED_AT_ONCE.unsigned_abs() {
+            return Ok(moved);
+        }
+    }
 }
 
 /// Leased ones are left to whoever holds them: they see the subscription's state themselves.
@@ -178,15 +191,24 @@ pub(super) async fn hold_pending(
     id: SubscriptionId,
     reason: &str,
 ) -> Result<u64> {
-    let mut write = store.write().await?;
-    let changed = sqlx::query(
-        "UPDATE deliveries SET state = 5, reason = ? WHERE subscription_id = ? AND state < 2 AND state = 0",
-    )
-    .bind(reason)
-    .bind(id.as_bytes().as_slice())
-    .execute(&mut *write.connection)
-    .await
-    .map_err(failed)?;
-    write.done();
-    Ok(changed.rows_affected())
+    let mut moved = 0;
+    loop {
+        let mut write = store.write().await?;
+        let changed = sqlx::query(
+            "UPDATE deliveries SET state = 5, reason = ?1 WHERE row IN
+                 (SELECT row FROM deliveries WHERE subscription_id = ?2 AND state < 2 AND state = 0 LIMIT ?3)",
+        )
+        .bind(reason)
+        .bind(id.as_bytes().as_slice())
+        .bind(MOVED_AT_ONCE)
+        .execute(&mut *write.connection)
+        .await
+        .map_err(failed)?
+        .rows_affected();
+        write.done();
+        moved += changed;
+        if changed < MOVED_AT_ONCE.unsigned_abs() {
+            return Ok(moved);
+        }
+    }
 }

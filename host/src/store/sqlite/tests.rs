@@ -1,6 +1,7 @@
 //! The store's promises, each on a real file.
 
 mod recovery;
+mod upkeep;
 
 use std::sync::Arc;
 
