@@ -63,7 +63,8 @@ async fn arrived(receiver: &Receiver, path: &str, ids: &[String]) {
 
 async fn check(folder: &Path) -> (bool, String) {
     let database = beside(folder, "");
-    let output = hookmill(&["check", "--database", database.to_str().unwrap()]).await;
+    let output =
+        hookmill(&["check", "--database", database.to_str().expect("the path is text")]).await;
     (output.status.success(), said(&output))
 }
 
@@ -128,9 +129,9 @@ async fn on_a_full_disk_nothing_taken_is_lost_and_it_goes_on_by_itself() {
     }
     let folder = TempDir::new().unwrap();
     let disk = "mount -t tmpfs -o size=4m none \"$0\" && head -c 1500000 /dev/zero >\"$0/filling\" && exec \"$@\"";
-    let mut circumstances = Circumstances::default();
-    circumstances.through = ["unshare", "-rm", "sh", "-c", disk].map(Into::into).to_vec();
-    circumstances.through.push(folder.path().into());
+    let mut through = ["unshare", "-rm", "sh", "-c", disk].map(Into::into).to_vec();
+    through.push(folder.path().into());
+    let circumstances = Circumstances { through, user: None };
     let server = Hardship::begin(folder.path(), &circumstances).await.expect("it starts");
     let receiver = Receiver::start().await;
     let client = server.client();
@@ -193,7 +194,9 @@ async fn killed() -> (Server, Vec<String>) {
     client.event_type("tick").await;
     let ids = publish_some(&client, 40).await;
     server.kill().await;
-    assert!(std::fs::metadata(beside(server.folder(), "-wal")).unwrap().len() > 100_000);
+    assert!(
+        std::fs::metadata(beside(server.folder(), "-wal")).expect("there is a log").len() > 100_000
+    );
     (server, ids)
 }
 
