@@ -18,6 +18,7 @@ use super::{
     auth::Acting,
     explain,
     extract::json_bytes,
+    observe,
     problem::{Code, Problem, ProblemBody},
     publish::{Envelope, PublishedOut, accept, idempotency_key, publish_of},
 };
@@ -79,6 +80,7 @@ impl From<Result<Published, Problem>> for BatchItem {
                 event: published.into(),
             },
             Err(problem) => {
+                observe::rejected(problem.code());
                 Self::Refused { status: problem.status().as_u16(), problem: problem.into_body() }
             }
         }

@@ -346,13 +346,14 @@ impl fmt::Debug for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.status();
+        let (status, code) = (self.status(), self.code());
         let Inner { body, headers, .. } = *self.0;
         // Strings, numbers and string-keyed maps always serialise; were that ever untrue,
         // the status alone still answers.
         let text = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
+        response.extensions_mut().insert(code);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         for (name, value) in headers {
             response.headers_mut().insert(name, value);

@@ -5,6 +5,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -97,6 +98,13 @@ impl Board {
     fn limit(&self, id: SubscriptionId) -> u32 {
         // A deleted subscription's deliveries are only cancelled: any limit does.
         self.directory.subscription(id).map_or(1, |found| self.settings.limit(&found))
+    }
+
+    /// How long the schedule lets a subscription's first attempts wait.
+    pub(super) fn first_wait(&self, id: SubscriptionId) -> Duration {
+        let found = self.directory.subscription(id);
+        let policy = found.as_ref().and_then(|found| found.policy.retry.as_ref());
+        policy.unwrap_or(&self.settings.retry).wait_before(1).unwrap_or_default()
     }
 
     pub(super) fn reserve(&self, id: SubscriptionId) -> bool {

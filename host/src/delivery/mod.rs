@@ -15,6 +15,7 @@ mod request;
 mod retry;
 mod settings;
 pub mod sign;
+mod traced;
 mod turns;
 mod worker;
 

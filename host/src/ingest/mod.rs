@@ -20,7 +20,7 @@ use crate::{
     delivery::Dispatcher,
     model::{
         Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
-        Timestamp, Violation,
+        Timestamp, TraceContext, Violation,
     },
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore},
 };
@@ -59,6 +59,8 @@ pub struct Publish {
     pub occurred_at: Option<Timestamp>,
     /// Which schema version it satisfies; the newest if none is given.
     pub schema_version: Option<u32>,
+    /// Where in a distributed trace it is published.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// An accepted event.
@@ -185,19 +187,6 @@ impl Ingest {
         application: &Application,
         event: Publish,
     ) -> Result<Published, Rejected> {
-        let published = self.publish_checked(application, event).await;
-        if let Err(rejected) = &published {
-            let reason = rejected.reason();
-            metrics::counter!("hookmill_events_rejected_total", "reason" => reason).increment(1);
-        }
-        published
-    }
-
-    async fn publish_checked(
-        &self,
-        application: &Application,
-        event: Publish,
-    ) -> Result<Published, Rejected> {
         let now = self.shared.clock.now();
         let keys = idempotency::keys(&event, self.shared.settings.idempotency_window, now);
         let checked = match self.check(&event, now) {
@@ -267,6 +256,7 @@ impl Ingest {
             subject: None,
             occurred_at: None,
             schema_version: None,
+            trace: crate::telemetry::trace::current(),
         };
         let only = [found.bare()];
         let (receipt, repeated) =
@@ -341,6 +331,7 @@ impl Ingest {
                 subject: event.subject,
                 occurred_at: event.occurred_at.unwrap_or(now),
                 accepted_at: now,
+                trace: event.trace,
                 payload: event.payload,
             }),
             producer_id: event.id,
@@ -364,21 +355,6 @@ impl Ingest {
 fn conflict(key: &str) -> Rejected {
     let key = key.split_once(':').map_or(key, |(_, given)| given);
     Rejected::Conflict { key: key.to_owned() }
-}
-
-impl Rejected {
-    /// A word for metrics.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::UnknownEventType { .. } => "unknown_event_type",
-            Self::UnknownSchemaVersion { .. } => "unknown_schema_version",
-            Self::Malformed(_) => "malformed",
-            Self::Violates { .. } => "schema_violation",
-            Self::Conflict { .. } => "conflict",
-            Self::Overloaded { .. } => "overloaded",
-            Self::Store(_) => "store",
-        }
-    }
 }
 
 /// An event found acceptable.

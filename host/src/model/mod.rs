@@ -15,6 +15,7 @@ mod policy;
 mod rollout;
 mod secret;
 mod subscription;
+mod trace;
 
 pub use application::Application;
 pub use delivery::{
@@ -37,3 +38,4 @@ pub use rollout::{
 };
 pub use secret::{Secret, SecretError};
 pub use subscription::{DisabledReason, Subscription, SubscriptionState};
+pub use trace::TraceContext;

@@ -172,6 +172,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../../../migrations/0001_start.sql")),
     (2, "plugin platform", include_str!("../../../migrations/0002_plugin_platform.sql")),
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
+    (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

@@ -87,6 +87,7 @@ impl Bench {
             subject: Some("order/7".into()),
             occurred_at: at(second),
             accepted_at: at(second),
+            trace: None,
             payload: Bytes::from_static(br#"{"total": 1.10}"#),
         };
         NewEvent {
