@@ -17,7 +17,6 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
 };
 use url::Url;
 
@@ -30,11 +29,12 @@ use crate::{
     config::Config,
     delivery::{DeliverySettings, Dispatcher, Guard, Parts, check_endpoint, check_header},
     ingest::{Ingest, IngestSettings},
-    model::{KeyId, Notice},
+    model::KeyId,
     notices::Notices,
+    operational,
     plugin::{Compiler, PluginSettings, Runtime},
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
-    telemetry,
+    telemetry::{self, Exporter},
     watch::{Watch, WatchSettings},
 };
 
@@ -57,6 +57,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         failed(&format!("cannot listen on {} (choose another with --listen)", config.listen))(&e)
     })?;
     let address = listener.local_addr().map_err(|e| failed("the listener has no address")(&e))?;
+    let exporter = config
+        .otlp()
+        .map(Exporter::start)
+        .transpose()
+        .map_err(|e| failed("traces cannot be sent")(&e))?;
     let clock = Clock::system();
     let is_new = !config.database.exists();
     let store = open(&config.database).await?;
@@ -70,6 +75,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         guard: Guard::new(settings.allowed_networks.clone()),
         allow_http: settings.allow_http,
     };
+    let (notices, heard) = Notices::channel();
     let watch = Watch::start(
         WatchSettings {
             failures: config.quarantine_failures,
@@ -79,17 +85,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         store.clone(),
         catalog.clone(),
         runtime.clone(),
+        notices.clone(),
         clock,
     );
-    let (notices, heard) = Notices::channel();
-    tokio::spawn(log_notices(heard));
     let dispatcher = Dispatcher::start(
         settings,
         Parts {
             store: store.clone(),
             directory: catalog.clone(),
             pipelines: watch.clone(),
-            notices,
+            notices: notices.clone(),
             clock,
             owner: i64::from_le_bytes(random()?),
         },
@@ -114,9 +119,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock,
     );
 
+    tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
+    let counting = tokio::spawn(operational::watch_backlog(
+        store.clone(),
+        notices,
+        clock,
+        config.backlog_high,
+    ));
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));
-    let counted = catalog.clone();
+    let (counted, queue) = (catalog.clone(), ingest.clone());
     let api = Arc::new(Api {
         store: store.clone(),
         catalog: catalog.clone(),
@@ -134,7 +146,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             max_batch_body: config.max_batch_bytes,
         },
         endpoint_policy: Arc::new(policy),
-        metrics: Arc::new(move || render(&rendered, &runtime, &watch, &counted)),
+        metrics: Arc::new(move || {
+            metrics::gauge!("hookmill_ingest_waiting").set(queue.waiting() as f64);
+            render(&rendered, &runtime, &watch, &counted)
+        }),
         ready: ready.clone(),
     });
     announce(&config, address, is_new, &catalog, key.made.as_deref());
@@ -147,15 +162,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     Connections::within_limits().serve(listener, api::router(api), stop, patience).await;
     backtests.stop();
     dispatcher.shutdown().await;
+    counting.abort();
     store.close().await;
-    Ok(())
-}
-
-/// Writes each notice down until the last teller is gone.
-async fn log_notices(mut heard: mpsc::Receiver<Notice>) {
-    while let Some(notice) = heard.recv().await {
-        tracing::warn!(?notice, "notice");
+    if let Some(exporter) = exporter {
+        exporter.flush().await;
     }
+    Ok(())
 }
 
 async fn open(path: &Path) -> Result<SharedStore, ServeError> {
@@ -337,6 +349,5 @@ fn render(
     for (kind, count) in stats.faults {
         metrics::counter!("hookmill_plugin_faults_total", "kind" => kind.as_str()).absolute(count);
     }
-    recorded.run_upkeep();
-    recorded.render()
+    telemetry::render(recorded)
 }

@@ -78,6 +78,8 @@ registry! {
         "The header Hookmill-Application names an application that does not exist.";
     UnknownEventType = "unknown-event-type", BAD_REQUEST,
         "The event's type was never created; `did_you_mean` is the closest there is.";
+    ReservedEventType = "reserved-event-type", BAD_REQUEST,
+        "The event's type begins with `hookmill`: the server alone publishes and makes such types.";
     UnknownSchemaVersion = "unknown-schema-version", BAD_REQUEST,
         "The event names a schema version that its type does not have.";
     MalformedPayload = "malformed-payload", BAD_REQUEST,

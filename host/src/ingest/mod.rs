@@ -6,6 +6,7 @@
 
 mod batch;
 mod idempotency;
+mod own;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use metrics::{Counter, Histogram};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::own::OwnEvent;
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
@@ -85,6 +87,12 @@ pub enum Rejected {
         /// What was perhaps meant.
         did_you_mean: Option<String>,
     },
+    /// The type is one of the server's own.
+    #[error("{name} is one of the server's own event types")]
+    Reserved {
+        /// As given.
+        name: String,
+    },
     /// The type has no such schema version.
     #[error("{event_type} has no schema version {version}; its newest is {newest}")]
     UnknownSchemaVersion {
@@ -151,6 +159,7 @@ struct Shared {
     dispatcher: Arc<Dispatcher>,
     clock: Clock,
     accepted: Counter,
+    created: Counter,
     batch_size: Histogram,
 }
 
@@ -175,6 +184,7 @@ impl Ingest {
             dispatcher,
             clock,
             accepted: metrics::counter!("hookmill_events_accepted_total"),
+            created: metrics::counter!("hookmill_deliveries_created_total"),
             batch_size: metrics::histogram!("hookmill_ingest_batch_size"),
         });
         tokio::spawn(batch::append_batches(shared.clone(), waiting));
@@ -274,6 +284,9 @@ impl Ingest {
                 .map(|name| name.to_string()),
         };
         let name: EventTypeName = event.event_type.parse().map_err(|_| unknown())?;
+        if name.is_reserved() {
+            return Err(Rejected::Reserved { name: event.event_type.clone() });
+        }
         let entry = self.shared.catalog.event_type(&name).ok_or_else(unknown)?;
         let newest = entry.validators.len() as u32;
         let version = event.schema_version.unwrap_or(newest);

@@ -5,6 +5,7 @@
 //! time is passed in, and no operation needs another server's memory. Only this module's
 //! implementations know SQL; nothing here knows HTTP, plugins or the network.
 
+mod backlog;
 mod belt;
 mod plugins;
 pub mod sqlite;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use backlog::{Backlog, Counts};
 pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
     Receipt, Record,
@@ -218,7 +220,7 @@ pub trait History: Send + Sync {
 
 /// All of it, and what keeps it in order.
 #[async_trait]
-pub trait Store: Belt + Resources + Plugins + History {
+pub trait Store: Belt + Resources + Plugins + History + Counts {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Flushes and closes.

@@ -12,6 +12,7 @@ use super::{
         self, EVENT_COLUMNS, bytes16, col, col_time, col_u32, col_u64, event_type, from_json,
         from_word, millis, outcome, state, state_code, timestamp,
     },
+    counts::moved,
     failed,
 };
 use crate::{
@@ -284,6 +285,7 @@ impl History for SqliteStore {
         .await
         .map_err(failed)?;
         write.done();
+        moved(DeliveryState::Pending, changed.rows_affected());
         if changed.rows_affected() == 0 {
             // Under way already, or not there at all.
             self.delivery(application, id).await.map(drop)?;

@@ -9,6 +9,7 @@ mod bulk;
 mod checkpoint;
 mod claim;
 mod codec;
+mod counts;
 mod history;
 mod plugins;
 mod record;
@@ -35,6 +36,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError};
 use crate::model::{SubscriptionId, Timestamp};
 use checkpoint::Checkpointer;
+use counts::Timed;
 
 /// Connections for reading. More would only wait for the same two or four cores.
 const READERS: u32 = 4;
@@ -240,7 +242,10 @@ impl Store for SqliteStore {
 #[async_trait]
 impl Belt for SqliteStore {
     async fn append(&self, batch: &[NewEvent], lease: Lease) -> Result<Vec<Appended>> {
-        self.append_batch(batch, lease).await
+        let timed = Timed::start("append");
+        let appended = self.append_batch(batch, lease).await?;
+        timed.done(batch.len());
+        Ok(appended)
     }
 
     async fn claim(
@@ -249,11 +254,17 @@ impl Belt for SqliteStore {
         lease: Lease,
         now: Timestamp,
     ) -> Result<Claims> {
-        self.claim_due(wanted, lease, now).await
+        let timed = Timed::start("claim");
+        let claims = self.claim_due(wanted, lease, now).await?;
+        timed.done(claims.claimed.len());
+        Ok(claims)
     }
 
     async fn record(&self, batch: &[Record]) -> Result<()> {
-        self.record_batch(batch).await
+        let timed = Timed::start("record");
+        self.record_batch(batch).await?;
+        timed.done(batch.len());
+        Ok(())
     }
 
     async fn due(&self, owner: i64) -> Result<Vec<(SubscriptionId, Timestamp)>> {
