@@ -235,7 +235,13 @@ pub const METRICS: &[Metric] = &[
 pub(super) fn describe() {
     for metric in METRICS {
         match metric.kind {
-            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Counter => {
+                describe_counter!(metric.name, metric.help);
+                // There from the start, so that the first one counted is a change.
+                if metric.labels.is_empty() && metric.name.starts_with("hookmill_") {
+                    metrics::counter!(metric.name).increment(0);
+                }
+            }
             Kind::Gauge => describe_gauge!(metric.name, metric.help),
             Kind::Histogram(_) if metric.name.ends_with("_seconds") => {
                 describe_histogram!(metric.name, Unit::Seconds, metric.help);
