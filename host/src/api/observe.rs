@@ -31,7 +31,8 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
     let route = route.unwrap_or_else(|| "unknown".to_owned());
     let path = request.uri().path();
     let is_api = path.starts_with("/v1/");
-    let log = tracing::info_span!(
+    // At this level so that the lines within say which it was, however few are written.
+    let log = tracing::error_span!(
         "request",
         request_id = id.to_str().unwrap_or_default(),
         method,

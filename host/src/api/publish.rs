@@ -170,7 +170,9 @@ pub async fn accept(
     path = "/v1/events",
     tag = "Events",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat")
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
+        ("traceparent" = Option<String>, Header, description = "The trace that deliveries are a part of (W3C Trace Context)"),
+        ("tracestate" = Option<String>, Header, description = "Passed on with it")
     ),
     request_body(content = Envelope<'_>, content_type = "application/json"),
     responses(

@@ -22,7 +22,8 @@ pub(super) async fn attempt(
 ) -> Attempted {
     let event = &job.event.event;
     let number = job.attempts.saturating_add(1);
-    let log = tracing::info_span!(
+    // At this level so that the lines within say which it was, however few are written.
+    let log = tracing::error_span!(
         "attempt",
         event_id = %event.id,
         delivery_id = %job.id,
