@@ -127,7 +127,7 @@ mod tests {
             assert_eq!(TraceContext::parse(bad, None), None, "{bad}");
         }
         let long = "x".repeat(MAX_STATE + 1);
-        for state in ["", "tab\t", long.as_str()] {
+        for state in ["", "a\tb", long.as_str()] {
             assert_eq!(TraceContext::parse(PARENT, Some(state)).unwrap().state, None);
         }
     }
