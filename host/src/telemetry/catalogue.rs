@@ -238,7 +238,7 @@ pub(super) fn describe() {
             Kind::Counter => {
                 describe_counter!(metric.name, metric.help);
                 // There from the start, so that the first one counted is a change.
-                if metric.labels.is_empty() && metric.name.starts_with("hookmill_") {
+                if metric.labels.is_empty() && !metric.name.starts_with("process_") {
                     metrics::counter!(metric.name).increment(0);
                 }
             }
