@@ -106,6 +106,7 @@ pub fn event(payload: &Value) -> Event {
         subject: None,
         occurred_at: now,
         accepted_at: now,
+        trace: None,
         payload: payload.to_string().into(),
     }
 }

@@ -47,6 +47,13 @@ impl Clock {
         at.duration_since(self.now()).try_into().unwrap_or_default()
     }
 
+    /// Now in nanoseconds since 1970, for reports only: nothing is kept so finely.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    pub fn unix_nanos() -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// A moment to measure a duration from.
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn instant(&self) -> Instant {

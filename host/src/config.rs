@@ -16,6 +16,9 @@ use figment::{
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, de};
+use url::Url;
+
+use crate::telemetry::OtlpSettings;
 
 /// The settings of `hookmill serve`. In the environment each is `HOOKMILL_` and its name in
 /// capitals, for example `HOOKMILL_MAX_BODY_BYTES`.
@@ -101,6 +104,17 @@ pub struct Config {
     pub quarantine_percent: u32,
     /// Memory for learned verdicts of filters in bytes, at most 4 GiB; 0 learns nothing.
     pub plugin_learn_bytes: usize,
+    /// More pending deliveries than this are told of; 0 for never.
+    pub backlog_high: u64,
+    /// The collector that traces are sent to, such as http://127.0.0.1:4318; none are sent if
+    /// none is given.
+    pub otlp_endpoint: Option<Url>,
+    /// Headers of requests to the collector, each `name: value`. A list, or a text with commas.
+    #[serde(deserialize_with = "texts")]
+    pub otlp_headers: Vec<String>,
+    /// The share of new traces that is recorded, 0 to 1. Whoever began a trace before decides
+    /// for it.
+    pub otlp_sample_ratio: f64,
     /// How long open requests are given to end when stopping, in seconds. Attempts under way
     /// then have their own time limits to end.
     pub shutdown_seconds: u64,
@@ -155,6 +169,10 @@ impl Default for Config {
             quarantine_failures: 20,
             quarantine_percent: 50,
             plugin_learn_bytes: 32 << 20,
+            backlog_high: 100_000,
+            otlp_endpoint: None,
+            otlp_headers: Vec::new(),
+            otlp_sample_ratio: 1.0,
             shutdown_seconds: 20,
             log_format: LogFormat::default(),
         }
@@ -275,7 +293,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 23] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 24] = [
+            ("otlp_sample_ratio", self.otlp_sample_ratio, 0.0, 1.0, "0 to 1 are allowed"),
             (
                 "max_body_bytes",
                 self.max_body_bytes as f64,
@@ -436,6 +455,14 @@ impl Config {
             }
         }
         self.check_retention()?;
+        if let Some(text) = self.otlp_headers.iter().find(|text| !text.contains(':')) {
+            // What stands there may be a key.
+            return Err(ConfigError::OutOfBounds {
+                setting: "otlp_headers",
+                given: format!("{} bytes without a colon", text.len()),
+                expected: "`name: value` is expected",
+            });
+        }
         if self.admin_key.as_ref().is_some_and(|key| key.len() < 24) {
             return Err(ConfigError::OutOfBounds {
                 setting: "admin_key",
@@ -487,6 +514,19 @@ impl Config {
     /// How long a subscription may let an attempt take.
     pub fn max_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.max_timeout_seconds)
+    }
+
+    /// Where spans go, if anywhere.
+    pub fn otlp(&self) -> Option<OtlpSettings> {
+        let header = |text: &String| {
+            let (name, value) = text.split_once(':')?;
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        Some(OtlpSettings {
+            endpoint: self.otlp_endpoint.clone()?,
+            headers: self.otlp_headers.iter().filter_map(header).collect(),
+            ratio: self.otlp_sample_ratio,
+        })
     }
 
     /// How long connecting may take.

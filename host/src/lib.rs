@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod ingest;
 pub mod model;
 pub mod notices;
+pub mod operational;
 pub mod plugin;
 pub mod recovery;
 pub mod retention;

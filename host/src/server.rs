@@ -18,7 +18,6 @@ use rustls::pki_types::CertificateDer;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
 };
 use url::Url;
 
@@ -34,13 +33,14 @@ use crate::{
         check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
-    model::{KeyId, Notice, Policy},
+    model::{KeyId, Policy},
     notices::Notices,
+    operational,
     plugin::{Compiler, PluginSettings, Runtime},
     recovery::Replays,
     retention::{Retention, RetentionSettings},
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
-    telemetry,
+    telemetry::{self, Exporter},
     watch::{Watch, WatchSettings},
 };
 
@@ -64,6 +64,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         failed(&format!("cannot listen on {} (choose another with --listen)", config.listen))(&e)
     })?;
     let address = listener.local_addr().map_err(|e| failed("the listener has no address")(&e))?;
+    let exporter = config
+        .otlp()
+        .map(Exporter::start)
+        .transpose()
+        .map_err(|e| failed("traces cannot be sent")(&e))?;
     let clock = Clock::system();
     let is_new = !config.database.exists();
     let store = open(&config.database).await?;
@@ -78,6 +83,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         allow_http: settings.allow_http,
         longest_timeout: settings.longest_timeout,
     };
+    let (notices, heard) = Notices::channel();
     let watch = Watch::start(
         WatchSettings {
             failures: config.quarantine_failures,
@@ -87,17 +93,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         store.clone(),
         catalog.clone(),
         runtime.clone(),
+        notices.clone(),
         clock,
     );
-    let (notices, heard) = Notices::channel();
-    tokio::spawn(log_notices(heard));
     let dispatcher = Dispatcher::start(
         settings,
         Parts {
             store: store.clone(),
             directory: catalog.clone(),
             pipelines: watch.clone(),
-            notices,
+            notices: notices.clone(),
             dice: Dice::seeded(u64::from_le_bytes(random()?)),
             clock,
             owner: i64::from_le_bytes(random()?),
@@ -127,10 +132,18 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let replays = Replays::start(store.clone(), catalog.clone(), dispatcher.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
+    tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
+    let counting = tokio::spawn(operational::watch_backlog(
+        store.clone(),
+        notices,
+        clock,
+        config.backlog_high,
+    ));
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let retention = Retention::start(retention_settings(&config), store.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));
-    let (counted, breakers) = (catalog.clone(), dispatcher.clone());
+    let (counted, queue) = (catalog.clone(), ingest.clone());
+    let breakers = dispatcher.clone();
     let api = Arc::new(Api {
         store: store.clone(),
         catalog: catalog.clone(),
@@ -151,6 +164,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         endpoint_policy: Arc::new(policy),
         metrics: Arc::new(move || {
             count_breakers(&breakers);
+            metrics::gauge!("hookmill_ingest_waiting").set(queue.waiting() as f64);
             render(&rendered, &runtime, &watch, &counted)
         }),
         ready: ready.clone(),
@@ -167,15 +181,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     backtests.stop();
     replays.stop();
     dispatcher.shutdown().await;
+    counting.abort();
     store.close().await;
-    Ok(())
-}
-
-/// Writes each notice down until the last teller is gone.
-async fn log_notices(mut heard: mpsc::Receiver<Notice>) {
-    while let Some(notice) = heard.recv().await {
-        tracing::warn!(?notice, "notice");
+    if let Some(exporter) = exporter {
+        exporter.flush().await;
     }
+    Ok(())
 }
 
 async fn open(path: &Path) -> Result<SharedStore, ServeError> {
@@ -419,6 +430,5 @@ fn render(
     for (kind, count) in stats.faults {
         metrics::counter!("hookmill_plugin_faults_total", "kind" => kind.as_str()).absolute(count);
     }
-    recorded.run_upkeep();
-    recorded.render()
+    telemetry::render(recorded)
 }

@@ -1,19 +1,18 @@
-//! Logs and metrics: how they leave the process. What is measured is said where it happens.
+//! Logs, metrics and traces: how they leave the process. What is measured is said where it
+//! happens.
+
+pub mod catalogue;
+mod otlp;
+mod process;
+pub mod trace;
 
 use std::io::IsTerminal;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
+pub use self::otlp::{Exporter, OtlpSettings};
 use crate::config::LogFormat;
-
-/// Bounds of every histogram of seconds: 100 µs to 60 s.
-const SECONDS: [f64; 16] = [
-    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-    15.0, 60.0,
-];
-/// Bounds of histograms of batch sizes.
-const SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// Sends log lines to standard error. `RUST_LOG` says which; `info` if it says nothing.
 pub fn log(format: LogFormat) {
@@ -37,13 +36,26 @@ pub fn log(format: LogFormat) {
 
 /// Collects metrics in this process, to be rendered for Prometheus.
 pub fn metrics() -> Result<PrometheusHandle, BuildError> {
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
-        .set_buckets_for_metric(Matcher::Suffix("_batch_size".to_owned()), &SIZES)?
-        .build_recorder();
+    let mut builder = PrometheusBuilder::new();
+    for metric in catalogue::METRICS {
+        if let catalogue::Kind::Histogram(bounds) = metric.kind {
+            let matcher = Matcher::Full(metric.name.to_owned());
+            builder = builder.set_buckets_for_metric(matcher, bounds)?;
+        }
+    }
+    let recorder = builder.build_recorder();
     let handle = recorder.handle();
     if let Err(error) = metrics::set_global_recorder(recorder) {
         tracing::debug!(%error, "metrics were set up before");
     }
+    catalogue::describe();
+    metrics::gauge!("hookmill_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
     Ok(handle)
+}
+
+/// Everything that was recorded, in Prometheus' text format.
+pub fn render(recorded: &PrometheusHandle) -> String {
+    process::observe();
+    recorded.run_upkeep();
+    recorded.render()
 }

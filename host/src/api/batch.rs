@@ -18,6 +18,7 @@ use super::{
     auth::Acting,
     explain,
     extract::json_bytes,
+    observe,
     problem::{Code, Problem, ProblemBody},
     publish::{Envelope, PublishedOut, accept, idempotency_key, publish_of},
 };
@@ -79,6 +80,7 @@ impl From<Result<Published, Problem>> for BatchItem {
                 event: published.into(),
             },
             Err(problem) => {
+                observe::rejected(problem.code());
                 Self::Refused { status: problem.status().as_u16(), problem: problem.into_body() }
             }
         }
@@ -95,7 +97,9 @@ impl From<Result<Published, Problem>> for BatchItem {
     path = "/v1/events/batch",
     tag = "Events",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat")
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
+        ("traceparent" = Option<String>, Header, description = "The trace that deliveries are a part of (W3C Trace Context)"),
+        ("tracestate" = Option<String>, Header, description = "Passed on with it")
     ),
     request_body(content = Batch<'_>, content_type = "application/json"),
     responses((status = 200, body = BatchOut, description = "What became of each"))

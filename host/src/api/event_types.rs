@@ -19,7 +19,8 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    model::{EventType, EventTypeName, SchemaMode, SchemaVersion},
+    model::{EventType, EventTypeName, SchemaMode, SchemaVersion, Timestamp},
+    operational,
     store::EventFilter,
 };
 
@@ -95,6 +96,19 @@ fn missing(api: &Api, subject: &Subject, name: &str) -> Problem {
         .did_you_mean(api.catalog.closest_event_type(name).map(|name| name.to_string()))
 }
 
+/// One of the server's own types, as old as time: nobody made it.
+fn own(name: EventTypeName, builtin: &operational::Builtin) -> EventTypeOut {
+    let event_type = EventType {
+        name,
+        description: Some(builtin.description.to_owned()),
+        mode: SchemaMode::Enforce,
+        latest_version: 1,
+        violations: 0,
+        created_at: Timestamp::UNIX_EPOCH,
+    };
+    EventTypeOut { event_type, schema: Some(builtin.schema()) }
+}
+
 fn check_description(description: Option<&str>) -> Result<(), Problem> {
     let error =
         description.and_then(|text| check_text("/description", text, MAX_DESCRIPTION).err());
@@ -125,6 +139,11 @@ pub async fn create_event_type(
         Problem::new(Code::InvalidName, "The name cannot be an event type's")
             .errors([FieldError::new("/name", why)])
     })?;
+    if name.is_reserved() {
+        let title = format!("{name} would be one of the server's own event types");
+        return Err(Problem::new(Code::ReservedEventType, title)
+            .detail("Choose a name that does not begin with `hookmill`."));
+    }
     let event_type = api
         .catalog
         .create_event_type(name, given.description, given.mode, given.schema)
@@ -175,6 +194,9 @@ pub async fn get_event_type(
     PathParts(name): PathParts<String>,
 ) -> Result<Json<EventTypeOut>, Problem> {
     let (name, subject) = named(&api, &name)?;
+    if let Some(builtin) = operational::builtin(name.as_str()) {
+        return Ok(Json(own(name, builtin)));
+    }
     if api.catalog.event_type(&name).is_none() {
         return Err(missing(&api, &subject, name.as_str()));
     }

@@ -19,6 +19,7 @@ mod explain;
 mod extract;
 mod health;
 mod message;
+mod observe;
 mod page;
 mod plugin_component;
 mod plugin_health;
@@ -51,6 +52,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
 use url::Url;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -150,6 +152,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(observe::observe))
         .with_state(api)
 }
 
@@ -239,9 +242,11 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
 /// changed the store but not memory, or made deliveries due and told nobody.
 async fn to_the_end(request: Request, next: Next) -> Response {
     // A panic is caught around this: it is passed on, not hidden.
-    tokio::spawn(next.run(request)).await.unwrap_or_else(|error| match error.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(error) => Problem::internal("handling a request", &error).into_response(),
+    tokio::spawn(next.run(request).in_current_span()).await.unwrap_or_else(|error| {
+        match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Problem::internal("handling a request", &error).into_response(),
+        }
     })
 }
 

@@ -180,6 +180,7 @@ fn made_up(given: RunEvent, acting: &Acting, now: Timestamp) -> Result<Event, Pr
         subject: given.subject,
         occurred_at: given.occurred_at.unwrap_or(now),
         accepted_at: now,
+        trace: None,
         payload,
     })
 }

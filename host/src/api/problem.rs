@@ -78,6 +78,8 @@ registry! {
         "The header Hookmill-Application names an application that does not exist.";
     UnknownEventType = "unknown-event-type", BAD_REQUEST,
         "The event's type was never created; `did_you_mean` is the closest there is.";
+    ReservedEventType = "reserved-event-type", BAD_REQUEST,
+        "The event's type begins with `hookmill`: the server alone publishes and makes such types.";
     UnknownSchemaVersion = "unknown-schema-version", BAD_REQUEST,
         "The event names a schema version that its type does not have.";
     MalformedPayload = "malformed-payload", BAD_REQUEST,
@@ -364,13 +366,14 @@ impl fmt::Debug for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = self.status();
+        let (status, code) = (self.status(), self.code());
         let Inner { body, headers, .. } = *self.0;
         // Strings, numbers and string-keyed maps always serialise; were that ever untrue,
         // the status alone still answers.
         let text = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = Response::new(Body::from(text));
         *response.status_mut() = status;
+        response.extensions_mut().insert(code);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         for (name, value) in headers {
             response.headers_mut().insert(name, value);

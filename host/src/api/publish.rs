@@ -26,6 +26,7 @@ use super::{
 use crate::{
     ingest::{Publish, Published},
     model::{Application, EventId, Timestamp},
+    telemetry::trace::{self, Kind},
 };
 
 /// The header that makes a request safe to repeat.
@@ -117,6 +118,7 @@ pub fn publish_of(body: &Bytes, key: Option<String>) -> Result<Publish, Problem>
         subject: envelope.subject,
         occurred_at: envelope.occurred_at,
         schema_version: envelope.schema_version,
+        trace: trace::current(),
     })
 }
 
@@ -139,11 +141,21 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 pub async fn accept(
     api: &Api,
     application: &Application,
-    event: Publish,
+    mut event: Publish,
 ) -> Result<Published, Problem> {
     let start = api.clock.instant();
-    let published = api.ingest.publish(application, event).await.map_err(refusal::publish)?;
+    let mut span = trace::span("publish", Kind::Producer, event.trace.take());
+    event.trace = span.context();
+    let published = api.ingest.publish(application, event).await.map_err(|rejected| {
+        let problem = refusal::publish(rejected);
+        span.failed(problem.code().slug());
+        problem
+    })?;
     ACCEPT_SECONDS.record(start.elapsed());
+    let id = published.receipt.id;
+    span.set("hookmill.event.id", || id.to_string());
+    span.set("hookmill.event.type", || published.event_type.to_string());
+    tracing::debug!(event_id = %id, deliveries = published.receipt.deliveries, "accepted");
     Ok(published)
 }
 
@@ -158,7 +170,9 @@ pub async fn accept(
     path = "/v1/events",
     tag = "Events",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat")
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
+        ("traceparent" = Option<String>, Header, description = "The trace that deliveries are a part of (W3C Trace Context)"),
+        ("tracestate" = Option<String>, Header, description = "Passed on with it")
     ),
     request_body(content = Envelope<'_>, content_type = "application/json"),
     responses(

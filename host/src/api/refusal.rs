@@ -152,6 +152,11 @@ pub fn publish(error: Rejected) -> Problem {
             Problem::new(Code::UnknownEventType, format!("There is no event type {name}"))
                 .did_you_mean(did_you_mean)
         }
+        Rejected::Reserved { name } => Problem::new(
+            Code::ReservedEventType,
+            format!("{name} is one of the server's own event types"),
+        )
+        .detail("Types that begin with `hookmill` are published by the server alone."),
         Rejected::UnknownSchemaVersion { event_type, version, newest } => Problem::new(
             Code::UnknownSchemaVersion,
             format!("The event type {event_type} has no schema version {version}"),

@@ -341,6 +341,7 @@ mod tests {
             subject: None,
             occurred_at: now,
             accepted_at: now,
+            trace: None,
             payload: "1".into(),
         };
         let held = NewDelivery {

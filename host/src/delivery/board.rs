@@ -5,6 +5,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -103,6 +104,13 @@ impl Board {
         // A deleted subscription's deliveries are only cancelled: any rules do.
         let found = self.directory.subscription(id);
         found.map_or(Rules::only(1), |found| self.settings.rules(&found))
+    }
+
+    /// How long the schedule lets a subscription's first attempts wait.
+    pub(super) fn first_wait(&self, id: SubscriptionId) -> Duration {
+        let found = self.directory.subscription(id);
+        let policy = found.as_ref().and_then(|found| found.policy.retry.as_ref());
+        policy.unwrap_or(&self.settings.retry).wait_before(1).unwrap_or_default()
     }
 
     pub(super) fn reserve(&self, id: SubscriptionId) -> bool {

@@ -26,6 +26,7 @@ use super::{
     keeper::Keeper,
     recorder::{About, Done, Recorder},
     settings::DeliverySettings,
+    traced,
     worker::{Attempted, Worker},
 };
 use crate::{
@@ -262,12 +263,14 @@ impl Core {
         if !self.board.may_start(&job) {
             return;
         }
-        let Attempted { record, limit, gone } = self.worker.attempt(&job).await;
+        let work = self.worker.attempt(&job);
+        let Attempted { record, limit, gone } = traced::attempt(&self.board, &job, work).await;
         let about = About {
             subscription: job.subscription,
             accepted_at: job.event.event.accepted_at,
             lease_until: job.lease_until,
             strikes: 0,
+            dead: traced::dead(&job, &record.next),
         };
         let answer = record
             .attempt

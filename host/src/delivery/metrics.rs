@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
+use super::traced;
 use crate::{
     model::{AttemptOutcome, DeliveryState},
     store::Next,
@@ -16,6 +17,9 @@ pub(super) struct Metrics {
     deliveries: [Counter; DeliveryState::ALL.len()],
     attempt_seconds: Histogram,
     delivery_seconds: Histogram,
+    queue_seconds: Histogram,
+    /// Waiting for what a pipeline comes to.
+    pub pipeline_seconds: Histogram,
     /// Attempts under way.
     pub in_flight: Gauge,
     /// Deliveries in memory that wait for their turn.
@@ -35,6 +39,8 @@ impl Metrics {
             deliveries: DeliveryState::ALL.map(delivery),
             attempt_seconds: histogram!("hookmill_attempt_seconds"),
             delivery_seconds: histogram!("hookmill_delivery_seconds"),
+            queue_seconds: histogram!("hookmill_queue_seconds"),
+            pipeline_seconds: histogram!("hookmill_pipeline_seconds"),
             in_flight: gauge!("hookmill_in_flight"),
             ready: gauge!("hookmill_deliveries_ready"),
             store_failures: counter!("hookmill_delivery_store_failures_total"),
@@ -50,16 +56,27 @@ impl Metrics {
         }
     }
 
+    /// A first attempt began so long after its event was accepted, and was to wait that long.
+    pub(super) fn queue(&self, since_accepted: Duration, scheduled: Duration) {
+        self.queue_seconds.record(since_accepted.saturating_sub(scheduled));
+    }
+
+    /// An attempt was answered, or not.
+    pub(super) fn response(&self, status: Option<u16>) {
+        let class = match status {
+            Some(100..200) => "1xx",
+            Some(200..300) => "2xx",
+            Some(300..400) => "3xx",
+            Some(400..500) => "4xx",
+            Some(_) => "5xx",
+            None => "none",
+        };
+        counter!("hookmill_responses_total", "class" => class).increment(1);
+    }
+
     /// A delivery moved on; a success took this long since its event was accepted.
     pub(super) fn delivery(&self, next: &Next, since_accepted: Duration) {
-        let state = match next {
-            Next::Succeeded => DeliveryState::Succeeded,
-            Next::Retry(_) => DeliveryState::Pending,
-            Next::Dead(_) => DeliveryState::Dead,
-            Next::Filtered(_) => DeliveryState::Filtered,
-            Next::Held(_) => DeliveryState::Held,
-            Next::Cancelled => DeliveryState::Cancelled,
-        };
+        let state = traced::state(next);
         self.deliveries[state as usize].increment(1);
         if *next == Next::Succeeded {
             self.delivery_seconds.record(since_accepted);

@@ -25,6 +25,7 @@ mod rules;
 mod settings;
 pub mod sign;
 mod stale;
+mod traced;
 mod turns;
 mod worker;
 

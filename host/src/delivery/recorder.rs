@@ -15,7 +15,7 @@ use tokio::{
 
 use super::board::Board;
 use crate::{
-    model::{SubscriptionId, SubscriptionState, Timestamp},
+    model::{Notice, SubscriptionId, SubscriptionState, Timestamp},
     store::{Belt, Next, Record},
 };
 
@@ -35,13 +35,15 @@ pub(super) struct Done {
 }
 
 /// Whose record it is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct About {
     pub subscription: SubscriptionId,
     pub accepted_at: Timestamp,
     pub lease_until: Timestamp,
     /// How often it failed alone while others did not.
     pub strikes: u32,
+    /// What the operator is told once it is on disk.
+    pub dead: Option<Box<Notice>>,
 }
 
 enum Item {
@@ -228,6 +230,9 @@ impl Task {
         for (record, about) in records.iter().zip(about).filter(|(record, _)| !put_back(record)) {
             let since = record.at.duration_since(about.accepted_at).try_into().unwrap_or_default();
             self.board.metrics.delivery(&record.next, since);
+            if let Some(notice) = &about.dead {
+                self.board.notices.tell((**notice).clone());
+            }
         }
         self.board.settled(records.iter().zip(about).map(|(record, about)| match record.next {
             Next::Retry(at) => (about.subscription, Some(at)),

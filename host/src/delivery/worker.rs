@@ -24,6 +24,7 @@ use crate::{
         PipelineRun, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
     },
     store::{Belt, Next, Record, StoreError, Switch},
+    telemetry::trace::{self, Kind},
 };
 
 /// How long after a failure of the store an attempt that needs it is made again.
@@ -225,7 +226,11 @@ impl Worker {
         if let Some(why) = directory.quarantined(subscription.application, &pipeline) {
             return (Prepared::Hold(why), None);
         }
+        let span = trace::span("pipeline", Kind::Internal, trace::current());
+        let start = self.board.clock.instant();
         let run = self.pipelines.run(&job.event, &pipeline).await;
+        self.board.metrics.pipeline_seconds.record(start.elapsed());
+        drop(span);
         let known = job
             .run
             .as_ref()
@@ -243,7 +248,8 @@ impl Worker {
     ) -> Attempted {
         let started_at = self.board.clock.now();
         let settings = &self.board.settings;
-        let request = request::request(settings, job, subscription, message, body, started_at);
+        let mut request = request::request(settings, job, subscription, message, body, started_at);
+        trace::inject(&mut request.headers);
         let exchange = self.transport.send(request).await;
         let now = self.board.clock.now();
         self.board

@@ -42,6 +42,7 @@ impl Shared {
     fn hand_over(&self, new: &NewEvent, appended: &Appended) {
         let Appended::New(keys) = appended else { return self.give_back(new) };
         self.accepted.increment(1);
+        self.created.increment(keys.len() as u64);
         let deliveries = || new.deliveries.iter().zip(keys);
         let ready: Vec<Ready> = deliveries()
             .filter(|(delivery, _)| delivery.leased)

@@ -58,6 +58,7 @@ mod tests {
             subject: None,
             occurred_at: None,
             schema_version: None,
+            trace: None,
         }
     }
 

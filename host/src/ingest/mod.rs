@@ -6,6 +6,7 @@
 
 mod batch;
 mod idempotency;
+mod own;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,13 +15,14 @@ use metrics::{Counter, Histogram};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+pub use self::own::OwnEvent;
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
     delivery::Dispatcher,
     model::{
         Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
-        Timestamp, Violation,
+        Timestamp, TraceContext, Violation,
     },
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
 };
@@ -59,6 +61,8 @@ pub struct Publish {
     pub occurred_at: Option<Timestamp>,
     /// Which schema version it satisfies; the newest if none is given.
     pub schema_version: Option<u32>,
+    /// Where in a distributed trace it is published.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// An accepted event.
@@ -82,6 +86,12 @@ pub enum Rejected {
         name: String,
         /// What was perhaps meant.
         did_you_mean: Option<String>,
+    },
+    /// The type is one of the server's own.
+    #[error("{name} is one of the server's own event types")]
+    Reserved {
+        /// As given.
+        name: String,
     },
     /// The type has no such schema version.
     #[error("{event_type} has no schema version {version}; its newest is {newest}")]
@@ -149,6 +159,7 @@ struct Shared {
     dispatcher: Arc<Dispatcher>,
     clock: Clock,
     accepted: Counter,
+    created: Counter,
     batch_size: Histogram,
 }
 
@@ -173,6 +184,7 @@ impl Ingest {
             dispatcher,
             clock,
             accepted: metrics::counter!("hookmill_events_accepted_total"),
+            created: metrics::counter!("hookmill_deliveries_created_total"),
             batch_size: metrics::histogram!("hookmill_ingest_batch_size"),
         });
         tokio::spawn(batch::append_batches(shared.clone(), waiting));
@@ -181,19 +193,6 @@ impl Ingest {
 
     /// Accepts one event for `application`.
     pub async fn publish(
-        &self,
-        application: &Application,
-        event: Publish,
-    ) -> Result<Published, Rejected> {
-        let published = self.publish_checked(application, event).await;
-        if let Err(rejected) = &published {
-            let reason = rejected.reason();
-            metrics::counter!("hookmill_events_rejected_total", "reason" => reason).increment(1);
-        }
-        published
-    }
-
-    async fn publish_checked(
         &self,
         application: &Application,
         event: Publish,
@@ -267,6 +266,7 @@ impl Ingest {
             subject: None,
             occurred_at: None,
             schema_version: None,
+            trace: crate::telemetry::trace::current(),
         };
         let only = [found.bare()];
         let (receipt, repeated) =
@@ -284,6 +284,9 @@ impl Ingest {
                 .map(|name| name.to_string()),
         };
         let name: EventTypeName = event.event_type.parse().map_err(|_| unknown())?;
+        if name.is_reserved() {
+            return Err(Rejected::Reserved { name: event.event_type.clone() });
+        }
         let entry = self.shared.catalog.event_type(&name).ok_or_else(unknown)?;
         let newest = entry.validators.len() as u32;
         let version = event.schema_version.unwrap_or(newest);
@@ -347,6 +350,7 @@ impl Ingest {
                 subject: event.subject,
                 occurred_at: event.occurred_at.unwrap_or(now),
                 accepted_at: now,
+                trace: event.trace,
                 payload: event.payload,
             }),
             producer_id: event.id,
@@ -370,21 +374,6 @@ impl Ingest {
 fn conflict(key: &str) -> Rejected {
     let key = key.split_once(':').map_or(key, |(_, given)| given);
     Rejected::Conflict { key: key.to_owned() }
-}
-
-impl Rejected {
-    /// A word for metrics.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::UnknownEventType { .. } => "unknown_event_type",
-            Self::UnknownSchemaVersion { .. } => "unknown_schema_version",
-            Self::Malformed(_) => "malformed",
-            Self::Violates { .. } => "schema_violation",
-            Self::Conflict { .. } => "conflict",
-            Self::Overloaded { .. } => "overloaded",
-            Self::Store(_) => "store",
-        }
-    }
 }
 
 /// An event found acceptable.

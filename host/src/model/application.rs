@@ -22,6 +22,9 @@ impl Application {
     /// The application that a single-tenant user never has to name.
     pub const DEFAULT: &'static str = "default";
 
+    /// The application that hears of what happens to all of them, if there is one.
+    pub const OPERATOR: &'static str = "hookmill-operator";
+
     /// Whether `name` may name an application.
     pub fn is_valid_name(name: &str) -> bool {
         (1..=64).contains(&name.len())

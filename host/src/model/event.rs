@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApplicationId, EventId, EventTypeName};
+use super::{ApplicationId, EventId, EventTypeName, TraceContext};
 
 /// An accepted event. `payload` is byte for byte what the producer wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Event {
     pub occurred_at: Timestamp,
     /// When it was accepted.
     pub accepted_at: Timestamp,
+    /// Where in a distributed trace it was accepted.
+    pub trace: Option<Arc<TraceContext>>,
     /// A JSON text.
     pub payload: Bytes,
 }

@@ -22,6 +22,14 @@ impl EventTypeName {
         &self.0
     }
 
+    /// The first part of the names that are the server's own.
+    pub const RESERVED: &str = "hookmill";
+
+    /// Whether it names one of the server's own events.
+    pub fn is_reserved(&self) -> bool {
+        self.segments().next() == Some(Self::RESERVED)
+    }
+
     /// The name's parts, left to right.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('.')

@@ -17,6 +17,7 @@ mod replay;
 mod rollout;
 mod secret;
 mod subscription;
+mod trace;
 
 pub use application::Application;
 pub use delivery::{
@@ -43,3 +44,4 @@ pub use rollout::{
 };
 pub use secret::{Secret, SecretError};
 pub use subscription::{DisabledReason, FailingSince, Subscription, SubscriptionState};
+pub use trace::TraceContext;

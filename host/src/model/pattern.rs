@@ -35,9 +35,20 @@ impl Pattern {
         !self.0.contains('*')
     }
 
+    /// Whether it stands for events of the server's own.
+    pub fn is_reserved(&self) -> bool {
+        self.segments().next() == Some(EventTypeName::RESERVED)
+    }
+
     /// Whether `name` is one of those it stands for. The plain definition, which the
     /// routing index must agree with.
+    ///
+    /// The server's own types are stood for only by patterns that begin with their first
+    /// segment: who asks for everything means what producers publish.
     pub fn matches(&self, name: &EventTypeName) -> bool {
+        if name.is_reserved() && !self.is_reserved() {
+            return false;
+        }
         let mut names = name.segments();
         for part in self.segments() {
             match (part, names.next()) {
@@ -111,6 +122,16 @@ mod tests {
         assert!(matches("*.created", "order.created"));
         assert!(matches("**", "push"));
         assert!(!matches("*", "order.created"));
+    }
+
+    #[test]
+    fn the_servers_own_events_go_to_those_who_name_them() {
+        assert!(matches("hookmill.**", "hookmill.delivery.dead"));
+        assert!(matches("hookmill.*.dead", "hookmill.delivery.dead"));
+        for pattern in ["**", "*.**", "*.delivery.dead"] {
+            assert!(!matches(pattern, "hookmill.delivery.dead"), "{pattern}");
+        }
+        assert!(matches("**", "hookmills.delivery"));
     }
 
     #[test]

@@ -2,9 +2,18 @@
 //!
 //! Plain counters that only go up. Never decides anything.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use metrics::Histogram;
 
 use crate::model::FailureKind;
+
+/// How long runs take. Registered with the first: the recorder is installed by then.
+static RUN_SECONDS: LazyLock<Histogram> =
+    LazyLock::new(|| metrics::histogram!("hookmill_plugin_run_seconds"));
 
 const KINDS: [FailureKind; FailureKind::ALL.len()] = FailureKind::ALL;
 
@@ -52,6 +61,7 @@ impl Counters {
         self.runs.fetch_add(1, Relaxed);
         self.fuel.fetch_add(fuel, Relaxed);
         self.run_us.fetch_add(duration_us, Relaxed);
+        RUN_SECONDS.record(duration_us as f64 / 1e6);
     }
 
     pub(super) fn shared(&self) {

@@ -92,9 +92,22 @@ impl<T: Copy + Ord + Hash> Index<T> {
         if !self.root.is_empty() {
             // At most 8 segments, so at most 256 ways through the stars.
             let parts: Vec<&str> = name.segments().collect();
-            collect(&self.root, &parts, &mut found);
+            if name.is_reserved() {
+                collect_reserved(&self.root, &parts, &mut found);
+            } else {
+                collect(&self.root, &parts, &mut found);
+            }
         }
         found
+    }
+}
+
+/// The server's own events are found by their first segment only.
+fn collect_reserved<T: Copy + Ord>(root: &Node<T>, parts: &[&str], found: &mut BTreeSet<T>) {
+    let named =
+        parts.split_first().and_then(|(first, rest)| Some((root.literals.get(*first)?, rest)));
+    if let Some((node, rest)) = named {
+        collect(node, rest, found);
     }
 }
 
@@ -146,7 +159,7 @@ mod tests {
     use super::*;
 
     fn segment() -> impl Strategy<Value = String> {
-        prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned)
+        prop::sample::select(vec!["a", "b", "hookmill"]).prop_map(str::to_owned)
     }
 
     fn name() -> impl Strategy<Value = EventTypeName> {

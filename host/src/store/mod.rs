@@ -5,6 +5,7 @@
 //! time is passed in, and no operation needs another server's memory. Only this module's
 //! implementations know SQL; nothing here knows HTTP, plugins or the network.
 
+mod backlog;
 mod belt;
 mod health;
 mod plugins;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use backlog::{Backlog, Counts};
 pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
     Receipt, Record, Switch,
@@ -268,7 +270,9 @@ pub trait History: Send + Sync {
 
 /// All of it, and what keeps it in order.
 #[async_trait]
-pub trait Store: Belt + Resources + Plugins + History + Health + Recovery + Upkeep {
+pub trait Store:
+    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts
+{
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Flushes and closes.

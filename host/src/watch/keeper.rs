@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use super::board::Notice;
 use crate::{
     catalog::{Catalog, CatalogError},
-    model::{PluginFailure, Quarantine},
+    model::{self, PluginFailure, Quarantine},
+    notices::Notices,
     store::SharedStore,
 };
 
@@ -22,6 +23,7 @@ pub(super) async fn keep(
     mut notices: mpsc::Receiver<Notice>,
     store: SharedStore,
     catalog: Arc<Catalog>,
+    operator: Notices,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while notices.recv_many(&mut batch, BATCH).await > 0 {
@@ -29,7 +31,7 @@ pub(super) async fn keep(
         for notice in batch.drain(..) {
             match notice {
                 Notice::Failure(failure) => failures.push(*failure),
-                Notice::Quarantine(found) => quarantine(&catalog, *found).await,
+                Notice::Quarantine(found) => quarantine(&catalog, *found, &operator).await,
                 Notice::StopCanary { rollout, why } => {
                     // Several runs may have said so before the first was heard.
                     let name = &rollout.name;
@@ -53,11 +55,20 @@ pub(super) async fn keep(
     }
 }
 
-async fn quarantine(catalog: &Catalog, found: Quarantine) {
+async fn quarantine(catalog: &Catalog, found: Quarantine, operator: &Notices) {
+    let application = found.application;
     let (name, version, reason) = (found.name.clone(), found.version.clone(), found.reason.clone());
     match catalog.quarantine(found).await {
         Ok(false) => {}
-        Ok(true) => tracing::warn!(plugin = %name, %version, %reason, "a plugin is quarantined"),
+        Ok(true) => {
+            tracing::warn!(plugin = %name, %version, %reason, "a plugin is quarantined");
+            operator.tell(model::Notice::PluginQuarantined {
+                application,
+                plugin: name,
+                version,
+                reason,
+            });
+        }
         Err(error) => {
             tracing::error!(plugin = %name, %version, %error, "a plugin cannot be quarantined");
         }

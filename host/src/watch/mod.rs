@@ -26,6 +26,7 @@ use crate::{
     clock::Clock,
     delivery::{Pipelines, SharedEvent},
     model::{ApplicationId, Pipeline, PipelineRun, Rollout, Sha256},
+    notices::Notices,
     plugin::Runtime,
     store::SharedStore,
 };
@@ -54,13 +55,14 @@ impl Watch {
         store: SharedStore,
         catalog: Arc<Catalog>,
         runtime: Arc<Runtime>,
+        operator: Notices,
         clock: Clock,
     ) -> Arc<Self> {
         let (board, notices) = Board::new(settings, clock);
         let board = Arc::new(board);
         runtime.observe(Arc::clone(&board) as _);
         board.try_out(catalog.rollouts());
-        tokio::spawn(keeper::keep(notices, store, Arc::clone(&catalog)));
+        tokio::spawn(keeper::keep(notices, store, Arc::clone(&catalog), operator));
         Arc::new(Self { runtime, catalog, board, shadows: Arc::new(Semaphore::new(SHADOWS)) })
     }
 

@@ -109,6 +109,7 @@ fn event(event_type: &str, payload: &str) -> Arc<Event> {
         subject: None,
         occurred_at: now,
         accepted_at: now,
+        trace: None,
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     })
 }

@@ -46,7 +46,7 @@ impl fmt::Display for Violation {
 /// Folders of what is built, fetched or kept by git.
 const SKIPPED: [&str; 6] = [".git", "target", "build", "node_modules", ".hookmill", ".venv"];
 /// What people write.
-const KINDS: [&str; 9] = ["rs", "md", "toml", "wit", "sql", "sh", "json", "js", "py"];
+const KINDS: [&str; 10] = ["rs", "md", "toml", "wit", "sql", "sh", "json", "js", "py", "yaml"];
 
 /// Checks the whole tree.
 pub(crate) fn run() -> Result<(), String> {

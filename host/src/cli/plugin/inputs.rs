@@ -162,6 +162,7 @@ impl Inputs {
             subject: self.event.subject.clone(),
             occurred_at,
             accepted_at: occurred_at,
+            trace: None,
             payload: Bytes::from(self.event.payload.clone()),
         })
     }

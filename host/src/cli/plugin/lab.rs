@@ -169,6 +169,7 @@ pub(super) fn event(case: &Case) -> Result<Event, Failure> {
         subject: recorded.subject.clone(),
         occurred_at,
         accepted_at: occurred_at,
+        trace: None,
         payload: Bytes::from(recorded.payload.get().to_owned()),
     })
 }

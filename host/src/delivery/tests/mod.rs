@@ -226,6 +226,7 @@ pub(super) fn event() -> Arc<Event> {
         subject: None,
         occurred_at: now,
         accepted_at: now,
+        trace: None,
         payload: Bytes::from_static(br#"{"order":42}"#),
     })
 }

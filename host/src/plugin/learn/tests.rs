@@ -186,6 +186,7 @@ fn seen(payload: &str) -> Seen {
         subject: None,
         occurred_at: now,
         accepted_at: now,
+        trace: None,
         payload: payload.clone(),
     };
     Seen { event: Arc::new(event), document: Document::new(payload) }

@@ -87,6 +87,7 @@ pub(super) fn event(payload: &str) -> Arc<LiveEvent> {
         subject: None,
         occurred_at: now,
         accepted_at: now,
+        trace: None,
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     }))
 }

@@ -17,8 +17,8 @@ use crate::{
 
 static EVENTS: Bulk = Bulk::new(
     "INSERT INTO events (row, id, application_id, type, schema_version, subject, producer_id, \
-         occurred_at, accepted_at, deliveries, violations, payload) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         occurred_at, accepted_at, deliveries, violations, payload, traceparent, tracestate) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 static DELIVERIES: Bulk = Bulk::new(
@@ -177,7 +177,9 @@ async fn insert_events(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -
                 .put(millis(event.accepted_at))
                 .put(new.deliveries.len() as i64)
                 .put(violations)
-                .put(event.payload.as_ref());
+                .put(event.payload.as_ref())
+                .put(event.trace.as_ref().map(ToString::to_string))
+                .put(event.trace.as_ref().and_then(|trace| trace.state.as_deref()));
         })
         .await
 }

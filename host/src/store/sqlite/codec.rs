@@ -9,6 +9,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use super::{Result, StoreError, failed};
 use crate::model::{
     ApplicationId, AttemptOutcome, DeliveryState, Event, EventId, EventTypeName, Timestamp,
+    TraceContext,
 };
 
 pub(super) fn damaged(what: &str) -> StoreError {
@@ -86,10 +87,11 @@ pub(super) fn col_time(row: &SqliteRow, index: usize) -> Result<Timestamp> {
 
 /// The columns that [`event`] reads, of `events AS e` joined with `applications AS a`.
 pub(super) const EVENT_COLUMNS: &str = "e.id, e.application_id, a.name, e.type, e.schema_version, \
-                                        e.subject, e.occurred_at, e.accepted_at, e.payload";
+                                        e.subject, e.occurred_at, e.accepted_at, e.payload, \
+                                        e.traceparent, e.tracestate";
 
 /// How many columns that is.
-pub(super) const EVENT_WIDTH: usize = 9;
+pub(super) const EVENT_WIDTH: usize = 11;
 
 /// An event from [`EVENT_COLUMNS`] that start at column `at`.
 pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
@@ -103,7 +105,14 @@ pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
         occurred_at: col_time(row, at + 6)?,
         accepted_at: col_time(row, at + 7)?,
         payload: col::<Vec<u8>>(row, at + 8)?.into(),
+        trace: trace(row, at + 9)?,
     })
+}
+
+/// One that cannot be read is none: no event is lost for its trace.
+fn trace(row: &SqliteRow, at: usize) -> Result<Option<Arc<TraceContext>>> {
+    let Some(parent) = col::<Option<&str>>(row, at)? else { return Ok(None) };
+    Ok(TraceContext::parse(parent, col(row, at + 1)?).map(Arc::new))
 }
 
 pub(super) fn event_type(name: &str) -> Result<EventTypeName> {

@@ -12,6 +12,7 @@ use super::{
         self, EVENT_COLUMNS, bytes16, col, col_time, col_u32, col_u64, event_type, from_json,
         from_word, millis, outcome, outcome_code, state, state_code, timestamp,
     },
+    counts::moved,
     failed, order,
     undelivered::push_types,
 };
@@ -26,12 +27,16 @@ use crate::{
 const DELIVERY_COLUMNS: &str = "d.id, e.id, e.type, d.subscription_id, d.application_id, d.state, \
      d.attempts, d.reason, d.due_at, d.created_at, d.finished_at, d.pipeline_id, d.last_outcome";
 
+/// Where what follows an event's columns begins.
+const REST: usize = codec::EVENT_WIDTH;
+
 pub(super) fn stored_event(row: &SqliteRow) -> Result<StoredEvent> {
+    let violations = col::<Option<&str>>(row, REST + 2)?;
     Ok(StoredEvent {
         event: codec::event(row, 0)?,
-        producer_id: col(row, 9)?,
-        deliveries: col_u32(row, 10)?,
-        violations: col::<Option<&str>>(row, 11)?.map(from_json).transpose()?.unwrap_or_default(),
+        producer_id: col(row, REST)?,
+        deliveries: col_u32(row, REST + 1)?,
+        violations: violations.map(from_json).transpose()?.unwrap_or_default(),
     })
 }
 
@@ -266,9 +271,9 @@ impl History for SqliteStore {
             .fetch_one(&self.readers)
             .await
             .map_err(failed)?;
-        let Some(pipeline) = col::<Option<i64>>(&row, 10)? else { return Ok(None) };
+        let Some(pipeline) = col::<Option<i64>>(&row, REST + 1)? else { return Ok(None) };
         let mut connection = self.readers.acquire().await.map_err(failed)?;
-        read_run(&mut connection, col(&row, 9)?, pipeline, &codec::event(&row, 0)?).await
+        read_run(&mut connection, col(&row, REST)?, pipeline, &codec::event(&row, 0)?).await
     }
 
     async fn summary(
@@ -310,6 +315,7 @@ impl History for SqliteStore {
         .await
         .map_err(failed)?;
         write.done();
+        moved(DeliveryState::Pending, changed.rows_affected());
         if changed.rows_affected() == 0 {
             // Under way already, or not there at all, or nothing is left to send.
             let delivery = self.delivery(application, id).await?;

@@ -11,6 +11,7 @@ pub mod check;
 mod checkpoint;
 mod claim;
 mod codec;
+mod counts;
 mod health;
 mod history;
 pub mod log;
@@ -48,6 +49,7 @@ use super::{
 };
 use crate::model::{SubscriptionId, Timestamp};
 use checkpoint::Checkpointer;
+use counts::Timed;
 
 /// Connections for reading. More would only wait for the same two or four cores.
 const READERS: u32 = 4;
@@ -210,6 +212,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (4, "order", include_str!("../../../migrations/0004_order.sql")),
     (5, "wire", include_str!("../../../migrations/0005_wire.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
+    (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
@@ -289,7 +292,10 @@ impl Store for SqliteStore {
 #[async_trait]
 impl Belt for SqliteStore {
     async fn append(&self, batch: &[NewEvent], lease: Lease) -> Result<Vec<Appended>> {
-        self.append_batch(batch, lease).await
+        let timed = Timed::start("append");
+        let appended = self.append_batch(batch, lease).await?;
+        timed.done(batch.len());
+        Ok(appended)
     }
 
     async fn claim(
@@ -298,11 +304,17 @@ impl Belt for SqliteStore {
         lease: Lease,
         now: Timestamp,
     ) -> Result<Claims> {
-        self.claim_due(wanted, lease, now).await
+        let timed = Timed::start("claim");
+        let claims = self.claim_due(wanted, lease, now).await?;
+        timed.done(claims.claimed.len());
+        Ok(claims)
     }
 
     async fn record(&self, batch: &[Record]) -> Result<()> {
-        self.record_batch(batch).await
+        let timed = Timed::start("record");
+        self.record_batch(batch).await?;
+        timed.done(batch.len());
+        Ok(())
     }
 
     async fn switch(&self, switch: &Switch) -> Result<()> {

@@ -8,11 +8,12 @@ use url::Url;
 use super::{
     Result, SqliteStore,
     codec::{bytes16, col, col_time, damaged, from_json, from_word, json, millis, word},
+    counts::moved as count_moved,
     failed, order,
     resources::found,
     taken,
 };
-use crate::model::{ApplicationId, Secret, Subscription, SubscriptionId};
+use crate::model::{ApplicationId, DeliveryState, Secret, Subscription, SubscriptionId};
 
 /// A secret as stored.
 #[derive(Serialize, Deserialize)]
@@ -133,21 +134,24 @@ pub(super) async fn delete(store: &SqliteStore, id: SubscriptionId, now: Timesta
         .await
         .map_err(failed)?;
     // Two statements, so that each finds its partial index.
+    let mut cancelled = 0;
     for open in ["state < 2", "state = 5"] {
         let sql = format!(
             "UPDATE deliveries SET state = 6, owner = 0, lease_until = 0, finished_at = ?,
                     reason = 'its subscription was deleted'
              WHERE subscription_id = ? AND {open}"
         );
-        sqlx::query(sqlx::AssertSqlSafe(sql))
+        cancelled += sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(millis(now))
             .bind(id.as_bytes().as_slice())
             .execute(&mut *transaction)
             .await
-            .map_err(failed)?;
+            .map_err(failed)?
+            .rows_affected();
     }
     transaction.commit().await.map_err(failed)?;
     write.done();
+    count_moved(DeliveryState::Cancelled, cancelled);
     found(gone.rows_affected())
 }
 
@@ -178,6 +182,7 @@ pub(super) async fn resume_held(
         order::line_up_all(&mut transaction, id).await?;
         transaction.commit().await.map_err(failed)?;
         write.done();
+        count_moved(DeliveryState::Pending, changed);
         moved += changed;
         if changed < MOVED_AT_ONCE.unsigned_abs() {
             return Ok(moved);
@@ -206,6 +211,7 @@ pub(super) async fn hold_pending(
         .map_err(failed)?
         .rows_affected();
         write.done();
+        count_moved(DeliveryState::Held, changed);
         moved += changed;
         if changed < MOVED_AT_ONCE.unsigned_abs() {
             return Ok(moved);

@@ -14,11 +14,11 @@ use crate::{
         Application, ApplicationId, Attempt, AttemptOutcome, DeliveryId, DeliveryState, Event,
         EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, Policy,
         ResolvedStep, SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription,
-        SubscriptionId, SubscriptionState, Timestamp, Timings, Violation,
+        SubscriptionId, SubscriptionState, Timestamp, Timings, TraceContext, Violation,
     },
     store::{
-        Appended, Belt, Claimed, DeliveryFilter, EventFilter, History, Idempotency, Lease,
-        NewDelivery, NewEvent, Next, Record, Resources, Store, StoreError,
+        Appended, Backlog, Belt, Claimed, Counts, DeliveryFilter, EventFilter, History,
+        Idempotency, Lease, NewDelivery, NewEvent, Next, Record, Resources, Store, StoreError,
     },
 };
 
@@ -90,6 +90,7 @@ impl Bench {
             subject: Some("order/7".into()),
             occurred_at: at(second),
             accepted_at: at(second),
+            trace: Some(Arc::new(trace())),
             payload: Bytes::from_static(br#"{"total": 1.10}"#),
         };
         NewEvent {
@@ -135,6 +136,11 @@ impl Bench {
     }
 }
 
+fn trace() -> TraceContext {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    TraceContext::parse(parent, Some("vendor=1")).unwrap()
+}
+
 fn attempt(number: u32) -> Attempt {
     Attempt {
         number,
@@ -173,6 +179,21 @@ async fn what_is_appended_is_there_after_reopening_and_is_claimed_whole() {
     assert_eq!(claimed[0].event, new.event);
     assert_eq!(claimed[0].id, new.deliveries[0].id);
     assert_eq!(bench.store.due(OWNER).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_not_done_is_counted_by_state() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.store.backlog().await.unwrap(), Backlog::default());
+    let mut batch: Vec<_> = (1..=5).map(|second| bench.event(second)).collect();
+    batch[4].deliveries[0].held = true;
+    bench.store.append(&batch, lease(60)).await.unwrap();
+    let claimed = bench.claim(OWNER, 3).await;
+    bench.record(&claimed[0], Next::Dead("given up".into())).await;
+    bench.record(&claimed[1], Next::Succeeded).await;
+    // One is under way, one waits.
+    let backlog = Backlog { pending: 2, held: 1, dead: 1, first_due: Some(at(3)) };
+    assert_eq!(bench.store.backlog().await.unwrap(), backlog);
 }
 
 #[tokio::test]

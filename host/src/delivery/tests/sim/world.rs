@@ -362,6 +362,7 @@ impl World {
             subject: Some(format!("order/{subject}")),
             occurred_at: now,
             accepted_at: now,
+            trace: None,
             payload: format!("{{\"at\":{}}}", now.as_millisecond()).into(),
         });
         let active = state == Some(SubscriptionState::Active);

@@ -1,0 +1,89 @@
+//! How much waits: counted now and then, shown, and told of when it is too much.
+//!
+//! Owns how often it is counted. Never for a scrape: with a million deliveries pending,
+//! counting takes a second.
+
+use std::time::Duration;
+
+use crate::{
+    clock::{Clock, Stopwatch},
+    model::{DeliveryState, Notice},
+    notices::Notices,
+    store::{Backlog, SharedStore},
+};
+
+/// How often it is counted, if that takes no time.
+const EVERY: Duration = Duration::from_secs(5);
+/// Counting is given this share of the time at the most.
+const SHARE: u32 = 50;
+
+/// Counts for as long as the server runs. `high` is how many pending deliveries are one too
+/// many; 0 for never.
+pub async fn watch(store: SharedStore, notices: Notices, clock: Clock, high: u64) {
+    let mut alarm = Alarm { high, is_raised: false };
+    loop {
+        let start = Stopwatch::start();
+        match store.backlog().await {
+            Ok(backlog) => {
+                show(&backlog, clock);
+                if let Some(notice) = alarm.look(backlog.pending) {
+                    tracing::warn!(pending = backlog.pending, limit = high, "the backlog is high");
+                    notices.tell(notice);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the backlog could not be counted"),
+        }
+        tokio::time::sleep(EVERY.max(start.elapsed() * SHARE)).await;
+    }
+}
+
+fn show(backlog: &Backlog, clock: Clock) {
+    let waiting = [
+        (DeliveryState::Pending, backlog.pending),
+        (DeliveryState::Held, backlog.held),
+        (DeliveryState::Dead, backlog.dead),
+    ];
+    for (state, count) in waiting {
+        metrics::gauge!("hookmill_backlog_deliveries", "state" => state.as_str()).set(count as f64);
+    }
+    let late = backlog.first_due.map(|due| clock.now().duration_since(due).as_secs_f64());
+    metrics::gauge!("hookmill_backlog_oldest_seconds").set(late.unwrap_or(0.0).max(0.0));
+}
+
+/// Raised once when the backlog goes above the limit, and again only after it has been well
+/// below.
+struct Alarm {
+    high: u64,
+    is_raised: bool,
+}
+
+impl Alarm {
+    fn look(&mut self, pending: u64) -> Option<Notice> {
+        if self.high == 0 {
+            return None;
+        }
+        if self.is_raised {
+            self.is_raised = pending > self.high / 5 * 4;
+            return None;
+        }
+        self.is_raised = pending > self.high;
+        self.is_raised.then_some(Notice::BacklogHigh { pending, limit: self.high })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_high_backlog_is_told_of_once_until_it_has_been_well_below() {
+        let mut alarm = Alarm { high: 100, is_raised: false };
+        let told: Vec<bool> = [100, 101, 99, 101, 81, 150, 80, 100, 101]
+            .into_iter()
+            .map(|pending| alarm.look(pending).is_some())
+            .collect();
+        assert_eq!(told, [false, true, false, false, false, false, false, false, true]);
+        let mut never = Alarm { high: 0, is_raised: false };
+        assert_eq!(never.look(u64::MAX), None);
+    }
+}
