@@ -15,10 +15,12 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+use url::Url;
 
 use super::{
     Directory, Pipelines, Ready,
     board::Board,
+    handshake,
     http::{Client, ClientError, Transport},
     job::{Job, SharedEvent},
     recorder::{About, Done, Recorder},
@@ -27,7 +29,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{Event, EventId, SubscriptionId, Timestamp},
+    model::{Event, EventId, Handshake, SubscriptionId, Timestamp},
     notices::Notices,
     store::{Belt, Claims, Lease, StoreError},
 };
@@ -155,6 +157,13 @@ impl Dispatcher {
     /// The store has something due at `due` for a subscription.
     pub fn wake(&self, subscription: SubscriptionId, due: Timestamp) {
         self.core.board.due(subscription, due);
+    }
+
+    /// Asks an endpoint whether deliveries may be sent to it; answers the requests a minute
+    /// that it allows, none for any number, or why it does not.
+    pub async fn handshake(&self, endpoint: &Url, asked: &Handshake) -> Result<Option<u32>, String> {
+        let timeout = self.core.board.settings.attempt_timeout;
+        handshake::ask(&*self.core.worker.transport, endpoint, asked, timeout).await
     }
 
     /// The subscription was deleted. What is in memory of it will be found cancelled.

@@ -5,7 +5,9 @@
 //! speaks to producers.
 
 mod board;
+mod cloudevents;
 mod dispatcher;
+mod handshake;
 mod http;
 mod job;
 mod lanes;
@@ -30,7 +32,7 @@ pub use self::{
     http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
     job::SharedEvent,
     settings::DeliverySettings,
-    sign::{VerifyError, verify},
+    sign::{Key, VerifyError, verify},
 };
 use crate::{
     model::{

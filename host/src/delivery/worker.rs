@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use url::Url;
 
@@ -261,6 +262,7 @@ impl Worker {
             status: None,
             error: Some(reason),
             retry_after: None,
+            headers: HeaderMap::new(),
             body: None,
             timings: Timings { first_byte_us: None, total_us: Timings::micros(took) },
         };

@@ -7,13 +7,16 @@ mod application;
 mod delivery;
 mod event;
 mod event_type;
+mod handshake;
 mod id;
 mod notice;
 mod pattern;
+mod payload;
 mod plugin;
 mod policy;
 mod rollout;
 mod secret;
+pub mod signing;
 mod subscription;
 
 pub use application::Application;
@@ -23,10 +26,12 @@ pub use delivery::{
 };
 pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
+pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
 pub use jiff::Timestamp;
 pub use notice::Notice;
 pub use pattern::{Pattern, PatternError};
+pub use payload::{CloudEvents, PayloadForm};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
     Sha256, Step,
@@ -35,5 +40,6 @@ pub use policy::{Policy, RetryPolicy};
 pub use rollout::{
     ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };
-pub use secret::{Secret, SecretError};
+pub use secret::{PublicKey, PublicKeyError, Secret, SecretError, SecretKind};
+pub use signing::Scheme;
 pub use subscription::{DisabledReason, Subscription, SubscriptionState};

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::{Handshake, PayloadForm, Scheme, signing};
+
 /// A subscription's own rules. What is left out, or null, is the server's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +18,16 @@ pub struct Policy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1024)]
     pub concurrency: Option<u32>,
+    /// How requests are signed, by each of these at once; Standard Webhooks' HMAC if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 5)]
+    pub signing: Option<Vec<Scheme>>,
+    /// What form the payload has on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadForm>,
+    /// Asks the endpoint before anything is delivered to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Handshake>,
 }
 
 impl Policy {
@@ -35,6 +47,14 @@ impl Policy {
         {
             let why = format!("is {most}; 1 to {} are allowed", Self::MAX_CONCURRENCY);
             wrong.push(("/concurrency".into(), why));
+        }
+        let signing = self.signing.as_deref().map(signing::check).unwrap_or_default();
+        wrong.extend(signing.into_iter().map(|(at, why)| (format!("/signing{at}"), why)));
+        if let Some(Err((part, why))) = self.payload.as_ref().map(PayloadForm::check) {
+            wrong.push((format!("/payload/{part}"), why));
+        }
+        if let Some(Err((part, why))) = self.handshake.as_ref().map(Handshake::check) {
+            wrong.push((format!("/handshake/{part}"), why));
         }
         wrong
     }
@@ -145,7 +165,11 @@ mod tests {
 
     #[test]
     fn everything_unusable_is_named_at_once() {
-        let policy = Policy { retry: Some(RetryPolicy::Schedule(vec![])), concurrency: Some(0) };
+        let policy = Policy {
+            retry: Some(RetryPolicy::Schedule(vec![])),
+            concurrency: Some(0),
+            ..Policy::default()
+        };
         let places: Vec<_> = policy.check().into_iter().map(|(at, _)| at).collect();
         assert_eq!(places, ["/retry/schedule", "/concurrency"]);
         assert!(Policy::default().check().is_empty());

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::{
-    classify,
+    classify, headers,
     guard::{Blocked, Guard, GuardedResolver, literal},
 };
 use crate::{
@@ -69,6 +69,8 @@ pub(in crate::delivery) struct Exchange {
     pub error: Option<String>,
     /// What a 429 or 503 asked for.
     pub retry_after: Option<Duration>,
+    /// The response's `webhook-` headers: what the endpoint says to the sender.
+    pub headers: HeaderMap,
     /// The beginning of the response's body.
     pub body: Option<String>,
     /// How long it took.
@@ -79,6 +81,7 @@ pub(in crate::delivery) struct Exchange {
 #[derive(Default)]
 struct Progress {
     response: Option<(http::StatusCode, Option<Duration>)>,
+    headers: HeaderMap,
     first_byte: Option<Duration>,
     body: Vec<u8>,
 }
@@ -141,6 +144,7 @@ impl Transport for Client {
             status: status.map(|status| status.as_u16()),
             error,
             retry_after: retry_after.flatten(),
+            headers: progress.headers,
             body: status.map(|_| String::from_utf8_lossy(&progress.body).into_owned()),
             timings: Timings {
                 first_byte_us: progress.first_byte.map(Timings::micros),
@@ -166,6 +170,7 @@ impl Client {
         let status = response.status();
         let asked = classify::retry_after(status, response.headers(), self.clock.now());
         progress.response = Some((status, asked));
+        progress.headers = headers::told(response.headers());
         // Leaving before the end drops the response, and with it an HTTP/1 connection:
         // nobody can make us read on.
         while progress.body.len() < self.capture {
