@@ -15,6 +15,7 @@ mod event_types;
 mod events;
 mod explain;
 mod extract;
+mod handshake;
 mod health;
 mod message;
 mod page;
@@ -30,6 +31,7 @@ mod publish;
 mod refusal;
 mod subscription_check;
 mod subscription_io;
+mod subscription_schemes;
 mod subscription_secret;
 mod subscription_state;
 mod subscriptions;
@@ -175,6 +177,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscription_state::disable_subscription))
         .routes(routes!(subscriptions::test_subscription))
         .routes(routes!(subscription_secret::rotate_secret))
+        .routes(routes!(handshake::get_handshake, handshake::ask_for_leave))
         .routes(routes!(event_types::create_event_type, event_types::list_event_types))
         .routes(routes!(
             event_types::get_event_type,

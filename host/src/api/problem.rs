@@ -104,6 +104,8 @@ registry! {
         "The event's id or the Idempotency-Key was used for another event.";
     SubscriptionInactive = "subscription-inactive", CONFLICT,
         "The subscription's state, or its deletion, stands in the way of the request.";
+    HandshakeRefused = "handshake-refused", CONFLICT,
+        "The endpoint does not permit deliveries; `detail` says how it answered the handshake.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE,
         "The body is larger than the server takes; `limit_bytes` is the bound.";
     BatchTooLarge = "batch-too-large", PAYLOAD_TOO_LARGE,

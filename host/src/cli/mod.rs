@@ -17,9 +17,12 @@ mod plugin;
 mod scratch;
 mod send;
 mod serve;
+mod signing;
 mod steps;
 mod style;
 mod subscription;
+mod trust;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -128,6 +131,8 @@ enum Command {
     Retry(delivery::Retry),
     /// Receive webhooks on this machine, verify and print them
     Listen(listen::Listen),
+    /// Check the signature of a recorded request
+    Verify(verify::Verify),
     /// See it work: a server, plugins, real events, verified deliveries
     Demo(demo::Demo),
     /// Print a completion script for a shell
@@ -165,6 +170,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Delivery(show) => show.run(&global).await,
         Command::Retry(retry) => retry.run(&global).await,
         Command::Listen(listen) => listen.run().await,
+        Command::Verify(verify) => verify.run(&global),
         Command::Demo(demo) => demo.run(&global).await,
         Command::Completions(completions) => completions.run(Cli::command()),
     }

@@ -8,6 +8,7 @@ use super::{
     client::Client,
     input,
     output::{self, Failure, field, plain},
+    signing::{Rotate, SigningFlags, handshake, show_secrets},
     steps::{self, Steps},
 };
 use crate::model::PluginRef;
@@ -50,6 +51,8 @@ pub(super) struct Subscribe {
     /// For people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    #[command(flatten)]
+    signing: SigningFlags,
 }
 
 /// Look at and change subscriptions
@@ -72,7 +75,9 @@ pub(super) enum Command {
     /// Send it a test event
     Test(Id),
     /// Make a new signing secret; the old one keeps signing for a day
-    Rotate(Id),
+    Rotate(Rotate),
+    /// Ask its endpoint for leave to send
+    Handshake(Id),
     /// Add a plugin to its pipeline
     AddStep(AddStep),
     /// Take a plugin out of its pipeline
@@ -184,6 +189,7 @@ impl Subscribe {
         if let Some(concurrency) = self.concurrency {
             policy.insert("concurrency".into(), concurrency.into());
         }
+        self.signing.apply(&mut policy)?;
         if !policy.is_empty() {
             body.insert("policy".into(), policy.into());
         }
@@ -197,20 +203,9 @@ impl Subscribe {
             }
         }
         let created = global.client()?.post(&[PATH], &body.into()).await?;
-        secret(global, &created);
+        show_secrets(global, &created);
         Ok(())
     }
-}
-
-/// Prints a subscription's id with its secret, which is shown this once.
-fn secret(global: &Global, subscription: &Value) {
-    if global.json {
-        output::json(subscription);
-        return;
-    }
-    let id = field(subscription, "id");
-    output::data(format_args!("{id}  secret {}", field(subscription, "secret")));
-    output::say(format_args!("(shown once; `hookmill subscription rotate {id}` makes a new one)"));
 }
 
 impl List {
@@ -258,14 +253,8 @@ impl Command {
                 Ok(())
             }
             Self::Test(Id { id }) => test(global, &id).await,
-            Self::Rotate(Id { id }) => {
-                let mut rotated = global.client()?.act(&[PATH, &id, "rotate-secret"]).await?;
-                if rotated["id"].is_null() {
-                    rotated["id"] = id.into();
-                }
-                secret(global, &rotated);
-                Ok(())
-            }
+            Self::Rotate(rotate) => rotate.run(global).await,
+            Self::Handshake(Id { id }) => handshake(global, &id).await,
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,
             Self::OutputSchema(schema) => schema.run(global).await,
@@ -319,6 +308,9 @@ fn show(global: &Global, subscription: &Value) {
         if !text.is_empty() && text != "{}" {
             output::data(format_args!("  {label:<12} {text}"));
         }
+    }
+    for key in subscription["public_keys"].as_array().into_iter().flatten() {
+        output::data(format_args!("  {:<12} {}", "public key", field(key, "key")));
     }
     let steps = subscription["pipeline"].as_array().into_iter().flatten();
     for (index, step) in steps.enumerate() {

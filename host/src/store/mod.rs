@@ -6,6 +6,7 @@
 //! implementations know SQL; nothing here knows HTTP, plugins or the network.
 
 mod belt;
+mod handshakes;
 mod plugins;
 pub mod sqlite;
 
@@ -18,6 +19,7 @@ pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
     Receipt, Record,
 };
+pub use handshakes::Handshakes;
 pub use plugins::Plugins;
 
 use crate::model::{
@@ -218,7 +220,7 @@ pub trait History: Send + Sync {
 
 /// All of it, and what keeps it in order.
 #[async_trait]
-pub trait Store: Belt + Resources + Plugins + History {
+pub trait Store: Belt + Resources + Plugins + History + Handshakes {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
     /// Flushes and closes.

@@ -9,6 +9,7 @@ mod bulk;
 mod checkpoint;
 mod claim;
 mod codec;
+mod handshakes;
 mod history;
 mod plugins;
 mod record;
@@ -172,6 +173,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../../../migrations/0001_start.sql")),
     (2, "plugin platform", include_str!("../../../migrations/0002_plugin_platform.sql")),
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
+    (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
