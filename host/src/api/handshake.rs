@@ -62,15 +62,67 @@ async fn keep(api: &Api, id: SubscriptionId, record: &HandshakeRecord) -> Result
     api.store.put_handshake(id, record).await.map_err(|error| refusal::store(error, &subject(id)))
 }
 
-/// Whether a change of a subscription leaves it without the leave it needs.
-pub async fn must_ask(
-    api: &Api,
-    id: SubscriptionId,
-    endpoint: &Url,
-    asked: Option<&Handshake>,
-) -> Result<bool, Problem> {
-    let Some(asked) = asked else { return Ok(false) };
-    Ok(!last(api, id).await?.is_some_and(|last| last.permits(endpoint, asked)))
+/// What a change of a subscription does to the leave it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing: it needs none, or has it, or takes no events anyway.
+    Leave,
+    /// It has to ask, and waits for the answer.
+    Ask,
+    /// It need not wait any more.
+    Release,
+}
+
+impl Plan {
+    /// What a change to this endpoint and handshake calls for.
+    pub async fn of(
+        api: &Api,
+        found: &Subscription,
+        endpoint: &Url,
+        asked: Option<&Handshake>,
+    ) -> Result<Self, Problem> {
+        if asked.is_none() && found.policy.handshake.is_none() {
+            return Ok(Self::Leave);
+        }
+        let last = last(api, found.id).await?;
+        let paused = found.state == SubscriptionState::Paused;
+        let waiting = paused && last.as_ref().is_some_and(|last| last.waiting);
+        let Some(asked) = asked else {
+            return Ok(if waiting { Self::Release } else { Self::Leave });
+        };
+        let permitted = last.is_some_and(|last| last.permits(endpoint, asked));
+        let active = found.state == SubscriptionState::Active;
+        Ok(if !permitted && (waiting || active) { Self::Ask } else { Self::Leave })
+    }
+
+    /// The state in which a subscription is saved.
+    pub fn state(self, now: SubscriptionState) -> SubscriptionState {
+        match (self, now) {
+            (Self::Ask, SubscriptionState::Active) => SubscriptionState::Paused,
+            (Self::Release, SubscriptionState::Paused) => SubscriptionState::Active,
+            _ => now,
+        }
+    }
+
+    /// Does what is left to do once the change is saved; answers the subscription as it is
+    /// then.
+    pub async fn finish(
+        self,
+        api: &Api,
+        saved: Arc<Subscription>,
+    ) -> Result<Arc<Subscription>, Problem> {
+        match self {
+            Self::Leave => {}
+            Self::Ask => return after_saving(api, saved).await,
+            Self::Release => {
+                if let Some(last) = last(api, saved.id).await? {
+                    keep(api, saved.id, &HandshakeRecord { waiting: false, ..last }).await?;
+                }
+                api.dispatcher.wake(saved.id, api.clock.now());
+            }
+        }
+        Ok(saved)
+    }
 }
 
 /// Asks the endpoint of a subscription that is paused for it, or was active until now. With
@@ -129,10 +181,13 @@ pub async fn after_saving(
 /// What has to be so before a subscription may become active: its endpoint permits it.
 pub async fn before_active(api: &Api, subscription: &Subscription) -> Result<(), Problem> {
     let Some(asked) = &subscription.policy.handshake else { return Ok(()) };
-    if !must_ask(api, subscription.id, &subscription.endpoint, Some(asked)).await? {
+    let last = last(api, subscription.id).await?;
+    if last.is_some_and(|last| last.permits(&subscription.endpoint, asked)) {
         return Ok(());
     }
-    match ask(api, subscription, asked, false).await?.0.refused {
+    // Whoever wants it active need not say so again when the endpoint permits.
+    let waiting = subscription.state == SubscriptionState::Paused;
+    match ask(api, subscription, asked, waiting).await?.0.refused {
         None => Ok(()),
         Some(why) => {
             let title = format!("The endpoint of {} does not permit deliveries", subscription.id);
@@ -185,4 +240,23 @@ pub async fn get_handshake(
     let record = last(&api, id).await?;
     let subject = Subject::new("handshake of subscription", id);
     record.map(|record| Json(record.into())).ok_or_else(|| subject.not_found())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_change_calls_for_moves_a_state() {
+        use SubscriptionState::{Active, Disabled, Paused};
+        for state in [Active, Paused, Disabled] {
+            assert_eq!(Plan::Leave.state(state), state);
+        }
+        assert_eq!(
+            [Active, Paused, Disabled].map(|s| Plan::Ask.state(s)),
+            [Paused, Paused, Disabled]
+        );
+        let released = [Active, Paused, Disabled].map(|s| Plan::Release.state(s));
+        assert_eq!(released, [Active, Active, Disabled]);
+    }
 }

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::extract::nullable;
 use crate::model::{
-    OnError, Pattern, Policy, Secret, Step, Subscription, SubscriptionId, SubscriptionState, Timestamp,
+    OnError, Pattern, Policy, Secret, Step, Subscription, SubscriptionId, SubscriptionState,
+    Timestamp,
 };
 
 /// A subscription to create.

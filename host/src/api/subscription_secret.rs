@@ -201,10 +201,7 @@ mod tests {
         assert_eq!(ends, [(2, None), (1, None), (1, Some(at(100)))]);
         replace_secret(&mut secrets, secret(3), at(0), at(0));
         let kinds: Vec<_> = secrets.iter().map(|s| s.kind().clone()).collect();
-        assert_eq!(
-            kinds,
-            [SecretKind::Symmetric, SecretKind::Asymmetric, SecretKind::Asymmetric]
-        );
+        assert_eq!(kinds, [SecretKind::Symmetric, SecretKind::Asymmetric, SecretKind::Asymmetric]);
     }
 
     #[test]

@@ -188,20 +188,14 @@ pub async fn change_subscription(
     checker.finish()?;
     let endpoint = checked.endpoint.as_ref().unwrap_or(&found.endpoint);
     let asked = checked.policy.as_ref().unwrap_or(&found.policy).handshake.as_ref();
-    let must_ask = handshake::must_ask(&api, id, endpoint, asked).await?;
-    let was_active = found.state == SubscriptionState::Active;
-    let mut saved = change(&api, id, move |subscription| {
+    let plan = handshake::Plan::of(&api, &found, endpoint, asked).await?;
+    let saved = change(&api, id, move |subscription| {
         checked.apply(subscription);
         schemes::adopt(subscription, secrets);
-        if must_ask && was_active {
-            subscription.state = SubscriptionState::Paused;
-        }
+        subscription.state = plan.state(subscription.state);
     })
     .await?;
-    if must_ask && was_active {
-        saved = handshake::after_saving(&api, saved).await?;
-    }
-    Ok(Json((&*saved).into()))
+    Ok(Json((&*plan.finish(&api, saved).await?).into()))
 }
 
 /// Delete a subscription

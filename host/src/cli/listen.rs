@@ -79,8 +79,11 @@ impl Listen {
         if check.is_none() {
             output::say("hint: without --secret signatures are not verified");
         }
-        let router =
-            Router::new().fallback(receive).with_state(Arc::new(Receiver { listen: self, check, http }));
+        let router = Router::new().fallback(receive).with_state(Arc::new(Receiver {
+            listen: self,
+            check,
+            http,
+        }));
         let stopped = async {
             // An error means that there is no Ctrl-C to wait for; then nothing ends it.
             if tokio::signal::ctrl_c().await.is_err() {

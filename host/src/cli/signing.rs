@@ -142,8 +142,9 @@ pub(super) async fn handshake(global: &Global, id: &str) -> Result<(), Failure> 
         output::json(&answer);
     }
     if answer["allowed"] != true {
-        return Err(Failure::failed(format!("{id} may not send there"))
-            .line(field(&answer, "refused")));
+        return Err(
+            Failure::failed(format!("{id} may not send there")).line(field(&answer, "refused"))
+        );
     }
     if !global.json {
         let rate = answer["rate"].as_u64().map(|rate| format!(", {rate} requests a minute"));

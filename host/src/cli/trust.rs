@@ -5,8 +5,6 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use http::HeaderMap;
 use super::{input, output::Failure, signing::scheme_json};
 use crate::{
     delivery::Key,
@@ -15,6 +13,8 @@ use crate::{
         signing::{HeaderPrefix, StandardAsymmetric},
     },
 };
+use clap::Args;
+use http::HeaderMap;
 
 /// A secret, and the scheme it is for.
 #[derive(Debug, Clone, Args)]

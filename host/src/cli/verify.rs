@@ -144,7 +144,8 @@ fn parse(bytes: &[u8]) -> Result<Recorded, String> {
     };
     let mut headers = HeaderMap::new();
     for header in request.headers.iter() {
-        let pair = (HeaderName::from_bytes(header.name.as_bytes()), HeaderValue::from_bytes(header.value));
+        let pair =
+            (HeaderName::from_bytes(header.name.as_bytes()), HeaderValue::from_bytes(header.value));
         if let (Ok(name), Ok(value)) = pair {
             headers.append(name, value);
         }
@@ -186,7 +187,9 @@ impl Recorded {
             VerifyError::NoMatch => self.meant_body(scheme, key, now),
             VerifyError::TooOld(_) | VerifyError::TooNew(_) => Some(
                 match self.check(scheme, key, None, now) {
-                    Ok(()) => "but for its age it verifies; say when it arrived with --at, or --any-age",
+                    Ok(()) => {
+                        "but for its age it verifies; say when it arrived with --at, or --any-age"
+                    }
                     Err(_) => "without looking at its age, it does not verify either",
                 }
                 .into(),

@@ -161,7 +161,11 @@ impl Dispatcher {
 
     /// Asks an endpoint whether deliveries may be sent to it; answers the requests a minute
     /// that it allows, none for any number, or why it does not.
-    pub async fn handshake(&self, endpoint: &Url, asked: &Handshake) -> Result<Option<u32>, String> {
+    pub async fn handshake(
+        &self,
+        endpoint: &Url,
+        asked: &Handshake,
+    ) -> Result<Option<u32>, String> {
         let timeout = self.core.board.settings.attempt_timeout;
         handshake::ask(&*self.core.worker.transport, endpoint, asked, timeout).await
     }

@@ -122,7 +122,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_rate_is_a_number_or_any() {
-        for (rate, expected) in [("100", Ok(Some(100))), ("*", Ok(None)), ("0", Err(())), ("x", Err(()))] {
+        for (rate, expected) in
+            [("100", Ok(Some(100))), ("*", Ok(None)), ("0", Err(())), ("x", Err(()))]
+        {
             let headers = vec![(ALLOWED_ORIGIN, "*"), (ALLOWED_RATE, rate)];
             assert_eq!(asking(204, headers).await.0.map_err(drop), expected, "{rate}");
         }

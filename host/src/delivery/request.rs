@@ -23,8 +23,7 @@ const ATTEMPT: HeaderName = HeaderName::from_static("hookmill-attempt");
 const ID: HeaderName = HeaderName::from_static(sign::ID);
 const TIMESTAMP: HeaderName = HeaderName::from_static(sign::TIMESTAMP);
 /// How requests are signed that nothing else is said about.
-const DEFAULT: &[Scheme] =
-    &[Scheme::Standard(Standard { header_prefix: HeaderPrefix::Webhook })];
+const DEFAULT: &[Scheme] = &[Scheme::Standard(Standard { header_prefix: HeaderPrefix::Webhook })];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The request of one attempt: `message` if a pipeline made one, else the payload.

@@ -27,7 +27,8 @@ impl Handshake {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
         };
         if self.origin.len() > Self::MAX_ORIGIN || !self.origin.split('.').all(label) {
-            let why = format!("is {:?}; a DNS name such as events.shop.example is needed", self.origin);
+            let why =
+                format!("is {:?}; a DNS name such as events.shop.example is needed", self.origin);
             return Err(("origin", why));
         }
         match self.rate {

@@ -247,7 +247,9 @@ impl Scheme {
                     HeaderPrefix::Svix => "svix-signature".into(),
                 }
             }
-            Self::Github(preset) => preset.header.as_deref().unwrap_or("x-hub-signature-256").into(),
+            Self::Github(preset) => {
+                preset.header.as_deref().unwrap_or("x-hub-signature-256").into()
+            }
             Self::Stripe(preset) => preset.header.as_deref().unwrap_or("stripe-signature").into(),
             Self::Hmac(template) => template.header.as_str().into(),
         }
@@ -422,10 +424,7 @@ mod tests {
     #[test]
     fn a_template_is_text_and_three_known_names() {
         let pieces = Piece::parse("v0:{timestamp}:{body}").unwrap();
-        assert_eq!(
-            pieces,
-            [Piece::Text("v0:"), Piece::Timestamp, Piece::Text(":"), Piece::Body]
-        );
+        assert_eq!(pieces, [Piece::Text("v0:"), Piece::Timestamp, Piece::Text(":"), Piece::Body]);
         for bad in ["", "{id}", "{body", "{body}{url}", "{", &"{body}".repeat(43)] {
             assert!(Piece::parse(bad).is_err(), "{bad}");
         }

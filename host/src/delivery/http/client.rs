@@ -13,8 +13,9 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::{
-    classify, headers,
+    classify,
     guard::{Blocked, Guard, GuardedResolver, literal},
+    headers,
 };
 use crate::{
     clock::Clock,

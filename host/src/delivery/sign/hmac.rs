@@ -45,7 +45,8 @@ pub(super) fn headers<'a>(
     };
     let mut headers = vec![(name, format!("{}{encoded}", template.prefix))];
     let also = [(&template.timestamp_header, signed.stamp), (&template.id_header, signed.id)];
-    headers.extend(also.into_iter().filter_map(|(name, value)| Some((name.clone()?, value.into()))));
+    headers
+        .extend(also.into_iter().filter_map(|(name, value)| Some((name.clone()?, value.into()))));
     headers
 }
 
@@ -74,7 +75,11 @@ pub(super) fn check(
         Piece::parse(&template.content).map_err(|_| VerifyError::WrongKey(scheme.name().into()))?;
     let told = |wanted, own: &Option<String>, usual: &'static str| {
         let name = own.as_deref().unwrap_or(usual);
-        if pieces.contains(&wanted) { text(headers, name).map(str::to_owned) } else { Ok(String::new()) }
+        if pieces.contains(&wanted) {
+            text(headers, name).map(str::to_owned)
+        } else {
+            Ok(String::new())
+        }
     };
     let stamp = told(Piece::Timestamp, &template.timestamp_header, TIMESTAMP)?;
     let id = told(Piece::Id, &template.id_header, ID)?;

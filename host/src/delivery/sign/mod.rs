@@ -134,9 +134,8 @@ pub(in crate::delivery) fn set(
 ) {
     for prefix in [HeaderPrefix::Webhook, HeaderPrefix::Svix] {
         let wanted: Vec<_> = schemes.iter().filter_map(|scheme| kind(scheme, prefix)).collect();
-        let signing = secrets
-            .iter()
-            .filter(|secret| wanted.contains(secret.kind()) && secret.is_active(now));
+        let signing =
+            secrets.iter().filter(|secret| wanted.contains(secret.kind()) && secret.is_active(now));
         let value = sign(signing, signed);
         if value.is_empty() {
             continue;
@@ -227,11 +226,7 @@ fn fresh(
 }
 
 /// The HMAC of the parts in a row.
-fn mac<'a>(
-    algorithm: Algorithm,
-    key: &[u8],
-    parts: impl IntoIterator<Item = &'a [u8]>,
-) -> Vec<u8> {
+fn mac<'a>(algorithm: Algorithm, key: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     match algorithm {
         Algorithm::Sha1 => mac_of::<Hmac<Sha1>>(key, parts),
         Algorithm::Sha256 => mac_of::<Hmac<Sha256>>(key, parts),

@@ -86,10 +86,7 @@ fn hmac_is_that_of_its_rfcs() {
     let (key, data) = (b"Jefe", b"what do ya want for nothing?");
     for (algorithm, expected) in [
         (Algorithm::Sha1, "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
-        (
-            Algorithm::Sha256,
-            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
-        ),
+        (Algorithm::Sha256, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"),
         (
             Algorithm::Sha512,
             "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
@@ -145,7 +142,9 @@ fn a_missing_or_odd_header_is_named() {
         let mut headers = HeaderMap::new();
         let missing = check(&scheme, &key, &headers, b"", None, at(0)).unwrap_err();
         assert!(matches!(missing, VerifyError::Missing(_)), "{missing}");
-        for name in [ID, TIMESTAMP, "svix-id", "svix-timestamp", "x-id", "x-slack-request-timestamp"] {
+        for name in
+            [ID, TIMESTAMP, "svix-id", "svix-timestamp", "x-id", "x-slack-request-timestamp"]
+        {
             put(&mut headers, name, "0");
         }
         put(&mut headers, &header, "!");

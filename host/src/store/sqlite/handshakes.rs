@@ -58,3 +58,65 @@ impl Handshakes for SqliteStore {
         .transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::{
+            Application, ApplicationId, Policy, Secret, Subscription, SubscriptionState, Timestamp,
+        },
+        store::Resources,
+    };
+
+    #[tokio::test]
+    async fn the_last_answer_is_kept_for_as_long_as_its_subscription() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let application =
+            Application { id: ApplicationId::new(now), name: "default".into(), created_at: now };
+        store.create_application(&application).await.unwrap();
+        let subscription = Subscription {
+            id: SubscriptionId::new(now),
+            application: application.id,
+            description: None,
+            endpoint: "https://shop.example/hook".parse().unwrap(),
+            event_types: vec!["**".parse().unwrap()],
+            pipeline: vec![],
+            output_schema: None,
+            headers: [].into(),
+            policy: Policy::default(),
+            state: SubscriptionState::Paused,
+            secrets: vec![
+                Secret::from_key(vec![1; 32]).unwrap(),
+                Secret::from_seed([2; 32]),
+                Secret::named("github", "It's a Secret to Everybody").unwrap(),
+            ],
+            created_at: now,
+            updated_at: now,
+        };
+        store.create_subscription(&subscription).await.unwrap();
+        // Every kind of secret comes back as it went in.
+        assert_eq!(store.subscriptions().await.unwrap(), [subscription.clone()]);
+
+        let id = subscription.id;
+        assert_eq!(store.handshake(id).await.unwrap(), None);
+        let refused = HandshakeRecord {
+            endpoint: subscription.endpoint,
+            origin: "events.example".into(),
+            at: now,
+            rate: None,
+            refused: Some("it said no".into()),
+            waiting: true,
+        };
+        let allowed =
+            HandshakeRecord { rate: Some(100), refused: None, waiting: false, ..refused.clone() };
+        for record in [refused, allowed] {
+            store.put_handshake(id, &record).await.unwrap();
+            assert_eq!(store.handshake(id).await.unwrap(), Some(record));
+        }
+        store.delete_subscription(id, now).await.unwrap();
+        assert_eq!(store.handshake(id).await.unwrap(), None);
+    }
+}
