@@ -113,8 +113,8 @@ pub async fn rotate_secret(
 /// The scheme of that name. Standard Webhooks' can be rotated whether they sign or not.
 fn scheme_of(subscription: &Subscription, name: Option<&str>) -> Option<Scheme> {
     let name = name.unwrap_or("standard");
-    let schemes = subscription.policy.signing.iter().flatten();
-    let found = schemes.cloned().find(|scheme| scheme.name() == name);
+    let mut schemes = subscription.policy.signing.iter().flatten();
+    let found = schemes.find(|scheme| scheme.name() == name).cloned();
     found.or_else(|| Some(Scheme::default()).filter(|standard| standard.name() == name))
 }
 
