@@ -140,7 +140,7 @@ mod tests {
         }
     }
 
-    fn settled(signing: Value, has: &[Secret]) -> Result<Vec<Secret>, Vec<String>> {
+    fn settled(signing: &Value, has: &[Secret]) -> Result<Vec<Secret>, Vec<String>> {
         let mut policy: Policy = serde_json::from_value(json!({"signing": signing})).unwrap();
         let mut checker = Checker::new(&NoSpaces);
         let new = settle(&mut checker, &NoSpaces, Some(&mut policy), has).unwrap();
@@ -154,36 +154,36 @@ mod tests {
     #[test]
     fn a_scheme_needs_its_secret_once() {
         let github = json!([{"scheme": "github", "secret": "hunter2"}]);
-        let new = settled(github, &[]).unwrap();
+        let new = settled(&github, &[]).unwrap();
         assert_eq!(new, [Secret::named("github", "hunter2").unwrap()]);
         let again = json!([{"scheme": "github"}]);
-        assert_eq!(settled(again.clone(), &new), Ok(vec![]));
-        assert_eq!(settled(again, &[]).unwrap_err(), ["/policy/signing/0/secret"]);
+        assert_eq!(settled(&again, &new), Ok(vec![]));
+        assert_eq!(settled(&again, &[]).unwrap_err(), ["/policy/signing/0/secret"]);
     }
 
     #[test]
     fn a_key_pair_is_made_unless_there_is_one() {
         let asymmetric = json!([{"scheme": "standard"}, {"scheme": "standard_asymmetric"}]);
-        let new = settled(asymmetric.clone(), &[]).unwrap();
+        let new = settled(&asymmetric, &[]).unwrap();
         assert!(new[0].public_key().is_some());
-        assert_eq!(settled(asymmetric, &new), Ok(vec![]));
+        assert_eq!(settled(&asymmetric, &new), Ok(vec![]));
         let given = json!([{"scheme": "standard_asymmetric", "secret": new[0].reveal()}]);
-        assert_eq!(settled(given, &[]), Ok(new));
+        assert_eq!(settled(&given, &[]), Ok(new));
         let wrong = json!([{"scheme": "standard_asymmetric",
             "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}]);
-        assert_eq!(settled(wrong, &[]).unwrap_err(), ["/policy/signing/0/secret"]);
+        assert_eq!(settled(&wrong, &[]).unwrap_err(), ["/policy/signing/0/secret"]);
     }
 
     #[test]
     fn what_cannot_be_used_is_named() {
         let odd = json!([{"scheme": "hmac", "header": "a b", "key": "hex", "secret": "xyz"}]);
         assert_eq!(
-            settled(odd, &[]).unwrap_err(),
+            settled(&odd, &[]).unwrap_err(),
             ["/policy/signing/0/header", "/policy/signing/0/secret"]
         );
         // A secret that was a text is no hexadecimal by itself.
         let has = [Secret::named("hmac", "xyz").unwrap()];
         let read = json!([{"scheme": "hmac", "header": "a", "key": "hex"}]);
-        assert_eq!(settled(read, &has).unwrap_err(), ["/policy/signing/0/secret"]);
+        assert_eq!(settled(&read, &has).unwrap_err(), ["/policy/signing/0/secret"]);
     }
 }

@@ -49,7 +49,7 @@ fn hookmill(server: &Server, arguments: &[&str]) -> Output {
         .expect("it runs")
 }
 
-async fn subscribe(client: &Client, endpoint: &str, policy: Value) -> Value {
+async fn subscribe(client: &Client, endpoint: &str, policy: &Value) -> Value {
     let body = json!({"endpoint": endpoint, "event_types": ["tick"], "policy": policy});
     client.post("/v1/subscriptions", &body).await.expect(201)
 }
@@ -69,9 +69,9 @@ async fn those_who_invented_a_scheme_verify_what_is_sent() {
          "content": "v0:{timestamp}:{body}", "timestamp_header": "x-slack-request-timestamp",
          "secret": "slack-secret"},
     ]);
-    let made = subscribe(&client, &receiver.url("/all"), json!({"signing": signing})).await;
+    let made = subscribe(&client, &receiver.url("/all"), &json!({"signing": signing})).await;
     let stripe = json!({"signing": [{"scheme": "stripe", "secret": "whsec_stripe"}]});
-    subscribe(&client, &receiver.url("/stripe"), stripe).await;
+    subscribe(&client, &receiver.url("/stripe"), &stripe).await;
     client.publish("tick", &json!({"n": 1, "text": "é ✓"})).await;
 
     let all = receiver.wait("/all", 1).await.remove(0);
@@ -110,7 +110,7 @@ async fn a_secret_that_was_given_is_never_shown_and_stays_until_its_scheme_goes(
     let refused = client.post("/v1/subscriptions", &unknown).await.expect(422);
     assert_eq!(refused["errors"][0]["at"], "/policy/signing/1/secret");
 
-    let made = subscribe(&client, &receiver.url("/s"), github(Some("hunter2"))).await;
+    let made = subscribe(&client, &receiver.url("/s"), &github(Some("hunter2"))).await;
     let path = format!("/v1/subscriptions/{}", made["id"].as_str().unwrap());
     assert!(!made.to_string().contains("hunter2"), "{made}");
     // A policy that is read, changed and written back keeps the secret.
@@ -144,7 +144,7 @@ async fn a_key_pair_is_rotated_with_both_signing_for_a_while() {
     let receiver = Receiver::start().await;
     client.event_type("tick").await;
     let signing = json!({"signing": [{"scheme": "standard_asymmetric"}]});
-    let made = subscribe(&client, &receiver.url("/k"), signing).await;
+    let made = subscribe(&client, &receiver.url("/k"), &signing).await;
     let old = made["public_keys"][0]["key"].as_str().unwrap();
     let path = format!("/v1/subscriptions/{}", made["id"].as_str().unwrap());
     let rotate = format!("{path}/rotate-secret");
@@ -172,7 +172,7 @@ async fn the_cloudevents_sdk_reads_both_forms_and_attempts_are_the_same() {
         let policy = json!({"payload": {"form": form, "source": "/shop"},
             "retry": {"schedule": [0, 0]}});
         receiver.reply(&format!("/{form}"), [Reply::status(503), Reply::status(200)]);
-        subscribe(&client, &receiver.url(&format!("/{form}")), policy).await;
+        subscribe(&client, &receiver.url(&format!("/{form}")), &policy).await;
     }
     let event = json!({"type": "tick", "payload": {"n": 1, "text": "é ✓"}, "subject": "Ä 1%"});
     let published = client.post("/v1/events", &event).await.expect(202);
@@ -205,7 +205,7 @@ async fn a_subscription_waits_for_its_endpoint_to_permit() {
     let receiver = Receiver::start().await;
     client.event_type("tick").await;
     let policy = json!({"handshake": {"origin": "events.shop.example", "rate": 120}});
-    let made = subscribe(&client, &receiver.url("/h"), policy).await;
+    let made = subscribe(&client, &receiver.url("/h"), &policy).await;
     assert_eq!(made["state"], "paused");
     let path = format!("/v1/subscriptions/{}", made["id"].as_str().unwrap());
     let asked = receiver.wait("/h", 1).await.remove(0);

@@ -98,7 +98,7 @@ mod tests {
         };
         store.create_subscription(&subscription).await.unwrap();
         // Every kind of secret comes back as it went in.
-        assert_eq!(store.subscriptions().await.unwrap(), [subscription.clone()]);
+        assert_eq!(store.subscriptions().await.unwrap(), std::slice::from_ref(&subscription));
 
         let id = subscription.id;
         assert_eq!(store.handshake(id).await.unwrap(), None);
