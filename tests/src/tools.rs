@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 /// The repository's root.
@@ -25,11 +25,17 @@ pub fn plugin(name: &str) -> Vec<u8> {
 
 /// A folder of `tests/` with a `package.json`, its packages installed.
 pub fn npm_folder(name: &str) -> PathBuf {
+    // Tests of one process ask for it side by side.
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _turn = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = repository().join("tests").join(name);
-    if !folder.join("node_modules/.package-lock.json").exists() {
+    let done = folder.join("node_modules/.installed.json");
+    let wanted = std::fs::read(folder.join("package-lock.json")).expect("the folder has its lock");
+    if !std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
         let mut npm = Command::new("npm");
-        npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder);
+        npm.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&folder);
         run(&mut npm, "npm ci fails");
+        std::fs::write(done, wanted).expect("the folder can be written");
     }
     folder
 }

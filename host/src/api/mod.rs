@@ -17,6 +17,7 @@ mod event_types;
 mod events;
 mod explain;
 mod extract;
+mod handshake;
 mod health;
 mod message;
 mod observe;
@@ -35,6 +36,7 @@ mod replays;
 mod subscription_check;
 mod subscription_health;
 mod subscription_io;
+mod subscription_schemes;
 mod subscription_secret;
 mod subscription_state;
 mod subscriptions;
@@ -199,6 +201,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscription_state::disable_subscription))
         .routes(routes!(subscriptions::test_subscription))
         .routes(routes!(subscription_secret::rotate_secret))
+        .routes(routes!(handshake::get_handshake, handshake::ask_for_leave))
         .routes(routes!(event_types::create_event_type, event_types::list_event_types))
         .routes(routes!(
             event_types::get_event_type,

@@ -114,6 +114,8 @@ registry! {
         "Another backup is being made; wait for its end.";
     PayloadExpired = "payload-expired", GONE,
         "The event's payload was kept for as long as the server is set to, and is gone; so it can be neither read nor sent again.";
+    HandshakeRefused = "handshake-refused", CONFLICT,
+        "The endpoint does not permit deliveries; `detail` says how it answered the handshake.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE,
         "The body is larger than the server takes; `limit_bytes` is the bound.";
     BatchTooLarge = "batch-too-large", PAYLOAD_TOO_LARGE,

@@ -19,7 +19,7 @@ use super::{
     subscription_io::{StepIn, SubscriptionPatch},
 };
 use crate::{
-    model::{Pattern, Policy, Secret, SecretError, Step, Subscription},
+    model::{Pattern, Policy, Secret, SecretError, SecretKind, Step, Subscription},
     schema::Validator,
 };
 
@@ -161,7 +161,13 @@ impl<'a> Checker<'a> {
 
     /// Checks a secret that is given at `/secret`.
     pub fn secret(&mut self, given: &str) -> Option<Secret> {
-        given.parse().map_err(|why: SecretError| self.wrong("/secret", why.to_string())).ok()
+        let secret: Result<Secret, _> = given.parse();
+        let symmetric = |secret: &Secret| *secret.kind() == SecretKind::Symmetric;
+        let found = secret.ok().filter(symmetric);
+        if found.is_none() {
+            self.wrong("/secret", SecretError::Symmetric.to_string());
+        }
+        found
     }
 
     /// A problem, if anything was wrong.
@@ -276,7 +282,9 @@ mod tests {
     fn a_secret_has_its_form() {
         let mut checker = Checker::new(&HttpsOnly);
         assert!(checker.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_some());
-        assert!(checker.secret("hunter2").is_none());
+        for other in ["hunter2", "github:hunter2", "whsk_AAAA"] {
+            assert!(checker.secret(other).is_none(), "{other}");
+        }
         assert_eq!(checker.finish().unwrap_err().body().errors[0].at, "/secret");
     }
 }

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::extract::nullable;
 use crate::model::{
-    OnError, Pattern, Policy, Step, Subscription, SubscriptionId, SubscriptionState, Timestamp,
+    OnError, Pattern, Policy, Secret, Step, Subscription, SubscriptionId, SubscriptionState,
+    Timestamp,
 };
 
 /// A subscription to create.
@@ -115,12 +116,34 @@ pub struct SubscriptionOut {
     pub policy: Policy,
     /// Whether it takes events.
     pub state: SubscriptionState,
+    /// What verifies its Ed25519 signatures: the current key first, then those in grace.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub public_keys: Vec<PublicKeyOut>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// When it was last changed.
     #[schema(value_type = String, format = DateTime)]
     pub updated_at: Timestamp,
+}
+
+/// A public key.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PublicKeyOut {
+    /// `whpk_` and the base64 of an Ed25519 key.
+    #[schema(example = "whpk_6ptj5lKGX9VRKBDAcrhYjIADdjYz13Tm/BpxRAYZ2OM=")]
+    pub key: String,
+    /// When its private half stops signing; not there for the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
+}
+
+impl PublicKeyOut {
+    fn of(secret: &Secret) -> Option<Self> {
+        let key = secret.public_key()?.to_string();
+        Some(Self { key, expires_at: secret.expires_at })
+    }
 }
 
 impl From<&Subscription> for SubscriptionOut {
@@ -135,6 +158,7 @@ impl From<&Subscription> for SubscriptionOut {
             description: subscription.description.clone(),
             policy: subscription.policy.clone(),
             state: subscription.state,
+            public_keys: subscription.secrets.iter().filter_map(PublicKeyOut::of).collect(),
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
         }

@@ -10,6 +10,7 @@ use super::{
     deliveries::inactive,
     docs::{Inactive, Missing},
     extract::PathId,
+    handshake,
     problem::Problem,
     refusal::{self, Subject},
     subscription_io::SubscriptionOut,
@@ -57,6 +58,9 @@ async fn move_state(
             api.catalog.resume_held(id).await.map_err(|e| refusal::catalog(e, &subject))?;
         }
         return Ok(Json((&*found).into()));
+    }
+    if target == SubscriptionState::Active {
+        handshake::before_active(api, &found).await?;
     }
     let saved = change(api, id, move |subscription| {
         // As it is now, which may be another state than the one looked at above.

@@ -13,11 +13,13 @@ use super::{
     deliveries::inactive,
     docs::{Inactive, Missing, Unloadable, Unusable},
     extract::{JsonBody, PathId},
+    handshake,
     problem::Problem,
     publish::PublishedOut,
     refusal::{self, Subject},
     subscription_check::Checker,
     subscription_io::{SubscriptionCreated, SubscriptionIn, SubscriptionOut, SubscriptionPatch},
+    subscription_schemes as schemes,
 };
 use crate::{
     model::{DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState},
@@ -63,6 +65,8 @@ pub async fn create_subscription(
     let mut checker = Checker::new(&*api.endpoint_policy);
     let mut checked = checker.check(parts);
     let given_secret = secret.and_then(|text| checker.secret(&text));
+    let policy = checked.policy.as_mut();
+    let scheme_secrets = schemes::settle(&mut checker, &*api.endpoint_policy, policy, &[])?;
     checker.finish()?;
     // Nothing was wrong, so the endpoint is there: `SubscriptionIn` requires it.
     let Some(endpoint) = checked.endpoint.take() else {
@@ -90,12 +94,17 @@ pub async fn create_subscription(
         updated_at: now,
     };
     checked.apply(&mut subscription);
+    schemes::adopt(&mut subscription, scheme_secrets);
+    if subscription.policy.handshake.is_some() {
+        subscription.state = SubscriptionState::Paused;
+    }
     let subject = subject(subscription.id);
     let saved = api
         .catalog
         .create_subscription(subscription)
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
+    let saved = handshake::after_saving(&api, saved).await?;
     let location = format!("/v1/subscriptions/{}", saved.id);
     Ok(created(location, SubscriptionCreated { subscription: (&*saved).into(), secret: shown }))
 }
@@ -144,12 +153,22 @@ pub async fn change_subscription(
     PathId(id): PathId<SubscriptionId>,
     JsonBody(patch): JsonBody<SubscriptionPatch>,
 ) -> Result<Json<SubscriptionOut>, Problem> {
-    find(&api, &acting, id)?;
+    let found = find(&api, &acting, id)?;
     let mut checker = Checker::new(&*api.endpoint_policy);
-    let checked = checker.check(patch);
+    let mut checked = checker.check(patch);
+    let policy = checked.policy.as_mut();
+    let secrets = schemes::settle(&mut checker, &*api.endpoint_policy, policy, &found.secrets)?;
     checker.finish()?;
-    let saved = change(&api, id, |subscription| checked.apply(subscription)).await?;
-    Ok(Json((&*saved).into()))
+    let endpoint = checked.endpoint.as_ref().unwrap_or(&found.endpoint);
+    let asked = checked.policy.as_ref().unwrap_or(&found.policy).handshake.as_ref();
+    let plan = handshake::Plan::of(&api, &found, endpoint, asked).await?;
+    let saved = change(&api, id, move |subscription| {
+        checked.apply(subscription);
+        schemes::adopt(subscription, secrets);
+        subscription.state = plan.state(subscription.state);
+    })
+    .await?;
+    Ok(Json((&*plan.finish(&api, saved).await?).into()))
 }
 
 /// Delete a subscription

@@ -13,8 +13,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::output::{self, Failure};
-use crate::{clock::Clock, delivery::sign, model::Secret};
+use super::{
+    output::{self, Failure},
+    trust::{Check, Trust},
+};
+use crate::{clock::Clock, delivery::sign};
 
 /// Longest body taken.
 const MAX_BODY: usize = 32 << 20;
@@ -35,9 +38,9 @@ Examples:
 pub(super) struct Listen {
     /// The port to listen on
     port: u16,
-    /// The subscription's signing secret; without it nothing is verified
-    #[arg(long, env = "HOOKMILL_SECRET", hide_env_values = true, value_name = "whsec_…")]
-    secret: Option<Secret>,
+    // Without a secret nothing is verified.
+    #[command(flatten)]
+    trust: Trust,
     /// Pass each verified request on, and answer what is answered there
     #[arg(long, value_name = "URL", conflicts_with = "status")]
     forward: Option<Url>,
@@ -55,11 +58,13 @@ fn status(text: &str) -> Result<StatusCode, String> {
 
 struct Receiver {
     listen: Listen,
+    check: Option<Check>,
     http: reqwest::Client,
 }
 
 impl Listen {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        let check = self.trust.read()?;
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = TcpListener::bind(address)
             .await
@@ -71,11 +76,14 @@ impl Listen {
             .map_err(|error| Failure::failed(format!("cannot make an HTTP client: {error}")))?;
         let address = listener.local_addr().unwrap_or(address);
         output::say(format_args!("listening on http://{address}  (end with Ctrl-C)"));
-        if self.secret.is_none() {
+        if check.is_none() {
             output::say("hint: without --secret signatures are not verified");
         }
-        let router =
-            Router::new().fallback(receive).with_state(Arc::new(Receiver { listen: self, http }));
+        let router = Router::new().fallback(receive).with_state(Arc::new(Receiver {
+            listen: self,
+            check,
+            http,
+        }));
         let stopped = async {
             // An error means that there is no Ctrl-C to wait for; then nothing ends it.
             if tokio::signal::ctrl_c().await.is_err() {
@@ -99,10 +107,10 @@ async fn receive(
     };
     let now = Clock::system().now();
     let listen = &receiver.listen;
-    let verified = listen
-        .secret
-        .as_ref()
-        .map(|secret| sign::verify(secret, &head.headers, &body, TOLERANCE, now));
+    let verified = receiver.check.as_ref().map(|check| {
+        let scheme = check.scheme(&head.headers);
+        sign::check(&scheme, &check.key, &head.headers, &body, Some(TOLERANCE), now)
+    });
     let refused = verified.as_ref().and_then(|verified| verified.as_ref().err());
     let answer = match (&listen.forward, listen.status, refused) {
         (_, Some(status), _) => (status, String::new()),

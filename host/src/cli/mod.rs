@@ -22,9 +22,12 @@ mod retry;
 mod scratch;
 mod send;
 mod serve;
+mod signing;
 mod steps;
 mod style;
 mod subscription;
+mod trust;
+mod verify;
 mod wire_flags;
 
 use std::process::ExitCode;
@@ -138,6 +141,8 @@ enum Command {
     Replays(replay::List),
     /// Receive webhooks on this machine, verify and print them
     Listen(listen::Listen),
+    /// Check the signature of a recorded request
+    Verify(verify::Verify),
     /// See it work: a server, plugins, real events, verified deliveries
     Demo(demo::Demo),
     /// Copy the whole database to a file
@@ -185,6 +190,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replay(command) => command.run(&global).await,
         Command::Replays(list) => list.run(&global).await,
         Command::Listen(listen) => listen.run().await,
+        Command::Verify(verify) => verify.run(&global),
         Command::Demo(demo) => demo.run(&global).await,
         Command::Backup(backup) => backup.run(&global).await,
         Command::Restore(restore) => restore.run(&global).await,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Global, input,
     output::{self, Failure},
+    signing::SigningFlags,
     wire_flags::WireFlags,
 };
 
@@ -41,6 +42,8 @@ pub(super) struct PolicyFlags {
     disable_after: Option<u64>,
     #[command(flatten)]
     wire: WireFlags,
+    #[command(flatten)]
+    signing: SigningFlags,
 }
 
 impl PolicyFlags {
@@ -57,6 +60,7 @@ impl PolicyFlags {
             policy.insert("rate_limit".into(), rate);
         }
         self.wire.apply(policy);
+        self.signing.apply(policy)?;
         let ordering = self.ordering.as_ref().map(|word| word.replace('-', "_").into());
         for (part, value) in [
             ("concurrency", self.concurrency.map(Value::from)),

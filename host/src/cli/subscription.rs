@@ -9,6 +9,7 @@ use super::{
     health, input,
     output::{self, Failure, field, plain},
     policy::{ChangePolicy, PolicyFlags},
+    signing::{Rotate, handshake, show_secrets},
     steps::{self, Steps},
 };
 use crate::model::PluginRef;
@@ -69,9 +70,11 @@ pub(super) enum Command {
     /// Send it a test event
     Test(Id),
     /// Make a new signing secret; the old one keeps signing for a day
-    Rotate(Id),
+    Rotate(Rotate),
     /// Change how its deliveries are made, or show it
     Policy(ChangePolicy),
+    /// Ask its endpoint for leave to send
+    Handshake(Id),
     /// Add a plugin to its pipeline
     AddStep(AddStep),
     /// Take a plugin out of its pipeline
@@ -194,20 +197,9 @@ impl Subscribe {
             }
         }
         let created = global.client()?.post(&[PATH], &body.into()).await?;
-        secret(global, &created);
+        show_secrets(global, &created);
         Ok(())
     }
-}
-
-/// Prints a subscription's id with its secret, which is shown this once.
-fn secret(global: &Global, subscription: &Value) {
-    if global.json {
-        output::json(subscription);
-        return;
-    }
-    let id = field(subscription, "id");
-    output::data(format_args!("{id}  secret {}", field(subscription, "secret")));
-    output::say(format_args!("(shown once; `hookmill subscription rotate {id}` makes a new one)"));
 }
 
 impl List {
@@ -258,14 +250,8 @@ impl Command {
                 Ok(())
             }
             Self::Test(Id { id }) => test(global, &id).await,
-            Self::Rotate(Id { id }) => {
-                let mut rotated = global.client()?.act(&[PATH, &id, "rotate-secret"]).await?;
-                if rotated["id"].is_null() {
-                    rotated["id"] = id.into();
-                }
-                secret(global, &rotated);
-                Ok(())
-            }
+            Self::Rotate(rotate) => rotate.run(global).await,
+            Self::Handshake(Id { id }) => handshake(global, &id).await,
             Self::Policy(policy) => policy.run(global).await,
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,
@@ -320,6 +306,9 @@ fn show(global: &Global, subscription: &Value) {
         if !text.is_empty() && text != "{}" {
             output::data(format_args!("  {label:<12} {text}"));
         }
+    }
+    for key in subscription["public_keys"].as_array().into_iter().flatten() {
+        output::data(format_args!("  {:<12} {}", "public key", field(key, "key")));
     }
     let steps = subscription["pipeline"].as_array().into_iter().flatten();
     for (index, step) in steps.enumerate() {

@@ -15,11 +15,13 @@ use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+use url::Url;
 
 use super::{
     Dice, Directory, Health, Pipelines, Ready,
     board::Board,
     breaker::Turn,
+    handshake,
     health::{Answer, Changes},
     http::{Client, ClientError, Transport},
     job::{Job, SharedEvent},
@@ -31,7 +33,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    model::{DisabledReason, Event, EventId, Notice, SubscriptionId, Timestamp},
+    model::{DisabledReason, Event, EventId, Handshake, Notice, SubscriptionId, Timestamp},
     notices::Notices,
     store::{Belt, Claims, Lease, StoreError},
 };
@@ -164,6 +166,17 @@ impl Dispatcher {
     /// The store has something due at `due` for a subscription.
     pub fn wake(&self, subscription: SubscriptionId, due: Timestamp) {
         self.core.board.due(subscription, due);
+    }
+
+    /// Asks an endpoint whether deliveries may be sent to it; answers the requests a minute
+    /// that it allows, none for any number, or why it does not.
+    pub async fn handshake(
+        &self,
+        endpoint: &Url,
+        asked: &Handshake,
+    ) -> Result<Option<u32>, String> {
+        let timeout = self.core.board.settings.attempt_timeout;
+        handshake::ask(&*self.core.worker.transport, endpoint, asked, timeout).await
     }
 
     /// The subscription was deleted. What is in memory of it will be found cancelled.

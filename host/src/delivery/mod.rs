@@ -7,8 +7,10 @@
 mod board;
 mod breaker;
 mod bucket;
+mod cloudevents;
 mod dice;
 mod dispatcher;
+mod handshake;
 mod health;
 mod health_view;
 mod hosts;
@@ -48,7 +50,7 @@ pub use self::{
     job::SharedEvent,
     once::NothingToSend,
     settings::DeliverySettings,
-    sign::{VerifyError, verify},
+    sign::{Key, VerifyError, verify},
 };
 use crate::{
     model::{

@@ -1,24 +1,29 @@
 //! What is asked of an endpoint: the request of one attempt.
 //!
-//! Owns which headers it has, in which order of precedence, and its signature. Never sends.
+//! Owns which headers it has, in which order of precedence. Never sends, never signs itself.
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, header::CONTENT_TYPE};
 use bytes::Bytes;
 
 use super::{
+    cloudevents,
     http::{self, Request},
     job::Job,
     settings::DeliverySettings,
-    sign,
+    sign::{self, Signed},
 };
-use crate::model::{Message, RequestMethod, Subscription, Timestamp};
+use crate::model::{
+    Message, RequestMethod, Scheme, Subscription, Timestamp,
+    signing::{HeaderPrefix, Standard},
+};
 
 const EVENT_ID: HeaderName = HeaderName::from_static("hookmill-event-id");
 const EVENT_TYPE: HeaderName = HeaderName::from_static("hookmill-event-type");
 const ATTEMPT: HeaderName = HeaderName::from_static("hookmill-attempt");
 const ID: HeaderName = HeaderName::from_static(sign::ID);
 const TIMESTAMP: HeaderName = HeaderName::from_static(sign::TIMESTAMP);
-const SIGNATURE: HeaderName = HeaderName::from_static(sign::SIGNATURE);
+/// How requests are signed that nothing else is said about.
+const DEFAULT: &[Scheme] = &[Scheme::Standard(Standard { header_prefix: HeaderPrefix::Webhook })];
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The request of one attempt: `message` if a pipeline made one, else the payload.
@@ -30,13 +35,14 @@ pub(super) fn request(
     body: Bytes,
     now: Timestamp,
 ) -> Request {
+    let (headers, body) = content(job, subscription, message, body, now);
     Request {
         url: subscription.endpoint.clone(),
         method: match subscription.policy.method {
             RequestMethod::Post => Method::POST,
             RequestMethod::Put => Method::PUT,
         },
-        headers: headers(job, subscription, message, &body, now),
+        headers,
         body,
         timeout: settings.timeout(&subscription.policy),
         connect_timeout: settings.connect_timeout(&subscription.policy),
@@ -44,14 +50,15 @@ pub(super) fn request(
     }
 }
 
-/// The request's headers. The server's own come last, so that nothing replaces them.
-fn headers(
+/// The request's headers and body, in the form its subscription wants. The server's own
+/// headers come last, so that nothing replaces them.
+fn content(
     job: &Job,
     subscription: &Subscription,
     message: Option<&Message>,
-    body: &[u8],
+    body: Bytes,
     now: Timestamp,
-) -> HeaderMap {
+) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::with_capacity(16);
     http::set(
         &mut headers,
@@ -62,13 +69,19 @@ fn headers(
     let content_type =
         message.and_then(|message| HeaderValue::from_str(&message.content_type).ok());
     headers.insert(CONTENT_TYPE, content_type.unwrap_or(JSON));
-    let (id, seconds) = (job.id.to_string(), now.as_second());
-    let secrets = subscription.secrets.iter().filter(|secret| secret.is_active(now));
-    let signature = sign::sign(secrets, &id, seconds, body);
+    let (id, stamp) = (job.id.to_string(), now.as_second().to_string());
     let event = &job.event.event;
+    let body = match &subscription.policy.payload {
+        Some(form) => cloudevents::put(form, event, &mut headers, body),
+        None => body,
+    };
+    let signed = Signed { id: &id, stamp: &stamp, body: &body };
+    let (policy, secrets) = (&subscription.policy, &subscription.secrets);
+    let schemes = policy.signing.as_deref().unwrap_or(DEFAULT);
+    sign::set(&mut headers, schemes, secrets, &signed, now);
     for (name, value) in [
         (ID, id),
-        (SIGNATURE, signature),
+        (TIMESTAMP, stamp),
         (EVENT_ID, event.id.to_string()),
         (EVENT_TYPE, event.event_type.to_string()),
     ] {
@@ -77,7 +90,6 @@ fn headers(
             headers.insert(name, value);
         }
     }
-    headers.insert(TIMESTAMP, HeaderValue::from(seconds));
     headers.insert(ATTEMPT, HeaderValue::from(job.attempts.saturating_add(1)));
-    headers
+    (headers, body)
 }

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::http::HeaderMap;
 use bytes::Bytes;
 use url::Url;
 
@@ -318,6 +319,7 @@ impl Worker {
             error: Some(reason),
             retry_after: None,
             directive: None,
+            headers: HeaderMap::new(),
             body: None,
             timings: Timings { total_us: Timings::micros(took), ..Timings::default() },
         };

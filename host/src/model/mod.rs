@@ -7,15 +7,18 @@ mod application;
 mod delivery;
 mod event;
 mod event_type;
+mod handshake;
 mod id;
 mod notice;
 mod pace;
 mod pattern;
+mod payload;
 mod plugin;
 mod policy;
 mod replay;
 mod rollout;
 mod secret;
+pub mod signing;
 mod subscription;
 mod trace;
 
@@ -26,6 +29,7 @@ pub use delivery::{
 };
 pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
+pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{
     ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,
 };
@@ -33,6 +37,7 @@ pub use jiff::Timestamp;
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};
+pub use payload::{CloudEvents, PayloadForm};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
     Sha256, Step,
@@ -42,6 +47,7 @@ pub use replay::{Replay, ReplayFilter, ReplayMode, ReplayProgress, ReplayState};
 pub use rollout::{
     ChangeAction, PluginChange, PluginFailure, Quarantine, Rollout, RolloutLimits, RolloutMode,
 };
-pub use secret::{Secret, SecretError};
+pub use secret::{PublicKey, PublicKeyError, Secret, SecretError, SecretKind};
+pub use signing::Scheme;
 pub use subscription::{DisabledReason, FailingSince, Subscription, SubscriptionState};
 pub use trace::TraceContext;

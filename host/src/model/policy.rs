@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Ordering, RateLimit};
+use super::{Handshake, Ordering, PayloadForm, RateLimit, Scheme, signing};
 
 /// A subscription's own rules. What is left out, or null, is the server's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -49,6 +49,16 @@ pub struct Policy {
     /// The method of its requests.
     #[serde(skip_serializing_if = "RequestMethod::is_post")]
     pub method: RequestMethod,
+    /// How requests are signed, by each of these at once; Standard Webhooks' HMAC if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 5)]
+    pub signing: Option<Vec<Scheme>>,
+    /// What form the payload has on its way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadForm>,
+    /// Asks the endpoint before anything is delivered to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<Handshake>,
 }
 
 /// The method of a delivery's requests.
@@ -124,6 +134,14 @@ impl Policy {
                 let (least, most) = (Self::MIN_TIMEOUT, Self::MAX_TIMEOUT);
                 wrong.push((at.into(), format!("is {seconds}; {least} to {most} are allowed")));
             }
+        }
+        let signing = self.signing.as_deref().map(signing::check).unwrap_or_default();
+        wrong.extend(signing.into_iter().map(|(at, why)| (format!("/signing{at}"), why)));
+        if let Some(Err((part, why))) = self.payload.as_ref().map(PayloadForm::check) {
+            wrong.push((format!("/payload/{part}"), why));
+        }
+        if let Some(Err((part, why))) = self.handshake.as_ref().map(Handshake::check) {
+            wrong.push((format!("/handshake/{part}"), why));
         }
         wrong
     }

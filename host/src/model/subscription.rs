@@ -32,7 +32,8 @@ pub struct Subscription {
     pub policy: Policy,
     /// Whether it takes events.
     pub state: SubscriptionState,
-    /// What its requests are signed with: the current secret first, then those in grace.
+    /// What its requests are signed with: of each scheme the current secret first, then those
+    /// in grace.
     pub secrets: Vec<Secret>,
     /// When it was created.
     pub created_at: Timestamp,

@@ -7,6 +7,7 @@
 
 mod backlog;
 mod belt;
+mod handshakes;
 mod health;
 mod plugins;
 mod recovery;
@@ -23,6 +24,7 @@ pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
     Receipt, Record, Switch,
 };
+pub use handshakes::Handshakes;
 pub use health::Health;
 pub use plugins::Plugins;
 pub use recovery::{Candidate, Recovery, Scope, Take};
@@ -271,7 +273,7 @@ pub trait History: Send + Sync {
 /// All of it, and what keeps it in order.
 #[async_trait]
 pub trait Store:
-    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts
+    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts + Handshakes
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

@@ -23,4 +23,5 @@ mod quarantine;
 mod recovery;
 mod resources;
 mod rollout;
+mod signatures;
 mod trust;

@@ -19,6 +19,7 @@ use super::{
     classify,
     connect::Ways,
     guard::Guard,
+    headers,
     identity::ClientCert,
     name_servers::NameServers,
     pools::{Idle, Pools},
@@ -94,6 +95,8 @@ pub(in crate::delivery) struct Exchange {
     pub retry_after: Option<Duration>,
     /// What the endpoint asked for besides.
     pub directive: Option<Directive>,
+    /// The response's `webhook-` headers: what the endpoint says to the sender.
+    pub headers: HeaderMap,
     /// The beginning of the response's body.
     pub body: Option<String>,
     /// How long it took.
@@ -104,6 +107,7 @@ pub(in crate::delivery) struct Exchange {
 #[derive(Default)]
 struct Progress {
     response: Option<Head>,
+    headers: HeaderMap,
     body: Vec<u8>,
 }
 
@@ -177,6 +181,7 @@ impl Transport for Client {
             error,
             retry_after: head.as_ref().and_then(|head| head.retry_after),
             directive: head.as_ref().and_then(|head| head.directive),
+            headers: progress.headers,
             body: head.as_ref().map(|_| String::from_utf8_lossy(&progress.body).into_owned()),
             timings: Timings {
                 first_byte_us: head.map(|head| Timings::micros(head.first_byte)),
@@ -210,6 +215,7 @@ impl Client {
             first_byte: start.elapsed(),
             reused: made_for.is_none_or(|other| !Arc::ptr_eq(other, wire)),
         });
+        progress.headers = headers::told(headers);
         // Leaving before the end drops the response, and with it an HTTP/1 connection:
         // nobody can make us read on.
         while progress.body.len() < self.capture {

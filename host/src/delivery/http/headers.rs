@@ -77,6 +77,22 @@ pub(in crate::delivery) fn set<'a>(
     }
 }
 
+/// Most of a response's headers that are kept, and the longest value.
+const MAX_TOLD: usize = 16;
+const MAX_TOLD_VALUE: usize = 256;
+
+/// What an endpoint's answer says to whoever sends webhooks: its `webhook-` headers.
+pub(super) fn told(headers: &HeaderMap) -> HeaderMap {
+    headers
+        .iter()
+        .filter(|(name, value)| {
+            name.as_str().starts_with("webhook-") && value.len() <= MAX_TOLD_VALUE
+        })
+        .take(MAX_TOLD)
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +127,18 @@ mod tests {
         for value in ["a\r\nb: c", "a\nb", "\0", "ä", &"v".repeat(4097)] {
             assert_eq!(check_header("x", value), Err(HeaderProblem::Value), "{value}");
         }
+    }
+
+    #[test]
+    fn of_an_answer_only_what_is_meant_for_the_sender_is_kept() {
+        let mut headers = HeaderMap::new();
+        headers.insert("set-cookie", HeaderValue::from_static("a=b"));
+        headers.insert("webhook-allowed-origin", HeaderValue::from_static("*"));
+        let long = HeaderValue::from_str(&"v".repeat(257)).unwrap();
+        headers.insert("webhook-long", long);
+        let kept = told(&headers);
+        assert_eq!(kept.len(), 1);
+        assert_eq!(kept["webhook-allowed-origin"], "*");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod checkpoint;
 mod claim;
 mod codec;
 mod counts;
+mod handshakes;
 mod health;
 mod history;
 pub mod log;
@@ -211,6 +212,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
     (4, "order", include_str!("../../../migrations/0004_order.sql")),
     (5, "wire", include_str!("../../../migrations/0005_wire.sql")),
+    (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
 ];

@@ -117,6 +117,7 @@ fn exchange(
         retry_after,
         body: None,
         directive: None,
+        headers: ::http::HeaderMap::new(),
         timings: Timings::default(),
     }
 }
