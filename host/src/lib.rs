@@ -14,6 +14,7 @@ pub mod notices;
 pub mod plugin;
 pub mod routing;
 pub mod schema;
+pub mod seal;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -21,7 +21,7 @@ use super::{
     subscription_io::{SubscriptionCreated, SubscriptionIn, SubscriptionOut, SubscriptionPatch},
 };
 use crate::{
-    model::{DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState},
+    model::{Credentials, DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState},
     store::DeliveryFilter,
 };
 
@@ -87,6 +87,7 @@ pub async fn create_subscription(
         policy: Policy::default(),
         state: SubscriptionState::Active,
         secrets: vec![secret],
+        credentials: Credentials::default(),
         created_at: now,
         updated_at: now,
     };

@@ -292,7 +292,8 @@ mod tests {
     use crate::{
         clock::Clock,
         model::{
-            Application, ApplicationId, DeliveryId, DeliveryState, Event, EventId, Policy, Secret,
+            Application, ApplicationId, Credentials, DeliveryId, DeliveryState, Event, EventId,
+            Policy, Secret,
             Subscription, SubscriptionId, SubscriptionState, Timestamp,
         },
         plugin::{Compiler, PluginSettings, Runtime},
@@ -323,6 +324,7 @@ mod tests {
             // Resumed, and the server ended before what was held had been made due.
             state: SubscriptionState::Active,
             secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
+            credentials: Credentials::default(),
             created_at: now,
             updated_at: now,
         };

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Directory, Pipelines, Ready,
+    auth::Authorizer,
     board::Board,
     http::{Client, ClientError, Transport},
     job::{Job, SharedEvent},
@@ -115,7 +116,8 @@ impl Dispatcher {
             board.due(subscription, at);
         }
         let recorder = Recorder::start(Arc::clone(&store), Arc::clone(&board));
-        let worker = Worker { board: Arc::clone(&board), pipelines, transport };
+        let auth = Authorizer::new(clock);
+        let worker = Worker { board: Arc::clone(&board), pipelines, transport, auth };
         let runtime = Handle::current();
         let core = Arc::new(Core { board, belt: store, worker, recorder, runtime, owner });
         let timer = Mutex::new(Some(tokio::spawn(Arc::clone(&core).keep_time())));

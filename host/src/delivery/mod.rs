@@ -4,6 +4,7 @@
 //! truth; what is in memory is leased from it. Never decides what an event matches, never
 //! speaks to producers.
 
+mod auth;
 mod board;
 mod dispatcher;
 mod http;
@@ -15,6 +16,7 @@ mod request;
 mod retry;
 mod settings;
 pub mod sign;
+mod tokens;
 mod turns;
 mod worker;
 
@@ -27,7 +29,7 @@ use async_trait::async_trait;
 
 pub use self::{
     dispatcher::{Dispatcher, Parts, StartError},
-    http::{ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
+    http::{ClientCert, ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
     job::SharedEvent,
     settings::DeliverySettings,
     sign::{VerifyError, verify},

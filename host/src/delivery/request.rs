@@ -36,6 +36,7 @@ pub(super) fn request(
         headers: headers(job, subscription, message, &body, now),
         body,
         timeout: settings.attempt_timeout,
+        client_cert: None,
     }
 }
 

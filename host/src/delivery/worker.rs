@@ -10,6 +10,7 @@ use url::Url;
 
 use super::{
     Pipelines,
+    auth::Authorizer,
     board::Board,
     http::{Exchange, Transport},
     job::Job,
@@ -28,6 +29,7 @@ pub(super) struct Worker {
     pub board: Arc<Board>,
     pub pipelines: Arc<dyn Pipelines>,
     pub transport: Arc<dyn Transport>,
+    pub auth: Authorizer,
 }
 
 /// What a job came to.
@@ -201,7 +203,7 @@ impl Worker {
         let started_at = self.board.clock.now();
         let settings = &self.board.settings;
         let request = request::request(settings, job, subscription, message, body, started_at);
-        let exchange = self.transport.send(request).await;
+        let exchange = self.auth.send(&*self.transport, subscription, request).await;
         let now = self.board.clock.now();
         self.board
             .metrics

@@ -143,11 +143,14 @@ pub enum AttemptOutcome {
     Protocol,
     /// A plugin failed; nothing was sent.
     Plugin,
+    /// What the endpoint wants to see, such as an access token, could not be had; nothing was
+    /// sent.
+    Auth,
 }
 
 impl AttemptOutcome {
     /// Every outcome, in the order of their stored codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Succeeded,
         Self::HttpStatus,
         Self::Redirect,
@@ -161,6 +164,7 @@ impl AttemptOutcome {
         Self::Reset,
         Self::Protocol,
         Self::Plugin,
+        Self::Auth,
     ];
 
     /// The outcome's word.
@@ -179,6 +183,7 @@ impl AttemptOutcome {
             Self::Reset => "reset",
             Self::Protocol => "protocol",
             Self::Plugin => "plugin",
+            Self::Auth => "auth",
         }
     }
 }

@@ -4,12 +4,14 @@
 //! and knows nothing of HTTP, SQL or WebAssembly.
 
 mod application;
+mod credentials;
 mod delivery;
 mod event;
 mod event_type;
 mod id;
 mod notice;
 mod pattern;
+mod placeholder;
 mod plugin;
 mod policy;
 mod rollout;
@@ -17,6 +19,9 @@ mod secret;
 mod subscription;
 
 pub use application::Application;
+pub use credentials::{
+    Basic, Bearer, ClientAuth, Credentials, EndpointAuth, Mtls, Oauth2, SecretText,
+};
 pub use delivery::{
     Attempt, AttemptOutcome, Delivery, DeliveryState, FailureKind, Log, Message, Outcome,
     PipelineRun, StepReport, StepVerdict, Timings,
@@ -27,6 +32,7 @@ pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, Sub
 pub use jiff::Timestamp;
 pub use notice::Notice;
 pub use pattern::{Pattern, PatternError};
+pub use placeholder::{Unclosed, filled, is_secret_name, secret_names};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
     Sha256, Step,

@@ -4,11 +4,14 @@ use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
+use zeroize::Zeroize;
 
 /// A symmetric signing secret. Its `Debug` never shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     key: Vec<u8>,
+    /// When it was given; none for those from before this was kept.
+    pub created_at: Option<Timestamp>,
     /// When it stops signing; none for the current secret.
     pub expires_at: Option<Timestamp>,
 }
@@ -24,7 +27,7 @@ impl Secret {
     /// From raw key bytes, 24 to 64 of them.
     pub fn from_key(key: Vec<u8>) -> Result<Self, SecretError> {
         if (24..=64).contains(&key.len()) {
-            Ok(Self { key, expires_at: None })
+            Ok(Self { key, created_at: None, expires_at: None })
         } else {
             Err(SecretError)
         }
@@ -40,6 +43,11 @@ impl Secret {
         format!("{}{}", Self::PREFIX, STANDARD.encode(&self.key))
     }
 
+    /// What tells it from others: the first 16 digits of the SHA-256 of its text.
+    pub fn fingerprint(&self) -> String {
+        super::Sha256::of(self.reveal().as_bytes()).to_string()[..16].to_owned()
+    }
+
     /// Whether it still signs at `now`.
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
@@ -52,6 +60,12 @@ impl FromStr for Secret {
     fn from_str(text: &str) -> Result<Self, SecretError> {
         let encoded = text.strip_prefix(Self::PREFIX).ok_or(SecretError)?;
         Self::from_key(STANDARD.decode(encoded).map_err(|_| SecretError)?)
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{ApplicationId, Pattern, Policy, Secret, Step, SubscriptionId};
+use super::{ApplicationId, Credentials, Pattern, Policy, Secret, Step, SubscriptionId};
 
 /// An endpoint that listens to some event types.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub struct Subscription {
     pub state: SubscriptionState,
     /// What its requests are signed with: the current secret first, then those in grace.
     pub secrets: Vec<Secret>,
+    /// What else of it is secret.
+    pub credentials: Credentials,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -11,7 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("notices", &["model"]),
     ("schema", &["model", "clock"]),
     ("routing", &["model", "clock"]),
-    ("store", &["model", "clock"]),
+    ("seal", &["model"]),
+    ("store", &["model", "clock", "seal"]),
     ("plugin", &["model", "clock", "schema"]),
     ("delivery", &["model", "clock", "notices", "store", "plugin"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
@@ -28,15 +29,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "model", "clock", "config", "notices", "schema", "routing", "store", "plugin",
+            "model", "clock", "config", "notices", "schema", "routing", "seal", "store", "plugin",
             "delivery", "catalog", "watch", "ingest", "backtest", "api",
         ],
     ),
     (
         "cli",
         &[
-            "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
-            "catalog", "ingest", "backtest", "api", "server",
+            "model", "clock", "config", "schema", "routing", "seal", "store", "plugin",
+            "delivery", "catalog", "ingest", "backtest", "api", "server",
         ],
     ),
 ];

@@ -3,7 +3,7 @@
 //! Owns connections and time limits. Never follows a redirect, never uses a proxy, never
 //! reads an environment variable, never tries twice.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use url::Url;
 use super::{
     classify,
     guard::{Blocked, Guard, GuardedResolver, literal},
+    identity::ClientCert,
 };
 use crate::{
     clock::Clock,
@@ -37,7 +38,7 @@ pub(in crate::delivery) struct Client {
 }
 
 /// One request to make.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::delivery) struct Request {
     /// Where to.
     pub url: Url,
@@ -49,6 +50,8 @@ pub(in crate::delivery) struct Request {
     pub body: Bytes,
     /// How long it may take, the response's body included.
     pub timeout: Duration,
+    /// The certificate that the connection is made with.
+    pub client_cert: Option<Arc<ClientCert>>,
 }
 
 /// What makes requests. The one implementation speaks HTTP; tests script theirs.

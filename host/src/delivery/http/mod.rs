@@ -7,9 +7,11 @@ mod classify;
 mod client;
 mod guard;
 mod headers;
+mod identity;
 
 pub use client::ClientError;
 pub(super) use client::{Client, Exchange, Request, Transport};
 pub use guard::{EndpointProblem, Guard, check_endpoint};
 pub(super) use headers::set;
 pub use headers::{HeaderProblem, check_header};
+pub use identity::ClientCert;

@@ -9,10 +9,12 @@ mod bulk;
 mod checkpoint;
 mod claim;
 mod codec;
+mod credentials;
 mod history;
 mod plugins;
 mod record;
 mod resources;
+mod sealing;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -33,8 +35,12 @@ use sqlx::{
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError};
-use crate::model::{SubscriptionId, Timestamp};
+use crate::{
+    model::{SubscriptionId, Timestamp},
+    seal::{KeySource, Vault},
+};
 use checkpoint::Checkpointer;
+pub use sealing::{Rotated, rotate_master_key};
 
 /// Connections for reading. More would only wait for the same two or four cores.
 const READERS: u32 = 4;
@@ -46,6 +52,8 @@ pub struct SqliteStore {
     options: SqliteConnectOptions,
     readers: SqlitePool,
     checkpointer: Checkpointer,
+    /// What seals and opens the secrets in the tables.
+    vault: Vault,
     /// Row numbers are given here rather than by the database, so that an event's deliveries
     /// can name its row within the same bulk statement.
     next_event: AtomicI64,
@@ -77,25 +85,20 @@ pub(super) fn taken(error: sqlx::Error) -> StoreError {
 }
 
 impl SqliteStore {
-    /// Opens the file at `path`, creating and migrating it as needed.
+    /// Opens the file at `path`, creating and migrating it as needed, with the master key in
+    /// the file beside it.
     pub async fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &KeySource::Beside).await
+    }
+
+    /// The same with a master key from elsewhere.
+    pub async fn open_with(path: &Path, key: &KeySource) -> Result<Self> {
         let lock = lock(path)?;
         private(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .page_size(8192)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            .pragma("wal_autocheckpoint", "0")
-            .pragma("cache_size", "-32000")
-            .pragma("temp_store", "memory")
-            .statement_cache_capacity(bulk::CACHED_STATEMENTS)
-            .disable_statement_logging();
-        let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        let options = options(path);
+        let mut writer = connect(path).await?;
         migrate(&mut writer).await?;
+        let vault = sealing::open(&mut writer, path, key).await?;
         // So that the file by itself is a database, whatever it holds: a plain copy of a new
         // one would be empty otherwise.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -119,6 +122,7 @@ impl SqliteStore {
             writer: Mutex::new(writer),
             readers,
             checkpointer,
+            vault,
             options,
             next_event: AtomicI64::new(events + 1),
             next_delivery: AtomicI64::new(deliveries + 1),
@@ -157,7 +161,7 @@ impl Write<'_> {
     /// Starts a transaction that will not find the database locked half-way. One that is
     /// neither committed nor rolled back (its future was dropped) is rolled back here.
     async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
-        self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+        begin(&mut self.connection).await
     }
 
     /// Lets the checkpointer know that the log has grown.
@@ -166,12 +170,39 @@ impl Write<'_> {
     }
 }
 
+/// A transaction that will not find the database locked half-way.
+async fn begin(connection: &mut SqliteConnection) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
+    connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+}
+
+/// What the file is opened with.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .page_size(8192)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("cache_size", "-32000")
+        .pragma("temp_store", "memory")
+        .statement_cache_capacity(bulk::CACHED_STATEMENTS)
+        .disable_statement_logging()
+}
+
+async fn connect(path: &Path) -> Result<SqliteConnection> {
+    SqliteConnection::connect_with(&options(path)).await.map_err(failed)
+}
+
 /// What brings a database up to date, oldest first. What is here once was released and is
 /// never edited, only added to.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../../../migrations/0001_start.sql")),
     (2, "plugin platform", include_str!("../../../migrations/0002_plugin_platform.sql")),
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
+    (6, "sealed", include_str!("../../../migrations/0006_sealed.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
@@ -184,7 +215,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
         .map_err(|error| StoreError::Failed(error.to_string()))
 }
 
-/// Makes a new database readable by its owner only: it holds signing secrets. The files
+/// Makes a new database readable by its owner only: it holds payloads. The files
 /// beside it take after it.
 fn private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::SqliteStore;
 use crate::{
     model::{
-        Application, ApplicationId, Attempt, AttemptOutcome, DeliveryId, DeliveryState, Event,
+        Application, ApplicationId, Attempt, AttemptOutcome, Credentials, DeliveryId, DeliveryState, Event,
         EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, Policy,
         ResolvedStep, SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription,
         SubscriptionId, SubscriptionState, Timestamp, Timings, Violation,
@@ -59,6 +59,7 @@ impl Bench {
             policy: Policy { concurrency: Some(3), ..Policy::default() },
             state: SubscriptionState::Active,
             secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
+            credentials: Credentials::default(),
             created_at: at(0),
             updated_at: at(0),
         };
