@@ -5,7 +5,6 @@ mod connections;
 use std::{
     io::Write,
     net::SocketAddr,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -30,9 +29,10 @@ use crate::{
     config::Config,
     delivery::{DeliverySettings, Dispatcher, Guard, Parts, check_endpoint, check_header},
     ingest::{Ingest, IngestSettings},
-    model::{KeyId, Notice},
+    model::{KeyId, Notice, SecretText},
     notices::Notices,
     plugin::{Compiler, PluginSettings, Runtime},
+    seal::KeySource,
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry,
     watch::{Watch, WatchSettings},
@@ -59,7 +59,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(|e| failed("the listener has no address")(&e))?;
     let clock = Clock::system();
     let is_new = !config.database.exists();
-    let store = open(&config.database).await?;
+    let store = open(&config).await?;
     let key = admin_key(&store, &config, clock).await?;
     let runtime = start_runtime(&store, &config).await?;
     let catalog = Catalog::load(store.clone(), runtime.clone(), clock)
@@ -158,8 +158,12 @@ async fn log_notices(mut heard: mpsc::Receiver<Notice>) {
     }
 }
 
-async fn open(path: &Path) -> Result<SharedStore, ServeError> {
-    let store = SqliteStore::open(path)
+async fn open(config: &Config) -> Result<SharedStore, ServeError> {
+    let key = config.master_key.as_ref().map(SecretText::reveal);
+    let key = KeySource::from_settings(key, config.master_key_file.as_deref())
+        .map_err(|e| failed("cannot start")(&e))?;
+    let path = &config.database;
+    let store = SqliteStore::open_with(path, &key)
         .await
         .map_err(|e| failed(&format!("cannot open the database {}", path.display()))(&e))?;
     Ok(Arc::new(store))

@@ -29,8 +29,10 @@ pub mod problem;
 mod publish;
 mod refusal;
 mod subscription_check;
+mod subscription_credentials;
 mod subscription_io;
 mod subscription_secret;
+mod subscription_secrets;
 mod subscription_state;
 mod subscriptions;
 
@@ -175,6 +177,8 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscription_state::disable_subscription))
         .routes(routes!(subscriptions::test_subscription))
         .routes(routes!(subscription_secret::rotate_secret))
+        .routes(routes!(subscription_secrets::list_secrets, subscription_secrets::add_secret))
+        .routes(routes!(subscription_secrets::remove_secret))
         .routes(routes!(event_types::create_event_type, event_types::list_event_types))
         .routes(routes!(
             event_types::get_event_type,

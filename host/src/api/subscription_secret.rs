@@ -23,7 +23,7 @@ const DEFAULT_GRACE: u32 = 24 * 3600;
 const MAX_GRACE: u32 = 7 * 24 * 3600;
 /// Most replaced secrets that sign beside the current one: each makes every request's
 /// signature header longer.
-const MAX_OLD_SECRETS: usize = 10;
+pub const MAX_OLD_SECRETS: usize = 10;
 
 /// How to replace a secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -81,11 +81,12 @@ pub async fn rotate_secret(
         checker.refuse(FieldError::new("/secret", "is one the subscription has already"));
     }
     checker.finish()?;
-    let secret = match secret {
+    let mut secret = match secret {
         Some(secret) => secret,
         None => new_secret()?,
     };
     let now = api.clock.now();
+    secret.created_at = Some(now);
     let old_secret_expires_at = now + Duration::from_secs(grace.into());
     let shown = secret.reveal();
     change(&api, id, move |subscription| {

@@ -18,6 +18,7 @@ use super::{
     publish::PublishedOut,
     refusal::{self, Subject},
     subscription_check::Checker,
+    subscription_credentials,
     subscription_io::{SubscriptionCreated, SubscriptionIn, SubscriptionOut, SubscriptionPatch},
 };
 use crate::{
@@ -63,17 +64,19 @@ pub async fn create_subscription(
     let (parts, secret) = given.into_patch();
     let mut checker = Checker::new(&*api.endpoint_policy);
     let mut checked = checker.check(parts);
-    let given_secret = secret.and_then(|text| checker.secret(&text));
+    let given_secret = secret.and_then(|text| checker.secret(text.reveal()));
+    subscription_credentials::check(&mut checker, &checked, None);
     checker.finish()?;
     // Nothing was wrong, so the endpoint is there: `SubscriptionIn` requires it.
     let Some(endpoint) = checked.endpoint.take() else {
         return Err(Problem::internal("creating a subscription", &"its endpoint got lost"));
     };
-    let secret = match given_secret {
+    let mut secret = match given_secret {
         Some(secret) => secret,
         None => new_secret()?,
     };
     let now = api.clock.now();
+    secret.created_at = Some(now);
     let shown = secret.reveal();
     let mut subscription = Subscription {
         id: SubscriptionId::new(now),
@@ -172,9 +175,10 @@ pub async fn change_subscription(
     PathId(id): PathId<SubscriptionId>,
     JsonBody(patch): JsonBody<SubscriptionPatch>,
 ) -> Result<Json<SubscriptionOut>, Problem> {
-    find(&api, &acting, id)?;
+    let current = find(&api, &acting, id)?;
     let mut checker = Checker::new(&*api.endpoint_policy);
     let checked = checker.check(patch);
+    subscription_credentials::check(&mut checker, &checked, Some(&current));
     checker.finish()?;
     let saved = change(&api, id, |subscription| checked.apply(subscription)).await?;
     Ok(Json((&*saved).into()))

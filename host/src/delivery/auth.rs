@@ -4,7 +4,11 @@
 //! Owns when a subscription's credentials go along, and with which headers. They are set last,
 //! so that no plugin replaces them. Never decides what an attempt's end leads to.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::AUTHORIZATION};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -19,19 +23,23 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        AttemptOutcome, EndpointAuth, Mtls, Oauth2, Subscription, Timings, filled, secret_names,
+        AttemptOutcome, EndpointAuth, Mtls, Oauth2, Sha256, Subscription, Timings, filled, secret_names,
     },
 };
+
+/// Most client certificates that are kept ready.
+const MAX_CERTIFICATES: usize = 1_000;
 
 /// Sends requests with their subscription's credentials.
 pub(super) struct Authorizer {
     tokens: Tokens,
+    certificates: Mutex<HashMap<Sha256, Arc<ClientCert>>>,
     clock: Clock,
 }
 
 impl Authorizer {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { tokens: Tokens::new(clock), clock }
+        Self { tokens: Tokens::new(clock), certificates: Mutex::default(), clock }
     }
 
     /// Makes one attempt's request, with whatever is needed before it, all within its time.
@@ -66,8 +74,8 @@ impl Authorizer {
                 let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
                 set_authorization(&mut request.headers, &value);
             }
-            Some(EndpointAuth::Mtls(mtls)) => match client_cert(mtls) {
-                Ok(cert) => request.client_cert = Some(Arc::new(cert)),
+            Some(EndpointAuth::Mtls(mtls)) => match self.client_cert(mtls) {
+                Ok(cert) => request.client_cert = Some(cert),
                 Err(why) => return unauthorized(NoToken::because(why), start),
             },
             Some(EndpointAuth::Oauth2(oauth2)) => {
@@ -106,15 +114,28 @@ impl Authorizer {
         }
     }
 
+    /// The certificate as the client takes it. Reading one takes longer than the rest of a
+    /// request's making, so it is done once.
+    fn client_cert(&self, mtls: &Mtls) -> Result<Arc<ClientCert>, String> {
+        let pem = Zeroizing::new(format!("{}\n{}", mtls.certificate, mtls.private_key.reveal()));
+        let identity = Sha256::of(pem.as_bytes());
+        let lock = || self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&identity) {
+            return Ok(Arc::clone(known));
+        }
+        let cert = ClientCert::parse(&pem).map_err(|why| format!("its client certificate {why}"))?;
+        let cert = Arc::new(cert);
+        let mut known = lock();
+        if known.len() >= MAX_CERTIFICATES {
+            known.clear();
+        }
+        known.insert(identity, Arc::clone(&cert));
+        Ok(cert)
+    }
+
     fn left(&self, deadline: Instant) -> Duration {
         deadline.saturating_duration_since(self.clock.instant())
     }
-}
-
-/// The certificate and key of a subscription, as the client takes them.
-pub(super) fn client_cert(mtls: &Mtls) -> Result<ClientCert, String> {
-    let pem = Zeroizing::new(format!("{}\n{}", mtls.certificate, mtls.private_key.reveal()));
-    ClientCert::parse(&pem)
 }
 
 /// An attempt that ended before a request could be made.
