@@ -79,7 +79,8 @@ pub fn check(checker: &mut Checker<'_>, checked: &Checked, current: Option<&Subs
         refuse(checker, format!("/headers/{}", token(name)), why);
     }
     let endpoint = checked.endpoint.as_ref().or(current.map(|c| &c.endpoint));
-    if matches!(auth, Some(EndpointAuth::Mtls(_))) && endpoint.is_some_and(|e| e.scheme() != "https")
+    if matches!(auth, Some(EndpointAuth::Mtls(_)))
+        && endpoint.is_some_and(|e| e.scheme() != "https")
     {
         refuse(checker, "/auth/mtls", "needs an https: endpoint: there is no TLS without it");
     }

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use super::{extract::nullable, subscription_credentials::SecretChanges};
 use crate::model::{
-    EndpointAuth, OnError, Pattern, Policy, SecretText, Step, Subscription, SubscriptionId, SubscriptionState, Timestamp,
+    EndpointAuth, OnError, Pattern, Policy, SecretText, Step, Subscription, SubscriptionId,
+    SubscriptionState, Timestamp,
 };
 
 /// A subscription to create.

@@ -22,7 +22,9 @@ use super::{
     subscription_io::{SubscriptionCreated, SubscriptionIn, SubscriptionOut, SubscriptionPatch},
 };
 use crate::{
-    model::{Credentials, DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState},
+    model::{
+        Credentials, DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState,
+    },
     store::DeliveryFilter,
 };
 

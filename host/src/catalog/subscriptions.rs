@@ -293,8 +293,7 @@ mod tests {
         clock::Clock,
         model::{
             Application, ApplicationId, Credentials, DeliveryId, DeliveryState, Event, EventId,
-            Policy, Secret,
-            Subscription, SubscriptionId, SubscriptionState, Timestamp,
+            Policy, Secret, Subscription, SubscriptionId, SubscriptionState, Timestamp,
         },
         plugin::{Compiler, PluginSettings, Runtime},
         store::{DeliveryFilter, Lease, NewDelivery, NewEvent, SharedStore, sqlite::SqliteStore},

@@ -6,12 +6,14 @@
 mod application;
 mod client;
 mod completions;
+mod credentials;
 mod delivery;
 mod demo;
 mod event_type;
 mod events;
 mod input;
 mod listen;
+mod master_key;
 mod output;
 mod plugin;
 mod scratch;
@@ -128,6 +130,9 @@ enum Command {
     Retry(delivery::Retry),
     /// Receive webhooks on this machine, verify and print them
     Listen(listen::Listen),
+    /// The key that a database's secrets are sealed under
+    #[command(subcommand)]
+    MasterKey(master_key::Command),
     /// See it work: a server, plugins, real events, verified deliveries
     Demo(demo::Demo),
     /// Print a completion script for a shell
@@ -165,6 +170,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Delivery(show) => show.run(&global).await,
         Command::Retry(retry) => retry.run(&global).await,
         Command::Listen(listen) => listen.run().await,
+        Command::MasterKey(command) => command.run().await,
         Command::Demo(demo) => demo.run(&global).await,
         Command::Completions(completions) => completions.run(Cli::command()),
     }

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     clock::Clock,
     model::{
-        AttemptOutcome, EndpointAuth, Mtls, Oauth2, Sha256, Subscription, Timings, filled, secret_names,
+        AttemptOutcome, EndpointAuth, Mtls, Oauth2, Sha256, Subscription, Timings, filled,
+        secret_names,
     },
 };
 
@@ -123,7 +124,8 @@ impl Authorizer {
         if let Some(known) = lock().get(&identity) {
             return Ok(Arc::clone(known));
         }
-        let cert = ClientCert::parse(&pem).map_err(|why| format!("its client certificate {why}"))?;
+        let cert =
+            ClientCert::parse(&pem).map_err(|why| format!("its client certificate {why}"))?;
         let cert = Arc::new(cert);
         let mut known = lock();
         if known.len() >= MAX_CERTIFICATES {

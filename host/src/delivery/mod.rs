@@ -29,7 +29,10 @@ use async_trait::async_trait;
 
 pub use self::{
     dispatcher::{Dispatcher, Parts, StartError},
-    http::{ClientCert, ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint, check_header},
+    http::{
+        ClientCert, ClientError, EndpointProblem, Guard, HeaderProblem, check_endpoint,
+        check_header,
+    },
     job::SharedEvent,
     settings::DeliverySettings,
     sign::{VerifyError, verify},

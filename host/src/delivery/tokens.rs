@@ -163,8 +163,7 @@ fn request(client: &Oauth2, timeout: Duration) -> Request {
     }
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     match client.token_endpoint_auth_method {
         ClientAuth::ClientSecretBasic => {
             // Both are form-encoded first: RFC 6749, section 2.3.1.

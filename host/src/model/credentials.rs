@@ -44,7 +44,9 @@ impl Serialize for SecretText {
 impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // The usual error would quote what was given.
-        String::deserialize(deserializer).map(Self::new).map_err(|_| de::Error::custom("is no text"))
+        String::deserialize(deserializer)
+            .map(Self::new)
+            .map_err(|_| de::Error::custom("is no text"))
     }
 }
 

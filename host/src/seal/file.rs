@@ -47,8 +47,7 @@ impl KeySource {
 
     /// Opens a database's data key.
     pub fn open(&self, database: &Path, wrapped: &[u8]) -> Result<Vault, SealError> {
-        let sealed = Vault::master_id(wrapped)
-            .ok_or(SealError::Damaged("installation.value"))?;
+        let sealed = Vault::master_id(wrapped).ok_or(SealError::Damaged("installation.value"))?;
         let Some(master) = self.find(database)? else {
             let looked = self.path(database).unwrap_or_default().display().to_string();
             return Err(SealError::Missing { sealed, looked });

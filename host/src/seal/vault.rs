@@ -81,11 +81,7 @@ impl Vault {
     }
 
     /// The secret that was sealed for this place.
-    pub fn open(
-        &self,
-        place: &Place<'_>,
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         open(&self.key, place, sealed)
     }
 }
@@ -96,11 +92,7 @@ impl fmt::Debug for Vault {
     }
 }
 
-fn seal(
-    key: &[u8; KEY_BYTES],
-    place: &Place<'_>,
-    secret: &[u8],
-) -> Result<Vec<u8>, SealError> {
+fn seal(key: &[u8; KEY_BYTES], place: &Place<'_>, secret: &[u8]) -> Result<Vec<u8>, SealError> {
     let nonce = random::<NONCE_BYTES>()?;
     let payload = Payload { msg: secret, aad: &place.bound() };
     let sealed = XChaCha20Poly1305::new(key.into())

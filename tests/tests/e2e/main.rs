@@ -16,4 +16,5 @@ mod openapi;
 mod quarantine;
 mod resources;
 mod rollout;
+mod secrets;
 mod trust;

@@ -36,8 +36,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "clock", "config", "schema", "routing", "seal", "store", "plugin",
-            "delivery", "catalog", "ingest", "backtest", "api", "server",
+            "model", "clock", "config", "schema", "routing", "seal", "store", "plugin", "delivery",
+            "catalog", "ingest", "backtest", "api", "server",
         ],
     ),
 ];

@@ -13,9 +13,9 @@ impl ClientCert {
         if chain.map_err(|_| "has a certificate that is not PEM")?.is_empty() {
             return Err("has no certificate in PEM (-----BEGIN CERTIFICATE-----)".into());
         }
-        PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| {
-            "has no private key in PEM (-----BEGIN PRIVATE KEY-----), or an encrypted one"
-        })?;
+        PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(
+            |_| "has no private key in PEM (-----BEGIN PRIVATE KEY-----), or an encrypted one",
+        )?;
         Ok(Self)
     }
 }

@@ -25,8 +25,8 @@ use super::{DeliverySettings, Directory, Dispatcher, Parts, Pipelines, Ready, Sh
 use crate::{
     clock::Clock,
     model::{
-        ApplicationId, Credentials, DisabledReason, Event, EventId, Outcome, Pipeline, PipelineId, PipelineRun,
-        Policy, RetryPolicy, Secret, Subscription, SubscriptionId, SubscriptionState,
+        ApplicationId, Credentials, DisabledReason, Event, EventId, Outcome, Pipeline, PipelineId,
+        PipelineRun, Policy, RetryPolicy, Secret, Subscription, SubscriptionId, SubscriptionState,
     },
     notices::Notices,
     store::DeliveryKey,

@@ -218,9 +218,9 @@ async fn those_who_wait_for_a_token_share_it_and_its_failure() {
                 let (authorizer, network) = (Arc::clone(&authorizer), Arc::clone(&network));
                 // Two subscriptions with the same client share its tokens.
                 let subscription = with_oauth2("{}");
-                tokio::spawn(async move {
-                    attempt(&authorizer, &network, &subscription).await.status
-                })
+                tokio::spawn(
+                    async move { attempt(&authorizer, &network, &subscription).await.status },
+                )
             })
             .collect();
         for _ in 0..100 {

@@ -8,10 +8,10 @@ use tempfile::TempDir;
 use super::SqliteStore;
 use crate::{
     model::{
-        Application, ApplicationId, Attempt, AttemptOutcome, Credentials, DeliveryId, DeliveryState, Event,
-        EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, Policy,
-        ResolvedStep, SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription,
-        SubscriptionId, SubscriptionState, Timestamp, Timings, Violation,
+        Application, ApplicationId, Attempt, AttemptOutcome, Credentials, DeliveryId,
+        DeliveryState, Event, EventId, EventType, Message, OnError, Outcome, PipelineId,
+        PipelineRun, Policy, ResolvedStep, SchemaMode, Secret, Sha256, StepReport, StepVerdict,
+        Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings, Violation,
     },
     store::{
         Appended, Belt, Claimed, DeliveryFilter, EventFilter, History, Idempotency, Lease,
