@@ -104,7 +104,7 @@ pub(super) const fn place(id: &[u8]) -> Place<'_> {
 }
 
 /// A seal that does not close or open is a failure of the database, for whoever calls.
-pub(super) fn closed(error: SealError) -> StoreError {
+pub(super) fn closed(error: &SealError) -> StoreError {
     StoreError::Failed(error.to_string())
 }
 
@@ -143,12 +143,12 @@ pub(super) fn seal_plain(vault: &Vault, id: &[u8], text: &str) -> Result<Vec<u8>
 fn seal_written(vault: &Vault, id: &[u8], written: &Written<'_>) -> Result<Vec<u8>> {
     // serde_json's own errors may quote what they stumble over.
     let text = serde_json::to_vec(written).map_err(|_| damaged("a secret"))?;
-    vault.seal(&place(id), &Zeroizing::new(text)).map_err(closed)
+    vault.seal(&place(id), &Zeroizing::new(text)).map_err(|error| closed(&error))
 }
 
 /// The secrets that were sealed for a row.
 pub(super) fn open(vault: &Vault, id: &[u8], sealed: &[u8]) -> Result<(Vec<Secret>, Credentials)> {
-    let text = vault.open(&place(id), sealed).map_err(closed)?;
+    let text = vault.open(&place(id), sealed).map_err(|error| closed(&error))?;
     let read: Read = serde_json::from_slice(&text).map_err(|_| damaged("a secret"))?;
     let secrets = read.secrets.into_iter().map(|stored| {
         let mut secret: Secret = stored.secret.reveal().parse().map_err(|_| damaged("a secret"))?;

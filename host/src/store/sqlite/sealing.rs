@@ -27,8 +27,10 @@ pub(super) async fn open(
     source: &KeySource,
 ) -> Result<Vault> {
     let vault = match fact(connection, "data_key").await? {
-        Some(wrapped) => source.open(database, &wrapped).map_err(closed)?,
-        None => seal_all(connection, &source.first(database).map_err(closed)?).await?,
+        Some(wrapped) => source.open(database, &wrapped).map_err(|error| closed(&error))?,
+        None => {
+            seal_all(connection, &source.first(database).map_err(|error| closed(&error))?).await?
+        }
     };
     if fact(connection, "unswept").await?.is_some()
         && let Err(error) = sweep(connection).await
@@ -68,7 +70,7 @@ async fn put_sealed(connection: &mut SqliteConnection, id: &[u8], sealed: &[u8])
 
 /// Seals all that is in clear, in the transaction that brings the data key.
 async fn seal_all(connection: &mut SqliteConnection, master: &MasterKey) -> Result<Vault> {
-    let vault = Vault::generate().map_err(closed)?;
+    let vault = Vault::generate().map_err(|error| closed(&error))?;
     pragma(connection, "PRAGMA secure_delete = ON").await?;
     let mut transaction = begin(connection).await?;
     let rows: Vec<(Vec<u8>, String)> = sqlx::query_as("SELECT id, secrets FROM subscriptions")
@@ -85,10 +87,10 @@ async fn seal_all(connection: &mut SqliteConnection, master: &MasterKey) -> Resu
         .map_err(failed)?;
     let key = fact(&mut transaction, "key").await?;
     if let Some(key) = &key {
-        let sealed = vault.seal(&INSTALLATION_KEY, key).map_err(closed)?;
+        let sealed = vault.seal(&INSTALLATION_KEY, key).map_err(|error| closed(&error))?;
         put_fact(&mut transaction, "key", &sealed).await?;
     }
-    let wrapped = vault.wrapped(master).map_err(closed)?;
+    let wrapped = vault.wrapped(master).map_err(|error| closed(&error))?;
     put_fact(&mut transaction, "data_key", &wrapped).await?;
     if key.is_some() || !rows.is_empty() {
         put_fact(&mut transaction, "unswept", &[]).await?;
@@ -142,23 +144,23 @@ pub async fn rotate_master_key(
     let mut connection = connect(database).await?;
     migrate(&mut connection).await?;
     let old = open(&mut connection, database, source).await?;
-    let new = Vault::generate().map_err(closed)?;
+    let new = Vault::generate().map_err(|error| closed(&error))?;
     let mut transaction = begin(&mut connection).await?;
     let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT id, sealed FROM subscriptions")
         .fetch_all(&mut *transaction)
         .await
         .map_err(failed)?;
     for (id, sealed) in &rows {
-        let text = old.open(&place(id), sealed).map_err(closed)?;
-        let sealed = new.seal(&place(id), &text).map_err(closed)?;
+        let text = old.open(&place(id), sealed).map_err(|error| closed(&error))?;
+        let sealed = new.seal(&place(id), &text).map_err(|error| closed(&error))?;
         put_sealed(&mut transaction, id, &sealed).await?;
     }
     if let Some(sealed) = fact(&mut transaction, "key").await? {
-        let key = old.open(&INSTALLATION_KEY, &sealed).map_err(closed)?;
-        let sealed = new.seal(&INSTALLATION_KEY, &key).map_err(closed)?;
+        let key = old.open(&INSTALLATION_KEY, &sealed).map_err(|error| closed(&error))?;
+        let sealed = new.seal(&INSTALLATION_KEY, &key).map_err(|error| closed(&error))?;
         put_fact(&mut transaction, "key", &sealed).await?;
     }
-    let wrapped = new.wrapped(next).map_err(closed)?;
+    let wrapped = new.wrapped(next).map_err(|error| closed(&error))?;
     put_fact(&mut transaction, "data_key", &wrapped).await?;
     // Whoever has the old key and what is left of the old rows would have the secrets.
     put_fact(&mut transaction, "unswept", &[]).await?;
@@ -177,10 +179,10 @@ pub(super) async fn installation_key(
     fresh: [u8; 32],
 ) -> Result<[u8; 32]> {
     if let Some(sealed) = fact(connection, "key").await? {
-        let key = vault.open(&INSTALLATION_KEY, &sealed).map_err(closed)?;
+        let key = vault.open(&INSTALLATION_KEY, &sealed).map_err(|error| closed(&error))?;
         return key.as_slice().try_into().map_err(|_| damaged("a key"));
     }
-    let sealed = vault.seal(&INSTALLATION_KEY, &fresh).map_err(closed)?;
+    let sealed = vault.seal(&INSTALLATION_KEY, &fresh).map_err(|error| closed(&error))?;
     put_fact(connection, "key", &sealed).await?;
     Ok(fresh)
 }
