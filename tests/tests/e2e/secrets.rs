@@ -66,7 +66,8 @@ async fn give_all(server: &Server, receiver: &Receiver) -> String {
     receiver.reply("/token", [hookmill_tests::Reply::status(200).body(token.to_string())]);
     let subscribe = |path: &str, more: Value| {
         let mut body = json!({"endpoint": receiver.url(path), "event_types": ["tick"]});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let more = more.as_object().expect("more is an object").clone();
+        body.as_object_mut().expect("the body is an object").extend(more);
         let client = client.clone();
         async move { client.post("/v1/subscriptions", &body).await.expect(201) }
     };
@@ -75,7 +76,7 @@ async fn give_all(server: &Server, receiver: &Receiver) -> String {
     let first = json!({"secret": whsec(SIGNING[0]), "headers": headers, "header_secrets": before,
         "auth": {"bearer": {"token": "bearer-token-of-the-shop"}}});
     let made = subscribe("/bearer", first).await;
-    let path = format!("/v1/subscriptions/{}", made["id"].as_str().unwrap());
+    let path = format!("/v1/subscriptions/{}", made["id"].as_str().expect("it has an id"));
     let after = json!({"header_secrets": {"shop": "header-secret-of-the-shop"}});
     let shown = client.patch(&path, &after).await.expect(200);
     assert_eq!(shown["header_secrets"], json!(["shop"]));
@@ -89,9 +90,11 @@ async fn give_all(server: &Server, receiver: &Receiver) -> String {
     let oauth2 = json!({"token_url": receiver.url("/token"), "client_id": "shop",
         "client_secret": "client-secret-of-the-shop", "scopes": ["hooks"]});
     subscribe("/oauth2", json!({"auth": {"oauth2": oauth2}})).await;
-    let key = rcgen::KeyPair::generate().unwrap();
+    let key = rcgen::KeyPair::generate().expect("a key can be made");
     let names = vec!["client.example".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let certificate = rcgen::CertificateParams::new(names)
+        .and_then(|params| params.self_signed(&key))
+        .expect("a certificate can be made");
     let mtls = json!({"endpoint": "https://127.0.0.1:1/", "event_types": ["never"],
         "auth": {"mtls": {"certificate": certificate.pem(), "private_key": key.serialize_pem()}}});
     let made = client.post("/v1/subscriptions", &mtls).await.expect(201);
@@ -99,7 +102,7 @@ async fn give_all(server: &Server, receiver: &Receiver) -> String {
     client.publish("tick", &json!({"n": 1})).await;
     let pem = key.serialize_pem();
     // A line from the middle: the first is the same for all keys of this kind.
-    pem.lines().nth(2).unwrap().to_owned()
+    pem.lines().nth(2).expect("a key has lines").to_owned()
 }
 
 /// Whether all that a delivery carries arrives.
@@ -231,7 +234,8 @@ async fn plain_database(path: &Path, endpoint: &str) {
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
-    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let mut connection =
+        SqliteConnection::connect_with(&options).await.expect("the database is made");
     let migrations = [
         include_str!("../../../host/migrations/0001_start.sql"),
         include_str!("../../../host/migrations/0002_plugin_platform.sql"),
@@ -240,17 +244,20 @@ async fn plain_database(path: &Path, endpoint: &str) {
     let migrations = migrations.into_iter().zip(1..).map(|(sql, version)| {
         Migration::new(version, "old".into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
-    Migrator::with_migrations(migrations.collect()).run(&mut connection).await.unwrap();
+    Migrator::with_migrations(migrations.collect())
+        .run(&mut connection)
+        .await
+        .expect("the database is made");
     sqlx::query("INSERT INTO applications (id, name, created_at) VALUES (?, 'default', 0)")
         .bind([1_u8; 16].as_slice())
         .execute(&mut connection)
         .await
-        .unwrap();
+        .expect("the database is made");
     sqlx::query("INSERT INTO installation (name, value) VALUES ('key', ?)")
         .bind(&b"installation-key-of-32-bytes-..."[..])
         .execute(&mut connection)
         .await
-        .unwrap();
+        .expect("the database is made");
     for (id, secret) in [(2_u8, SIGNING[0]), (3, SIGNING[1])] {
         let secrets = json!([{"secret": whsec(secret)}]).to_string();
         sqlx::query(
@@ -264,14 +271,14 @@ async fn plain_database(path: &Path, endpoint: &str) {
         .bind(secrets)
         .execute(&mut connection)
         .await
-        .unwrap();
+        .expect("the database is made");
     }
     sqlx::query("DELETE FROM subscriptions WHERE id = ?")
         .bind([3_u8; 16].as_slice())
         .execute(&mut connection)
         .await
-        .unwrap();
-    connection.close().await.unwrap();
+        .expect("the database is made");
+    connection.close().await.expect("the database is made");
 }
 
 #[tokio::test]
