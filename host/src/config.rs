@@ -20,6 +20,8 @@ use url::Url;
 
 use crate::telemetry::OtlpSettings;
 
+use crate::model::SecretText;
+
 /// The settings of `hookmill serve`. In the environment each is `HOOKMILL_` and its name in
 /// capitals, for example `HOOKMILL_MAX_BODY_BYTES`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,11 @@ pub struct Config {
     pub plugin_cache: Option<PathBuf>,
     /// The admin key. Without one, one is made at the first start and shown once.
     pub admin_key: Option<String>,
+    /// The key that the database's secrets are sealed under: base64 of 32 bytes. Without it
+    /// and `master_key_file`, it is in the file `<database>.key`, made at the first start.
+    pub master_key: Option<SecretText>,
+    /// A file with that key.
+    pub master_key_file: Option<PathBuf>,
     /// Networks that deliveries may go to although they are private, loopback or otherwise
     /// not public, for example `127.0.0.0/8`. A list, or a text with commas.
     #[serde(deserialize_with = "networks")]
@@ -140,6 +147,8 @@ impl Default for Config {
             database: PathBuf::from("hookmill.db"),
             plugin_cache: None,
             admin_key: None,
+            master_key: None,
+            master_key_file: None,
             allow_networks: Vec::new(),
             max_body_bytes: 1 << 20,
             max_upload_bytes: 64 << 20,
@@ -468,6 +477,13 @@ impl Config {
                 setting: "admin_key",
                 given: "too short".to_owned(),
                 expected: "at least 24 characters are needed: it is all that stands before your server",
+            });
+        }
+        if self.master_key.is_some() && self.master_key_file.is_some() {
+            return Err(ConfigError::OutOfBounds {
+                setting: "master_key",
+                given: "given beside master_key_file".to_owned(),
+                expected: "one of the two is allowed, so that it is clear which key is meant",
             });
         }
         Ok(())

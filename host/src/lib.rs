@@ -17,6 +17,7 @@ pub mod recovery;
 pub mod retention;
 pub mod routing;
 pub mod schema;
+pub mod seal;
 pub mod server;
 pub mod store;
 pub mod telemetry;

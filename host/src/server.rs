@@ -33,12 +33,13 @@ use crate::{
         check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
-    model::{KeyId, Policy},
+    model::{KeyId, Policy, SecretText},
     notices::Notices,
     operational,
     plugin::{Compiler, PluginSettings, Runtime},
     recovery::Replays,
     retention::{Retention, RetentionSettings},
+    seal::KeySource,
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry::{self, Exporter},
     watch::{Watch, WatchSettings},
@@ -71,7 +72,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         .map_err(|e| failed("traces cannot be sent")(&e))?;
     let clock = Clock::system();
     let is_new = !config.database.exists();
-    let store = open(&config.database).await?;
+    let store = open(&config).await?;
     let key = admin_key(&store, &config, clock).await?;
     let runtime = start_runtime(&store, &config).await?;
     let catalog = Catalog::load(store.clone(), runtime.clone(), clock)
@@ -189,8 +190,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-async fn open(path: &Path) -> Result<SharedStore, ServeError> {
-    let store = SqliteStore::open(path)
+async fn open(config: &Config) -> Result<SharedStore, ServeError> {
+    let key = config.master_key.as_ref().map(SecretText::reveal);
+    let key = KeySource::from_settings(key, config.master_key_file.as_deref())
+        .map_err(|e| failed("cannot start")(&e))?;
+    let path = &config.database;
+    let store = SqliteStore::open_with(path, &key)
         .await
         .map_err(|e| failed(&format!("cannot open the database {}", path.display()))(&e))?;
     Ok(Arc::new(store))

@@ -34,10 +34,12 @@ mod publish;
 mod refusal;
 mod replays;
 mod subscription_check;
+mod subscription_credentials;
 mod subscription_health;
 mod subscription_io;
 mod subscription_schemes;
 mod subscription_secret;
+mod subscription_secrets;
 mod subscription_state;
 mod subscriptions;
 
@@ -202,6 +204,8 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscriptions::test_subscription))
         .routes(routes!(subscription_secret::rotate_secret))
         .routes(routes!(handshake::get_handshake, handshake::ask_for_leave))
+        .routes(routes!(subscription_secrets::list_secrets, subscription_secrets::add_secret))
+        .routes(routes!(subscription_secrets::remove_secret))
         .routes(routes!(event_types::create_event_type, event_types::list_event_types))
         .routes(routes!(
             event_types::get_event_type,

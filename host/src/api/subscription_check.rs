@@ -16,10 +16,11 @@ use super::{
     explain::token,
     extract::check_text,
     problem::{Code, FieldError, Problem},
+    subscription_credentials::{SecretChanges, merge},
     subscription_io::{StepIn, SubscriptionPatch},
 };
 use crate::{
-    model::{Pattern, Policy, Secret, SecretError, SecretKind, Step, Subscription},
+    model::{EndpointAuth, Pattern, Policy, Secret, SecretError, SecretKind, Step, Subscription},
     schema::Validator,
 };
 
@@ -39,11 +40,13 @@ pub struct Checked {
     pub headers: Option<BTreeMap<String, String>>,
     pub description: Option<Option<String>>,
     pub policy: Option<Policy>,
+    pub header_secrets: Option<SecretChanges>,
+    pub auth: Option<Option<EndpointAuth>>,
 }
 
 /// Checks a request part by part, and remembers everything that is wrong.
 pub struct Checker<'a> {
-    policy: &'a dyn EndpointPolicy,
+    pub(super) policy: &'a dyn EndpointPolicy,
     errors: Vec<FieldError>,
 }
 
@@ -84,6 +87,8 @@ impl<'a> Checker<'a> {
             headers: patch.headers.map(|given| self.headers(given)),
             description: patch.description,
             policy: patch.policy,
+            header_secrets: patch.header_secrets,
+            auth: patch.auth,
         }
     }
 
@@ -195,6 +200,9 @@ impl Checked {
         put(&mut subscription.headers, self.headers);
         put(&mut subscription.description, self.description);
         put(&mut subscription.policy, self.policy);
+        let credentials = &mut subscription.credentials;
+        merge(&mut credentials.header_secrets, self.header_secrets.unwrap_or_default());
+        put(&mut credentials.auth, self.auth);
     }
 }
 

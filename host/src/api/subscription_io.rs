@@ -7,10 +7,10 @@ use serde_json::Value;
 use url::Url;
 use utoipa::ToSchema;
 
-use super::extract::nullable;
+use super::{extract::nullable, subscription_credentials::SecretChanges};
 use crate::model::{
-    OnError, Pattern, Policy, Secret, Step, Subscription, SubscriptionId, SubscriptionState,
-    Timestamp,
+    EndpointAuth, OnError, Pattern, Policy, Secret, SecretText, Step, Subscription, SubscriptionId,
+    SubscriptionState, Timestamp,
 };
 
 /// A subscription to create.
@@ -45,7 +45,14 @@ pub struct SubscriptionIn {
     #[serde(default)]
     pub policy: Policy,
     /// A signing secret to take over, `whsec_…`; a new one is made if none is given.
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>, write_only)]
+    pub secret: Option<SecretText>,
+    /// What `{{secret:NAME}}` in `headers` stands for, by name. Never shown again.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>, write_only)]
+    pub header_secrets: BTreeMap<String, SecretText>,
+    /// Who its requests say they come from. Its secrets are never shown again.
+    pub auth: Option<EndpointAuth>,
 }
 
 /// Changes to a subscription; what is left out stays.
@@ -74,6 +81,13 @@ pub struct SubscriptionPatch {
     pub description: Option<Option<String>>,
     /// How its deliveries are made; replaces the whole policy.
     pub policy: Option<Policy>,
+    /// Secrets for headers to add or replace; null removes one. Those not named stay.
+    #[schema(value_type = Option<BTreeMap<String, Option<String>>>, write_only)]
+    pub header_secrets: Option<SecretChanges>,
+    /// Who its requests say they come from; null for nobody.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<EndpointAuth>)]
+    pub auth: Option<Option<EndpointAuth>>,
 }
 
 /// A plugin in a pipeline.
@@ -108,8 +122,12 @@ pub struct SubscriptionOut {
     /// The JSON Schema that what is sent must satisfy.
     #[schema(value_type = Option<Object>)]
     pub output_schema: Option<Value>,
-    /// Headers added to every request.
+    /// Headers added to every request; a secret in one is shown as `{{secret:NAME}}`.
     pub headers: BTreeMap<String, String>,
+    /// The names of the secrets for headers.
+    pub header_secrets: Vec<String>,
+    /// Who its requests say they come from, without its secrets.
+    pub auth: Option<EndpointAuth>,
     /// For people.
     pub description: Option<String>,
     /// How its deliveries are made, where not by the server's defaults.
@@ -155,6 +173,8 @@ impl From<&Subscription> for SubscriptionOut {
             pipeline: subscription.pipeline.clone(),
             output_schema: subscription.output_schema.clone(),
             headers: subscription.headers.clone(),
+            header_secrets: subscription.credentials.header_secrets.keys().cloned().collect(),
+            auth: subscription.credentials.auth.clone(),
             description: subscription.description.clone(),
             policy: subscription.policy.clone(),
             state: subscription.state,
@@ -177,7 +197,8 @@ pub struct SubscriptionCreated {
 
 impl SubscriptionIn {
     /// The same, as a change of everything, and the secret.
-    pub fn into_patch(self) -> (SubscriptionPatch, Option<String>) {
+    pub fn into_patch(self) -> (SubscriptionPatch, Option<SecretText>) {
+        let secrets = self.header_secrets.into_iter();
         let patch = SubscriptionPatch {
             endpoint: Some(self.endpoint),
             event_types: Some(self.event_types),
@@ -186,6 +207,8 @@ impl SubscriptionIn {
             headers: Some(self.headers),
             description: Some(self.description),
             policy: Some(self.policy),
+            header_secrets: Some(secrets.map(|(name, text)| (name, Some(text))).collect()),
+            auth: Some(self.auth),
         };
         (patch, self.secret)
     }

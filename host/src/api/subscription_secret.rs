@@ -24,7 +24,7 @@ const DEFAULT_GRACE: u32 = 24 * 3600;
 const MAX_GRACE: u32 = 7 * 24 * 3600;
 /// Most replaced secrets that sign beside the current one: each makes every request's
 /// signature header longer.
-const MAX_OLD_SECRETS: usize = 10;
+pub const MAX_OLD_SECRETS: usize = 10;
 
 /// How to replace a secret.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -96,10 +96,11 @@ pub async fn rotate_secret(
     };
     checker.finish()?;
     // Without one, something was wrong.
-    let Some(secret) = secret else {
+    let Some(mut secret) = secret else {
         return Err(Problem::internal("replacing a secret", &"the new one got lost"));
     };
     let now = api.clock.now();
+    secret.created_at = Some(now);
     let old_secret_expires_at = now + Duration::from_secs(grace.into());
     let shown = (*secret.kind() == SecretKind::Symmetric).then(|| secret.reveal());
     let public_key = secret.public_key().map(|key| key.to_string());

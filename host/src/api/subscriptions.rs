@@ -18,11 +18,14 @@ use super::{
     publish::PublishedOut,
     refusal::{self, Subject},
     subscription_check::Checker,
+    subscription_credentials,
     subscription_io::{SubscriptionCreated, SubscriptionIn, SubscriptionOut, SubscriptionPatch},
     subscription_schemes as schemes,
 };
 use crate::{
-    model::{DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState},
+    model::{
+        Credentials, DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState,
+    },
     store::DeliveryFilter,
 };
 
@@ -64,19 +67,21 @@ pub async fn create_subscription(
     let (parts, secret) = given.into_patch();
     let mut checker = Checker::new(&*api.endpoint_policy);
     let mut checked = checker.check(parts);
-    let given_secret = secret.and_then(|text| checker.secret(&text));
+    let given_secret = secret.and_then(|text| checker.secret(text.reveal()));
     let policy = checked.policy.as_mut();
     let scheme_secrets = schemes::settle(&mut checker, &*api.endpoint_policy, policy, &[])?;
+    subscription_credentials::check(&mut checker, &checked, None);
     checker.finish()?;
     // Nothing was wrong, so the endpoint is there: `SubscriptionIn` requires it.
     let Some(endpoint) = checked.endpoint.take() else {
         return Err(Problem::internal("creating a subscription", &"its endpoint got lost"));
     };
-    let secret = match given_secret {
+    let mut secret = match given_secret {
         Some(secret) => secret,
         None => new_secret()?,
     };
     let now = api.clock.now();
+    secret.created_at = Some(now);
     let shown = secret.reveal();
     let mut subscription = Subscription {
         id: SubscriptionId::new(now),
@@ -90,6 +95,7 @@ pub async fn create_subscription(
         policy: Policy::default(),
         state: SubscriptionState::Active,
         secrets: vec![secret],
+        credentials: Credentials::default(),
         created_at: now,
         updated_at: now,
     };
@@ -158,6 +164,7 @@ pub async fn change_subscription(
     let mut checked = checker.check(patch);
     let policy = checked.policy.as_mut();
     let secrets = schemes::settle(&mut checker, &*api.endpoint_policy, policy, &found.secrets)?;
+    subscription_credentials::check(&mut checker, &checked, Some(&found));
     checker.finish()?;
     let endpoint = checked.endpoint.as_ref().unwrap_or(&found.endpoint);
     let asked = checked.policy.as_ref().unwrap_or(&found.policy).handshake.as_ref();

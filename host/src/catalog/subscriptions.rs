@@ -297,8 +297,8 @@ mod tests {
     use crate::{
         clock::Clock,
         model::{
-            Application, ApplicationId, DeliveryId, DeliveryState, Event, EventId, Policy, Secret,
-            Subscription, SubscriptionId, SubscriptionState, Timestamp,
+            Application, ApplicationId, Credentials, DeliveryId, DeliveryState, Event, EventId,
+            Policy, Secret, Subscription, SubscriptionId, SubscriptionState, Timestamp,
         },
         plugin::{Compiler, PluginSettings, Runtime},
         store::{DeliveryFilter, Lease, NewDelivery, NewEvent, SharedStore, sqlite::SqliteStore},
@@ -328,6 +328,7 @@ mod tests {
             // Resumed, and the server ended before what was held had been made due.
             state: SubscriptionState::Active,
             secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
+            credentials: Credentials::default(),
             created_at: now,
             updated_at: now,
         };

@@ -45,6 +45,16 @@ pub(super) fn json_argument(argument: &str) -> Result<Value, Failure> {
     }
 }
 
+/// A secret: `@` and the name of a file with it, `-` for stdin, or else the text itself. A
+/// file's last line break is not part of it.
+pub(super) fn secret(argument: &str) -> Result<String, Failure> {
+    let path = if argument == "-" { Some(argument) } else { argument.strip_prefix('@') };
+    let Some(path) = path else { return Ok(argument.to_owned()) };
+    let mut text = text(Path::new(path))?;
+    text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(text)
+}
+
 /// JSON text, blaming `source` for what is wrong with it.
 pub(super) fn parse(text: &str, source: &str) -> Result<Value, Failure> {
     serde_json::from_str(text)
@@ -79,6 +89,15 @@ mod tests {
             assert_eq!(ago.as_hours(), hours, "{text}");
         }
         assert!(moment("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_secret_is_a_files_text_without_its_last_line_break() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), " a b \r\n").unwrap();
+        assert_eq!(secret(&format!("@{}", file.path().display())).unwrap(), " a b ");
+        assert_eq!(secret("whsec_a").unwrap(), "whsec_a");
+        assert!(secret("@/does/not/exist").is_err());
     }
 
     #[test]

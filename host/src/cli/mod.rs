@@ -6,6 +6,7 @@
 mod application;
 mod client;
 mod completions;
+mod credentials;
 mod database;
 mod delivery;
 mod demo;
@@ -14,6 +15,7 @@ mod events;
 mod health;
 mod input;
 mod listen;
+mod master_key;
 mod output;
 mod plugin;
 mod policy;
@@ -143,6 +145,9 @@ enum Command {
     Listen(listen::Listen),
     /// Check the signature of a recorded request
     Verify(verify::Verify),
+    /// The key that a database's secrets are sealed under
+    #[command(subcommand)]
+    MasterKey(master_key::Command),
     /// See it work: a server, plugins, real events, verified deliveries
     Demo(demo::Demo),
     /// Copy the whole database to a file
@@ -191,6 +196,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Replays(list) => list.run(&global).await,
         Command::Listen(listen) => listen.run().await,
         Command::Verify(verify) => verify.run(&global),
+        Command::MasterKey(command) => command.run().await,
         Command::Demo(demo) => demo.run(&global).await,
         Command::Backup(backup) => backup.run(&global).await,
         Command::Restore(restore) => restore.run(&global).await,

@@ -40,6 +40,9 @@ struct Flags {
     /// An admin key to accept; without one, the first start makes one and prints it once
     #[arg(long, value_name = "KEY")]
     admin_key: Option<String>,
+    /// A file with the key that secrets are sealed under [default: the database's name and .key]
+    #[arg(long, value_name = "FILE")]
+    master_key_file: Option<PathBuf>,
     /// A private network that deliveries may go to; repeat for more
     #[arg(long = "allow-network", value_name = "CIDR")]
     allow_networks: Vec<IpNet>,
@@ -47,11 +50,15 @@ struct Flags {
 
 impl Flags {
     fn apply(self, config: &mut Config) {
-        let Self { listen, database, admin_key, allow_networks } = self;
+        let Self { listen, database, admin_key, master_key_file, allow_networks } = self;
         config.listen = listen.unwrap_or(config.listen);
         config.admin_key = admin_key.or_else(|| config.admin_key.take());
         if let Some(database) = database {
             config.database = database;
+        }
+        if master_key_file.is_some() {
+            config.master_key = None;
+            config.master_key_file = master_key_file;
         }
         if !allow_networks.is_empty() {
             config.allow_networks = allow_networks;
@@ -75,8 +82,13 @@ mod tests {
 
     #[test]
     fn absent_flags_change_nothing_and_given_ones_win() {
-        let none =
-            Flags { listen: None, database: None, admin_key: None, allow_networks: Vec::new() };
+        let none = Flags {
+            listen: None,
+            database: None,
+            admin_key: None,
+            master_key_file: None,
+            allow_networks: Vec::new(),
+        };
         let mut config = Config { admin_key: Some("a".into()), ..Config::default() };
         let before = config.clone();
         none.apply(&mut config);
@@ -85,10 +97,12 @@ mod tests {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             database: Some("x.db".into()),
             admin_key: Some("b".into()),
+            master_key_file: Some("key".into()),
             allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         };
         given.apply(&mut config);
         assert_eq!((config.listen.port(), config.admin_key.as_deref()), (0, Some("b")));
         assert_eq!(config.allow_networks.len(), 1);
+        assert_eq!(config.master_key_file, Some("key".into()));
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Global,
     client::Client,
-    health, input,
+    credentials, health, input,
     output::{self, Failure, field, plain},
     policy::{ChangePolicy, PolicyFlags},
     signing::{Rotate, handshake, show_secrets},
@@ -41,8 +41,10 @@ pub(super) struct Subscribe {
     #[arg(long, value_name = "JSON|@FILE")]
     output_schema: Option<String>,
     /// Sign with this secret instead of a new one
-    #[arg(long, value_name = "whsec_…")]
+    #[arg(long, value_name = "@FILE|-|whsec_…")]
     secret: Option<String>,
+    #[command(flatten)]
+    credentials: credentials::CredentialFlags,
     /// For people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -75,6 +77,16 @@ pub(super) enum Command {
     Policy(ChangePolicy),
     /// Ask its endpoint for leave to send
     Handshake(Id),
+    /// List what tells its signing secrets apart
+    Secrets(credentials::Secrets),
+    /// Add a signing secret that signs beside those there are
+    AddSecret(credentials::AddSecret),
+    /// Remove a signing secret: it stops signing at once
+    RemoveSecret(credentials::RemoveSecret),
+    /// Say who its requests come from
+    Auth(credentials::Auth),
+    /// Give or remove a secret for its headers
+    HeaderSecret(credentials::HeaderSecret),
     /// Add a plugin to its pipeline
     AddStep(AddStep),
     /// Take a plugin out of its pipeline
@@ -187,8 +199,10 @@ impl Subscribe {
         if !policy.is_empty() {
             body.insert("policy".into(), policy.into());
         }
+        self.credentials.apply(&mut body)?;
+        let given_secret = self.secret.as_deref().map(input::secret).transpose()?;
         let optional = [
-            ("secret", self.secret.map(Value::from)),
+            ("secret", given_secret.map(Value::from)),
             ("description", self.description.map(Value::from)),
         ];
         for (name, value) in optional {
@@ -253,6 +267,11 @@ impl Command {
             Self::Rotate(rotate) => rotate.run(global).await,
             Self::Handshake(Id { id }) => handshake(global, &id).await,
             Self::Policy(policy) => policy.run(global).await,
+            Self::Secrets(secrets) => secrets.run(global).await,
+            Self::AddSecret(add) => add.run(global).await,
+            Self::RemoveSecret(remove) => remove.run(global).await,
+            Self::Auth(auth) => auth.run(global).await,
+            Self::HeaderSecret(secret) => secret.run(global).await,
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,
             Self::OutputSchema(schema) => schema.run(global).await,
@@ -297,6 +316,8 @@ fn show(global: &Global, subscription: &Value) {
         ("description", "description"),
         ("event types", "event_types"),
         ("headers", "headers"),
+        ("in headers", "header_secrets"),
+        ("auth", "auth"),
         ("policy", "policy"),
         ("output", "output_schema"),
         ("created", "created_at"),

@@ -19,6 +19,7 @@ use url::Url;
 
 use super::{
     Dice, Directory, Health, Pipelines, Ready,
+    auth::Authorizer,
     board::Board,
     breaker::Turn,
     handshake,
@@ -126,7 +127,8 @@ impl Dispatcher {
         let recorder = Recorder::start(Arc::clone(&store), Arc::clone(&board));
         let keeper = Keeper::start(Arc::clone(&board));
         let belt = Arc::clone(&store);
-        let worker = Worker { board: Arc::clone(&board), pipelines, transport, belt };
+        let auth = Authorizer::new(clock);
+        let worker = Worker { board: Arc::clone(&board), pipelines, transport, belt, auth };
         let runtime = Handle::current();
         let core = Arc::new(Core { board, belt: store, worker, recorder, keeper, runtime, owner });
         let timer = Mutex::new(Some(tokio::spawn(Arc::clone(&core).keep_time())));

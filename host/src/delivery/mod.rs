@@ -4,6 +4,7 @@
 //! truth; what is in memory is leased from it. Never decides what an event matches, never
 //! speaks to producers.
 
+mod auth;
 mod board;
 mod breaker;
 mod bucket;
@@ -27,6 +28,7 @@ mod rules;
 mod settings;
 pub mod sign;
 mod stale;
+mod tokens;
 mod traced;
 mod turns;
 mod worker;

@@ -12,6 +12,7 @@ use url::Url;
 
 use super::{
     Pipelines,
+    auth::Authorizer,
     board::Board,
     http::{Directive, Exchange, Transport},
     job::Job,
@@ -37,6 +38,7 @@ pub(super) struct Worker {
     pub pipelines: Arc<dyn Pipelines>,
     pub transport: Arc<dyn Transport>,
     pub belt: Arc<dyn Belt>,
+    pub auth: Authorizer,
 }
 
 /// What a job came to.
@@ -251,7 +253,7 @@ impl Worker {
         let settings = &self.board.settings;
         let mut request = request::request(settings, job, subscription, message, body, started_at);
         trace::inject(&mut request.headers);
-        let exchange = self.transport.send(request).await;
+        let exchange = self.auth.send(&*self.transport, subscription, request).await;
         let now = self.board.clock.now();
         self.board
             .metrics

@@ -152,11 +152,14 @@ pub enum AttemptOutcome {
     Plugin,
     /// The response's head was larger than it may be.
     Oversized,
+    /// What the endpoint wants to see, such as an access token, could not be had; nothing was
+    /// sent.
+    Auth,
 }
 
 impl AttemptOutcome {
     /// Every outcome, in the order of their stored codes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Succeeded,
         Self::HttpStatus,
         Self::Redirect,
@@ -171,6 +174,7 @@ impl AttemptOutcome {
         Self::Protocol,
         Self::Plugin,
         Self::Oversized,
+        Self::Auth,
     ];
 
     /// The outcome's word.
@@ -190,6 +194,7 @@ impl AttemptOutcome {
             Self::Protocol => "protocol",
             Self::Plugin => "plugin",
             Self::Oversized => "oversized",
+            Self::Auth => "auth",
         }
     }
 }

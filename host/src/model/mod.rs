@@ -4,6 +4,7 @@
 //! and knows nothing of HTTP, SQL or WebAssembly.
 
 mod application;
+mod credentials;
 mod delivery;
 mod event;
 mod event_type;
@@ -13,6 +14,7 @@ mod notice;
 mod pace;
 mod pattern;
 mod payload;
+mod placeholder;
 mod plugin;
 mod policy;
 mod replay;
@@ -23,6 +25,9 @@ mod subscription;
 mod trace;
 
 pub use application::Application;
+pub use credentials::{
+    Basic, Bearer, ClientAuth, Credentials, EndpointAuth, Mtls, Oauth2, SecretText,
+};
 pub use delivery::{
     Attempt, AttemptOutcome, Delivery, DeliveryState, FailureKind, Log, Message, Outcome,
     PipelineRun, StepReport, StepVerdict, Timings,
@@ -38,6 +43,7 @@ pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};
 pub use payload::{CloudEvents, PayloadForm};
+pub use placeholder::{Unclosed, filled, is_secret_name, secret_names};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,
     Sha256, Step,

@@ -6,12 +6,15 @@ use std::{fmt, str::FromStr};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use jiff::Timestamp;
+use zeroize::Zeroize;
 
 /// What a request is signed with. Its `Debug` never shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     kind: SecretKind,
     key: Vec<u8>,
+    /// When it was given; none for those from before this was kept.
+    pub created_at: Option<Timestamp>,
     /// When it stops signing; none for the current secret.
     pub expires_at: Option<Timestamp>,
 }
@@ -56,7 +59,7 @@ impl Secret {
     /// From raw key bytes, 24 to 64 of them.
     pub fn from_key(key: Vec<u8>) -> Result<Self, SecretError> {
         if (24..=64).contains(&key.len()) {
-            Ok(Self { kind: SecretKind::Symmetric, key, expires_at: None })
+            Ok(Self { kind: SecretKind::Symmetric, key, created_at: None, expires_at: None })
         } else {
             Err(SecretError::Symmetric)
         }
@@ -64,14 +67,19 @@ impl Secret {
 
     /// An Ed25519 key from the random bytes that are its private half.
     pub fn from_seed(seed: [u8; Self::SEED]) -> Self {
-        Self { kind: SecretKind::Asymmetric, key: seed.to_vec(), expires_at: None }
+        Self {
+            kind: SecretKind::Asymmetric,
+            key: seed.to_vec(),
+            created_at: None,
+            expires_at: None,
+        }
     }
 
     /// The secret of another scheme, as its owner wrote it.
     pub fn named(scheme: &str, text: &str) -> Result<Self, SecretError> {
         if (1..=Self::MAX_NAMED).contains(&text.len()) {
             let kind = SecretKind::Named(scheme.to_owned());
-            Ok(Self { kind, key: text.as_bytes().to_vec(), expires_at: None })
+            Ok(Self { kind, key: text.as_bytes().to_vec(), created_at: None, expires_at: None })
         } else {
             Err(SecretError::Named)
         }
@@ -116,6 +124,11 @@ impl Secret {
         }
     }
 
+    /// What tells it from others: the first 16 digits of the SHA-256 of its text.
+    pub fn fingerprint(&self) -> String {
+        super::Sha256::of(self.reveal().as_bytes()).to_string()[..16].to_owned()
+    }
+
     /// Whether it still signs at `now`.
     pub fn is_active(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| now < end)
@@ -142,6 +155,12 @@ impl FromStr for Secret {
         }
         let encoded = text.strip_prefix(Self::SYMMETRIC).ok_or(SecretError::Symmetric)?;
         Self::from_key(STANDARD.decode(encoded).map_err(|_| SecretError::Symmetric)?)
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{ApplicationId, Pattern, Policy, Secret, Step, SubscriptionId};
+use super::{ApplicationId, Credentials, Pattern, Policy, Secret, Step, SubscriptionId};
 
 /// An endpoint that listens to some event types.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Subscription {
     /// What its requests are signed with: of each scheme the current secret first, then those
     /// in grace.
     pub secrets: Vec<Secret>,
+    /// What else of it is secret.
+    pub credentials: Credentials,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -23,5 +23,6 @@ mod quarantine;
 mod recovery;
 mod resources;
 mod rollout;
+mod secrets;
 mod signatures;
 mod trust;

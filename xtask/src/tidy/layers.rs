@@ -11,7 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("notices", &["model"]),
     ("schema", &["model", "clock"]),
     ("routing", &["model", "clock"]),
-    ("store", &["model", "clock"]),
+    ("seal", &["model"]),
+    ("store", &["model", "clock", "seal"]),
     ("retention", &["model", "clock", "store"]),
     ("plugin", &["model", "clock", "schema"]),
     ("delivery", &["model", "clock", "notices", "store", "plugin"]),
@@ -53,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "notices",
             "schema",
             "routing",
+            "seal",
             "store",
             "retention",
             "plugin",
@@ -69,7 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "model", "clock", "config", "schema", "routing", "store", "plugin", "delivery",
+            "model", "clock", "config", "schema", "routing", "seal", "store", "plugin", "delivery",
             "catalog", "ingest", "backtest", "api", "server",
         ],
     ),

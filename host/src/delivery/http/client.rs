@@ -48,7 +48,7 @@ pub(in crate::delivery) struct Client {
 }
 
 /// One request to make.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::delivery) struct Request {
     /// Where to.
     pub url: Url,

@@ -12,6 +12,7 @@ mod pipelines;
 mod protection;
 mod scheduling;
 mod sim;
+pub(super) mod tokens;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,8 +28,8 @@ use super::{DeliverySettings, Dice, Directory, Dispatcher, Parts, Pipelines, Rea
 use crate::{
     clock::Clock,
     model::{
-        ApplicationId, DisabledReason, Event, EventId, Outcome, Pipeline, PipelineId, PipelineRun,
-        Policy, RetryPolicy, Secret, Subscription, SubscriptionId, SubscriptionState,
+        ApplicationId, Credentials, DisabledReason, Event, EventId, Outcome, Pipeline, PipelineId,
+        PipelineRun, Policy, RetryPolicy, Secret, Subscription, SubscriptionId, SubscriptionState,
     },
     notices::Notices,
     store::DeliveryKey,
@@ -127,6 +128,27 @@ pub(super) fn secret() -> Secret {
     Secret::from_key(vec![7; 32]).unwrap()
 }
 
+/// One to an endpoint, with no more than it must have.
+pub(super) fn subscription(url: &str) -> Subscription {
+    let now = Clock::system().now();
+    Subscription {
+        id: SubscriptionId::new(now),
+        application: ApplicationId::new(now),
+        description: None,
+        endpoint: url.parse().unwrap(),
+        event_types: vec![],
+        pipeline: vec![],
+        output_schema: None,
+        headers: BTreeMap::new(),
+        policy: Policy::default(),
+        state: SubscriptionState::Active,
+        secrets: vec![secret()],
+        credentials: Credentials::default(),
+        created_at: now,
+        updated_at: now,
+    }
+}
+
 /// Settings for loopback, with time limits a test can wait for.
 pub(super) fn settings() -> DeliverySettings {
     DeliverySettings {
@@ -173,22 +195,7 @@ impl World {
         url: &str,
         change: impl FnOnce(&mut Subscription),
     ) -> SubscriptionId {
-        let now = Clock::system().now();
-        let mut subscription = Subscription {
-            id: SubscriptionId::new(now),
-            application: ApplicationId::new(now),
-            description: None,
-            endpoint: url.parse().unwrap(),
-            event_types: vec![],
-            pipeline: vec![],
-            output_schema: None,
-            headers: BTreeMap::new(),
-            policy: Policy::default(),
-            state: SubscriptionState::Active,
-            secrets: vec![secret()],
-            created_at: now,
-            updated_at: now,
-        };
+        let mut subscription = subscription(url);
         change(&mut subscription);
         let id = subscription.id;
         self.directory.put(subscription);

@@ -87,6 +87,7 @@ mod tests {
             output_schema: None,
             headers: [].into(),
             policy: Policy::default(),
+            credentials: crate::model::Credentials::default(),
             state: SubscriptionState::Paused,
             secrets: vec![
                 Secret::from_key(vec![1; 32]).unwrap(),

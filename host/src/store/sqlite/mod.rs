@@ -12,6 +12,7 @@ mod checkpoint;
 mod claim;
 mod codec;
 mod counts;
+mod credentials;
 mod handshakes;
 mod health;
 mod history;
@@ -24,6 +25,7 @@ mod record;
 mod recovery;
 mod resources;
 mod retention;
+mod sealing;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -48,9 +50,13 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::{
     Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError, Switch, Unwritable,
 };
-use crate::model::{SubscriptionId, Timestamp};
+use crate::{
+    model::{SubscriptionId, Timestamp},
+    seal::{KeySource, Vault},
+};
 use checkpoint::Checkpointer;
 use counts::Timed;
+pub use sealing::{Rotated, rotate_master_key};
 
 /// Connections for reading. More would only wait for the same two or four cores.
 const READERS: u32 = 4;
@@ -64,6 +70,8 @@ pub struct SqliteStore {
     checkpointer: Checkpointer,
     /// Held while a copy is made.
     copying: Mutex<()>,
+    /// What seals and opens the secrets in the tables.
+    vault: Vault,
     /// Row numbers are given here rather than by the database, so that an event's deliveries
     /// can name its row within the same bulk statement.
     next_event: AtomicI64,
@@ -110,29 +118,24 @@ pub(super) fn taken(error: sqlx::Error) -> StoreError {
 }
 
 impl SqliteStore {
-    /// Opens the file at `path`, creating and migrating it as needed.
+    /// Opens the file at `path`, creating and migrating it as needed, with the master key in
+    /// the file beside it.
     pub async fn open(path: &Path) -> Result<Self> {
+        Self::open_with(path, &KeySource::Beside).await
+    }
+
+    /// The same with a master key from elsewhere.
+    pub async fn open_with(path: &Path, key: &KeySource) -> Result<Self> {
         let lock = lock(path)?;
         private(path)?;
         check::log_is_whole(path)?;
         writable(path)?;
         backup::discard(&backup::place(path))?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .page_size(8192)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            .pragma("wal_autocheckpoint", "0")
-            .pragma("cache_size", "-32000")
-            .pragma("temp_store", "memory")
-            .statement_cache_capacity(bulk::CACHED_STATEMENTS)
-            .disable_statement_logging();
-        let mut writer = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+        let options = options(path);
+        let mut writer = connect(path).await?;
         migrate(&mut writer).await?;
         order::mend(&mut writer).await?;
+        let vault = sealing::open(&mut writer, path, key).await?;
         // So that the file by itself is a database, whatever it holds: a plain copy of a new
         // one would be empty otherwise.
         sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -157,6 +160,7 @@ impl SqliteStore {
             readers,
             checkpointer,
             copying: Mutex::new(()),
+            vault,
             options,
             next_event: AtomicI64::new(events + 1),
             next_delivery: AtomicI64::new(deliveries + 1),
@@ -195,13 +199,39 @@ impl Write<'_> {
     /// Starts a transaction that will not find the database locked half-way. One that is
     /// neither committed nor rolled back (its future was dropped) is rolled back here.
     async fn begin(&mut self) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
-        self.connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+        begin(&mut self.connection).await
     }
 
     /// Lets the checkpointer know that the log has grown.
     fn done(self) {
         self.store.checkpointer.notice();
     }
+}
+
+/// A transaction that will not find the database locked half-way.
+async fn begin(connection: &mut SqliteConnection) -> Result<sqlx::Transaction<'_, sqlx::Sqlite>> {
+    connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+}
+
+/// What the file is opened with.
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .page_size(8192)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("wal_autocheckpoint", "0")
+        .pragma("cache_size", "-32000")
+        .pragma("temp_store", "memory")
+        .statement_cache_capacity(bulk::CACHED_STATEMENTS)
+        .disable_statement_logging()
+}
+
+async fn connect(path: &Path) -> Result<SqliteConnection> {
+    SqliteConnection::connect_with(&options(path)).await.map_err(failed)
 }
 
 /// What brings a database up to date, oldest first. What is here once was released and is
@@ -212,6 +242,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (3, "policy", include_str!("../../../migrations/0003_policy.sql")),
     (4, "order", include_str!("../../../migrations/0004_order.sql")),
     (5, "wire", include_str!("../../../migrations/0005_wire.sql")),
+    (6, "sealed", include_str!("../../../migrations/0006_sealed.sql")),
     (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
@@ -227,7 +258,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
         .map_err(|error| StoreError::Failed(error.to_string()))
 }
 
-/// Makes a new database readable by its owner only: it holds signing secrets. The files
+/// Makes a new database readable by its owner only: it holds payloads. The files
 /// beside it take after it.
 fn private(path: &Path) -> Result<()> {
     use std::os::unix::fs::OpenOptionsExt;

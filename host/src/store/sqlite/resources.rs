@@ -11,7 +11,7 @@ use super::{
         bytes16, col, col_time, col_u32, col_u64, damaged, event_type, from_json, from_word, json,
         millis, word,
     },
-    failed, subscriptions, taken,
+    failed, sealing, subscriptions, taken,
 };
 use crate::{
     model::{
@@ -296,17 +296,9 @@ impl Resources for SqliteStore {
 
     async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]> {
         let mut write = self.write().await?;
-        sqlx::query("INSERT OR IGNORE INTO installation (name, value) VALUES ('key', ?)")
-            .bind(fresh.as_slice())
-            .execute(&mut *write.connection)
-            .await
-            .map_err(failed)?;
-        let key: Vec<u8> = sqlx::query_scalar("SELECT value FROM installation WHERE name = 'key'")
-            .fetch_one(&mut *write.connection)
-            .await
-            .map_err(failed)?;
+        let key = sealing::installation_key(&mut write.connection, &self.vault, fresh).await?;
         write.done();
-        key.try_into().map_err(|_| damaged("a key"))
+        Ok(key)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Subscriptions, and what their pausing, resuming and deletion does to deliveries.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use url::Url;
 
@@ -9,40 +8,17 @@ use super::{
     Result, SqliteStore,
     codec::{bytes16, col, col_time, damaged, from_json, from_word, json, millis, word},
     counts::moved as count_moved,
-    failed, order,
+    credentials, failed, order,
     resources::found,
     taken,
 };
-use crate::model::{ApplicationId, DeliveryState, Secret, Subscription, SubscriptionId};
+use crate::{
+    model::{ApplicationId, DeliveryState, Subscription, SubscriptionId},
+    seal::Vault,
+};
 
-/// A secret as stored.
-#[derive(Serialize, Deserialize)]
-struct StoredSecret {
-    secret: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<Timestamp>,
-}
-
-fn secrets_text(secrets: &[Secret]) -> Result<String> {
-    let stored: Vec<_> = secrets
-        .iter()
-        .map(|secret| StoredSecret { secret: secret.reveal(), expires_at: secret.expires_at })
-        .collect();
-    json(&stored)
-}
-
-fn secrets_from(text: &str) -> Result<Vec<Secret>> {
-    from_json::<Vec<StoredSecret>>(text)?
-        .into_iter()
-        .map(|stored| {
-            let mut secret: Secret = stored.secret.parse().map_err(|_| damaged("a secret"))?;
-            secret.expires_at = stored.expires_at;
-            Ok(secret)
-        })
-        .collect()
-}
-
-fn subscription(row: &SqliteRow) -> Result<Subscription> {
+fn subscription(vault: &Vault, row: &SqliteRow) -> Result<Subscription> {
+    let (secrets, sealed) = credentials::open(vault, col(row, 0)?, col(row, 9)?)?;
     Ok(Subscription {
         id: SubscriptionId::from_bytes(bytes16(col(row, 0)?)?),
         application: ApplicationId::from_bytes(bytes16(col(row, 1)?)?),
@@ -53,7 +29,8 @@ fn subscription(row: &SqliteRow) -> Result<Subscription> {
         headers: from_json(col(row, 6)?)?,
         policy: from_json(col(row, 7)?)?,
         state: from_word(col(row, 8)?)?,
-        secrets: secrets_from(col(row, 9)?)?,
+        secrets,
+        credentials: sealed,
         created_at: col_time(row, 10)?,
         updated_at: col_time(row, 11)?,
         output_schema: col::<Option<&str>>(row, 12)?.map(from_json).transpose()?,
@@ -63,20 +40,20 @@ fn subscription(row: &SqliteRow) -> Result<Subscription> {
 pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Subscription>> {
     let rows = sqlx::query(
         "SELECT id, application_id, description, endpoint, event_types, pipeline, headers, policy,
-                state, secrets, created_at, updated_at, output_schema
+                state, sealed, created_at, updated_at, output_schema
          FROM subscriptions ORDER BY id DESC",
     )
     .fetch_all(&store.readers)
     .await
     .map_err(failed)?;
-    rows.iter().map(subscription).collect()
+    rows.iter().map(|row| subscription(&store.vault, row)).collect()
 }
 
 pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> Result<()> {
     let mut write = store.write().await?;
     sqlx::query(
         "INSERT INTO subscriptions (id, application_id, description, endpoint, event_types, pipeline,
-             headers, policy, state, secrets, created_at, updated_at, output_schema)
+             headers, policy, state, sealed, created_at, updated_at, output_schema)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(subscription.id.as_bytes().as_slice())
@@ -88,7 +65,7 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     .bind(json(&subscription.headers)?)
     .bind(json(&subscription.policy)?)
     .bind(word(&subscription.state)?)
-    .bind(secrets_text(&subscription.secrets)?)
+    .bind(credentials::seal(&store.vault, subscription)?)
     .bind(millis(subscription.created_at))
     .bind(millis(subscription.updated_at))
     .bind(subscription.output_schema.as_ref().map(json).transpose()?)
@@ -103,7 +80,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     let mut write = store.write().await?;
     let changed = sqlx::query(
         "UPDATE subscriptions SET description = ?, endpoint = ?, event_types = ?, pipeline = ?,
-             headers = ?, policy = ?, state = ?, secrets = ?, updated_at = ?,
+             headers = ?, policy = ?, state = ?, sealed = ?, updated_at = ?,
              output_schema = ?
          WHERE id = ?",
     )
@@ -114,7 +91,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     .bind(json(&subscription.headers)?)
     .bind(json(&subscription.policy)?)
     .bind(word(&subscription.state)?)
-    .bind(secrets_text(&subscription.secrets)?)
+    .bind(credentials::seal(&store.vault, subscription)?)
     .bind(millis(subscription.updated_at))
     .bind(subscription.output_schema.as_ref().map(json).transpose()?)
     .bind(subscription.id.as_bytes().as_slice())

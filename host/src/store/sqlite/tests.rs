@@ -11,10 +11,11 @@ use tempfile::TempDir;
 use super::SqliteStore;
 use crate::{
     model::{
-        Application, ApplicationId, Attempt, AttemptOutcome, DeliveryId, DeliveryState, Event,
-        EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, Policy,
-        ResolvedStep, SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription,
-        SubscriptionId, SubscriptionState, Timestamp, Timings, TraceContext, Violation,
+        Application, ApplicationId, Attempt, AttemptOutcome, Credentials, DeliveryId,
+        DeliveryState, Event, EventId, EventType, Message, OnError, Outcome, PipelineId,
+        PipelineRun, Policy, ResolvedStep, SchemaMode, Secret, SecretText, Sha256, StepReport,
+        StepVerdict, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
+        TraceContext, Violation,
     },
     store::{
         Appended, Backlog, Belt, Claimed, Counts, DeliveryFilter, EventFilter, History,
@@ -30,6 +31,17 @@ pub(super) fn at(seconds: i64) -> Timestamp {
 
 pub(super) fn lease(seconds: i64) -> Lease {
     Lease { owner: OWNER, until: at(seconds) }
+}
+
+/// Some of every kind that is stored.
+fn credentials() -> Credentials {
+    let auth = serde_json::json!({"oauth2": {"token_url": "https://login.example/token",
+        "client_id": "shop", "client_secret": "s3cret", "scopes": ["a", "b"], "audience": "c",
+        "token_endpoint_auth_method": "client_secret_post"}});
+    Credentials {
+        header_secrets: [("shop".to_owned(), SecretText::new("s3cret".into()))].into(),
+        auth: Some(serde_json::from_value(auth).unwrap()),
+    }
 }
 
 /// A store with one application and one subscription.
@@ -62,6 +74,7 @@ impl Bench {
             policy: Policy { concurrency: Some(3), ..Policy::default() },
             state: SubscriptionState::Active,
             secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
+            credentials: credentials(),
             created_at: at(0),
             updated_at: at(0),
         };
@@ -496,4 +509,39 @@ async fn schemas_are_numbered_from_one() {
     assert_eq!(bench.store.add_schema(&name, &schema, at(2)).await.unwrap(), 2);
     assert_eq!(bench.store.event_type(&name).await.unwrap().latest_version, 2);
     assert_eq!(bench.store.schemas(&name).await.unwrap()[1].schema, schema);
+}
+
+#[tokio::test]
+async fn every_kind_of_credential_is_read_as_it_was_written() {
+    let bench = Bench::new().await;
+    let kinds = [
+        serde_json::json!({"bearer": {"token": "s3cret"}}),
+        serde_json::json!({"basic": {"username": "shop", "password": "s3cret"}}),
+        serde_json::json!({"mtls": {"certificate": "shop", "private_key": "s3cret"}}),
+        serde_json::Value::Null,
+    ];
+    for kind in kinds {
+        let mut changed = bench.store.subscriptions().await.unwrap().remove(0);
+        changed.credentials.auth = serde_json::from_value(kind).unwrap();
+        changed.secrets[0].created_at = Some(at(1));
+        bench.store.put_subscription(&changed).await.unwrap();
+        assert_eq!(bench.store.subscriptions().await.unwrap(), [changed]);
+    }
+}
+
+#[tokio::test]
+async fn secrets_copied_to_another_subscription_do_not_open_there() {
+    let bench = Bench::new().await;
+    let mut other = bench.store.subscriptions().await.unwrap().remove(0);
+    other.id = SubscriptionId::new(at(1));
+    bench.store.create_subscription(&other).await.unwrap();
+    sqlx::query(
+        "UPDATE subscriptions SET sealed = (SELECT sealed FROM subscriptions WHERE id = ?)",
+    )
+    .bind(bench.subscription.as_bytes().as_slice())
+    .execute(&mut *bench.store.writer.lock().await)
+    .await
+    .unwrap();
+    let error = bench.store.subscriptions().await.unwrap_err().to_string();
+    assert!(error.ends_with("that was damaged, changed or moved: it does not open"), "{error}");
 }

@@ -25,8 +25,8 @@ use crate::{
         DeliverySettings, Dice, Directory, Dispatcher, Parts, Pipelines, Ready, SharedEvent,
     },
     model::{
-        ApplicationId, DisabledReason, Event, EventId, Pipeline, PipelineId, PipelineRun,
-        Subscription, SubscriptionId, SubscriptionState, Timestamp,
+        ApplicationId, Credentials, DisabledReason, Event, EventId, Pipeline, PipelineId,
+        PipelineRun, Subscription, SubscriptionId, SubscriptionState, Timestamp,
     },
     notices::Notices,
 };
@@ -172,6 +172,7 @@ fn subscription(plan: &Plan, number: usize, start: Timestamp, bug: Option<Bug>) 
         output_schema: None,
         headers: BTreeMap::new(),
         policy,
+        credentials: Credentials::default(),
         state: SubscriptionState::Active,
         secrets: vec![secret()],
         created_at: start,
