@@ -11,8 +11,8 @@ use super::{BacktestError, Request};
 use crate::{
     catalog::Catalog,
     model::{
-        Event, EventTypeName, OnError, Pattern, Pipeline, PipelineId, PluginVersion, ResolvedStep,
-        Sha256, Subscription, SubscriptionId, SubscriptionState,
+        Event, EventTypeName, Kept, OnError, Pattern, Pipeline, PipelineId, PluginVersion,
+        ResolvedStep, Sha256, Subscription, SubscriptionId, SubscriptionState,
     },
     schema::Validator,
 };
@@ -242,6 +242,7 @@ impl<'a> Maker<'a> {
             sha256: version.sha256,
             config: Arc::clone(&config),
             on_error: OnError::default(),
+            kept: Kept::default(),
         };
         let tested = vec![now.len()];
         let (mut baseline, mut candidate) = (now.clone(), now);

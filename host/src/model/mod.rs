@@ -8,6 +8,7 @@ mod delivery;
 mod event;
 mod event_type;
 mod id;
+mod kept;
 mod pattern;
 mod plugin;
 mod rollout;
@@ -23,6 +24,7 @@ pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use id::{ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, SubscriptionId};
 pub use jiff::Timestamp;
+pub use kept::Kept;
 pub use pattern::{Pattern, PatternError};
 pub use plugin::{
     Manifest, OnError, Pipeline, PipelineId, PluginKind, PluginRef, PluginVersion, ResolvedStep,

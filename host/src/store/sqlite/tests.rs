@@ -9,7 +9,7 @@ use super::SqliteStore;
 use crate::{
     model::{
         Application, ApplicationId, Attempt, AttemptOutcome, DeliveryId, DeliveryState, Event,
-        EventId, EventType, Message, OnError, Outcome, PipelineId, PipelineRun, ResolvedStep,
+        EventId, EventType, Kept, Message, OnError, Outcome, PipelineId, PipelineRun, ResolvedStep,
         SchemaMode, Secret, Sha256, StepReport, StepVerdict, Subscription, SubscriptionId,
         SubscriptionState, Timestamp, Timings, Violation,
     },
@@ -274,6 +274,7 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
         sha256: Sha256::of(b"x"),
         config: "{}".into(),
         on_error: OnError::Retry,
+        kept: Kept::default(),
     };
     let pipeline = bench.store.intern_pipeline(std::slice::from_ref(&step), None).await.unwrap();
     assert_eq!(
