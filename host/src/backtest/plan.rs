@@ -84,6 +84,7 @@ pub(super) fn make(catalog: &Catalog, request: &Request) -> Result<Plan, Backtes
     let maker = Maker::new(request)?;
     let mut plan = Plan::default();
     let mut broken = Vec::new();
+    #[expect(clippy::mutable_key_type, reason = "what a step keeps is no part of its hash")]
     let mut trials: HashMap<(Steps, Contract), Vec<Listener>> = HashMap::new();
     let mut order = Vec::new();
     for subscription in maker.subscriptions(catalog)? {

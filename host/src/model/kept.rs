@@ -65,6 +65,8 @@ mod tests {
         kept.keep(Arc::new(7_u64));
         assert_eq!(kept.with(|number: &u64| *number), Some(7));
         assert_eq!(kept, Kept::default());
-        assert_eq!(kept.clone().with(|number: &u64| *number), None);
+        let copy = kept.clone();
+        assert_eq!(copy.with(|number: &u64| *number), None);
+        assert_eq!(kept.with(|number: &u64| *number), Some(7));
     }
 }
