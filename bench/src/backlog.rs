@@ -135,6 +135,7 @@ fn waiting(
         subject: None,
         occurred_at: now,
         accepted_at: now,
+        trace: None,
         payload,
     };
     NewEvent {
@@ -146,6 +147,7 @@ fn waiting(
             id: DeliveryId::new(now),
             subscription,
             pipeline: None,
+            order: None,
             held: false,
             leased: false,
         }],

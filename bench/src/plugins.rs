@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 
 use hookmill::{
     model::{
-        ApplicationId, Event, EventId, FailureKind, OnError, Outcome, Pipeline, PipelineId,
+        ApplicationId, Event, EventId, FailureKind, Kept, OnError, Outcome, Pipeline, PipelineId,
         ResolvedStep, StepVerdict, Timestamp,
     },
     plugin::{Compiler, LiveEvent, PluginSettings, Runtime},
@@ -58,6 +58,7 @@ impl Guests {
             sha256: inspected.sha256,
             config: config.to_string().into(),
             on_error: OnError::Dead,
+            kept: Kept::default(),
         };
         Arc::new(Pipeline { id: PipelineId(1), steps: vec![step], contract: None })
     }

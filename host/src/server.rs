@@ -389,6 +389,8 @@ fn versions(watch: &Watch) {
         counter("hookmill_plugin_version_drops_total").absolute(stats.dropped);
         counter("hookmill_plugin_version_exhausted_total").absolute(stats.exhausted);
         for (quantile, value) in [("0.5", stats.p50_us), ("0.99", stats.p99_us)] {
+            // Nothing ran; a time of nothing would be wrong.
+            let Some(value) = value else { continue };
             let [plugin, version] = labels.clone();
             let labels = [plugin, version, ("quantile", quantile.to_owned())];
             metrics::gauge!("hookmill_plugin_version_seconds", &labels).set(value as f64 / 1e6);

@@ -200,6 +200,8 @@ refusals! {
     Unusable = InvalidSubscription, "A value cannot be used; `errors` points at each.";
     /// 422 on uploads.
     Unacceptable = PluginRejected, "The upload cannot become a plugin; the code says why, the detail what to do.";
+    /// 503 on uploads.
+    Uncompiled = CompileTimeout, "The compiler had no time or could not be used: not the upload's fault. Retry-After, if it is there, says when to come back.";
     /// 422 on backtests.
     Untestable = PluginNotUsed, "No subscription uses the plugin, or the config does not satisfy the version's schema.";
     /// 409 on backtests.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     model::{
-        Event, EventId, EventTypeName, OnError, Outcome, Pipeline, PipelineId, PipelineRun,
+        Event, EventId, EventTypeName, Kept, OnError, Outcome, Pipeline, PipelineId, PipelineRun,
         PluginVersion, ResolvedStep, StepReport, Timestamp,
     },
     plugin::LiveEvent,
@@ -212,6 +212,7 @@ fn pipeline(plugin: &PluginVersion, config: &Value) -> Arc<Pipeline> {
             sha256: plugin.sha256,
             config: config.to_string().into(),
             on_error: OnError::Dead,
+            kept: Kept::default(),
         }],
         contract: None,
     })

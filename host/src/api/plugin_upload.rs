@@ -13,7 +13,7 @@ use super::{
     Api,
     applications::created,
     auth::Acting,
-    docs::{Taken, Unacceptable},
+    docs::{Taken, Unacceptable, Uncompiled},
     extract::{QueryParams, bytes_of},
     plugins::version_subject,
     problem::Problem,
@@ -53,7 +53,7 @@ fn yes() -> bool {
     responses(
         (status = 201, body = PluginVersion, description = "It is new"),
         (status = 200, body = PluginVersion, description = "It was there"),
-        Taken, Unacceptable
+        Taken, Unacceptable, Uncompiled
     )
 )]
 pub async fn upload_plugin(

@@ -168,6 +168,10 @@ registry! {
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,
         "A stored plugin could not be loaded; the server's log says why.";
+    CompileTimeout = "compile-timeout", SERVICE_UNAVAILABLE,
+        "Compiling the plugin took longer than the server waits; the machine may be busy: try again after Retry-After.";
+    CompilerUnavailable = "compiler-unavailable", SERVICE_UNAVAILABLE,
+        "The server could not use its compiler; the server's log says why.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE,
         "More events wait to be stored than the server takes; try again after Retry-After.";
     StorageUnavailable = "storage-unavailable", SERVICE_UNAVAILABLE,

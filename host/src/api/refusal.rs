@@ -195,6 +195,9 @@ fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
+/// When to try to compile again what the machine had no time for.
+const COMPILE_AGAIN: Duration = Duration::from_secs(60);
+
 /// An upload that cannot become a plugin.
 pub fn plugin(rejection: Rejection) -> Problem {
     let (code, title) = match rejection.code {
@@ -205,6 +208,20 @@ pub fn plugin(rejection: Rejection) -> Problem {
         "unknown-world" => (Code::UnknownWorld, "The plugin exports no world this server runs"),
         "bad-manifest" => (Code::BadManifest, "The plugin's manifest cannot be used"),
         "uncompilable" => (Code::Uncompilable, "The plugin cannot be compiled"),
+        "compile-timeout" => {
+            return Problem::new(Code::CompileTimeout, "The plugin was not compiled in time")
+                .detail(rejection.detail)
+                .header(header::RETRY_AFTER, HeaderValue::from(whole_seconds(COMPILE_AGAIN)));
+        }
+        "compiler-unavailable" => {
+            // The operator's to mend, so the operator's to read.
+            tracing::error!(cause = rejection.detail, "an upload could not be compiled");
+            return Problem::new(
+                Code::CompilerUnavailable,
+                "The server cannot compile plugins now",
+            )
+            .detail("The server's log says why.");
+        }
         other => {
             return Problem::new(Code::PluginRejected, "The upload cannot become a plugin")
                 .detail(rejection.detail)
@@ -334,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_the_machine_s_fault_is_not_the_upload_s() {
+        let of = |code| plugin(Rejection { code, detail: "/opt/hookmill: no".into() });
+        let response = of("compile-timeout").into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "60");
+        let problem = of("compiler-unavailable");
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!serde_json::to_string(problem.body()).unwrap().contains("/opt"));
+    }
+
+    #[test]
     fn every_refused_upload_is_explained() {
         let documented = include_str!("../../../docs/plugin-errors.md");
         for code in [
@@ -345,11 +373,13 @@ mod tests {
             Code::BadManifest,
             Code::Uncompilable,
             Code::PluginRejected,
+            Code::CompileTimeout,
+            Code::CompilerUnavailable,
         ] {
             let heading = format!("\n### `{}`\n\n> ", code.slug());
             assert!(documented.contains(&heading), "docs/plugin-errors.md lacks {heading}");
         }
-        for reason in ["precompiled", "unknown-interface", "compiler-unavailable"] {
+        for reason in ["precompiled", "unknown-interface"] {
             assert!(documented.contains(&format!("`{reason}`")), "{reason}");
         }
     }

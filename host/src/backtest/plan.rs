@@ -11,8 +11,8 @@ use super::{BacktestError, Request};
 use crate::{
     catalog::Catalog,
     model::{
-        Event, EventTypeName, OnError, Pattern, Pipeline, PipelineId, PluginVersion, ResolvedStep,
-        Sha256, Subscription, SubscriptionId, SubscriptionState,
+        Event, EventTypeName, Kept, OnError, Pattern, Pipeline, PipelineId, PluginVersion,
+        ResolvedStep, Sha256, Subscription, SubscriptionId, SubscriptionState,
     },
     schema::Validator,
 };
@@ -84,6 +84,7 @@ pub(super) fn make(catalog: &Catalog, request: &Request) -> Result<Plan, Backtes
     let maker = Maker::new(request)?;
     let mut plan = Plan::default();
     let mut broken = Vec::new();
+    #[expect(clippy::mutable_key_type, reason = "what a step keeps is no part of its hash")]
     let mut trials: HashMap<(Steps, Contract), Vec<Listener>> = HashMap::new();
     let mut order = Vec::new();
     for subscription in maker.subscriptions(catalog)? {
@@ -242,6 +243,7 @@ impl<'a> Maker<'a> {
             sha256: version.sha256,
             config: Arc::clone(&config),
             on_error: OnError::default(),
+            kept: Kept::default(),
         };
         let tested = vec![now.len()];
         let (mut baseline, mut candidate) = (now.clone(), now);

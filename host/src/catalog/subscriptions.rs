@@ -7,7 +7,7 @@ use super::{
     state::{PluginEntry, SubscriptionEntry, closest},
 };
 use crate::model::{
-    ApplicationId, EventTypeName, Pipeline, PluginRef, ResolvedStep, Step, Subscription,
+    ApplicationId, EventTypeName, Kept, Pipeline, PluginRef, ResolvedStep, Step, Subscription,
     SubscriptionId, SubscriptionState,
 };
 
@@ -261,6 +261,7 @@ impl Catalog {
             sha256: version.sha256,
             config: step.config.to_string().into(),
             on_error: step.on_error,
+            kept: Kept::default(),
         })
     }
 

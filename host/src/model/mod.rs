@@ -10,6 +10,7 @@ mod event;
 mod event_type;
 mod handshake;
 mod id;
+mod kept;
 mod notice;
 mod pace;
 mod pattern;
@@ -39,6 +40,7 @@ pub use id::{
     ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,
 };
 pub use jiff::Timestamp;
+pub use kept::Kept;
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ApplicationId, Pattern};
+use super::{ApplicationId, Kept, Pattern};
 
 /// The SHA-256 of a component's bytes: its identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -223,6 +223,9 @@ pub struct ResolvedStep {
     pub config: Arc<str>,
     /// What its failure does to the delivery.
     pub on_error: OnError,
+    /// What the runtime keeps with it.
+    #[serde(skip)]
+    pub kept: Kept,
 }
 
 impl<'de> Deserialize<'de> for Sha256 {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use thread_priority::{ThreadPriority, ThreadPriorityValue, set_current_thread_priority};
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::Engine;
 
@@ -25,7 +25,7 @@ use super::{
 /// The argument the program is called with to compile.
 pub const COMPILE_ARGUMENT: &str = "compile-component";
 
-const PROTOCOL: &str = "hookmill-compile-2";
+const PROTOCOL: &str = "hookmill-compile-3";
 /// The component was refused; what is on standard error says why.
 const REFUSED: u8 = 3;
 const MAX_CODE: u64 = 1 << 30;
@@ -39,12 +39,22 @@ fn too_complex(limits: &CompileLimits) -> Rejection {
     Rejection {
         code: "too-complex",
         detail: format!(
-            "the component did not compile within {} s, {} s of processor time and {} MiB; \
-             make it smaller, build it with optimisation for size, or try again when the server is \
-             less busy",
-            limits.wall.as_secs(),
+            "the component did not compile within {} s of processor time and {} MiB; make it \
+             smaller, or build it with optimisation for size",
             limits.cpu.as_secs(),
             limits.address_space >> 20
+        ),
+    }
+}
+
+/// The clock says nothing about the component: the machine may have had other things to do.
+fn timed_out(limits: &CompileLimits) -> Rejection {
+    Rejection {
+        code: "compile-timeout",
+        detail: format!(
+            "the component did not compile within {} s by the clock; try again when the server's \
+             machine is less busy",
+            limits.wall.as_secs()
         ),
     }
 }
@@ -56,7 +66,7 @@ pub(super) async fn compile(
     component: &[u8],
 ) -> Result<TrustedCode, Rejection> {
     let code = match compiler {
-        Compiler::Child(program) => in_child(program, limits, component).await?,
+        Compiler::Child(program) => in_children(program, limits, component).await?,
         Compiler::InProcess => {
             let component = component.to_vec();
             tokio::task::spawn_blocking(move || precompile(&component))
@@ -94,14 +104,41 @@ impl Drop for Compiling {
     }
 }
 
-fn header(limits: &CompileLimits, component: &[u8]) -> String {
+fn header(limits: &CompileLimits, manner: Manner, component: &[u8]) -> String {
     let cpu = limits.cpu.as_secs().max(1);
-    format!("{PROTOCOL} {cpu} {} {}\n", limits.address_space, component.len())
+    let (manner, length) = (manner.as_str(), component.len());
+    format!("{PROTOCOL} {manner} {cpu} {} {length}\n", limits.address_space)
+}
+
+/// How long to wait for idle time: what is small is soon done, or the machine is busy, and whoever
+/// uploaded it waits.
+fn patience(component: usize) -> Duration {
+    const MIB: u64 = 1 << 20;
+    Duration::from_millis(3_000 + component as u64 * 5_000 / MIB)
+}
+
+/// First with the time that nobody else wants. If there is too little of it, from the beginning,
+/// with a share of everybody's: a process may not raise its own priority again.
+async fn in_children(
+    program: &Path,
+    limits: CompileLimits,
+    component: &[u8],
+) -> Result<Vec<u8>, Rejection> {
+    let idle = patience(component.len()).min(limits.idle).min(limits.wall);
+    for (manner, wall) in [(Manner::Idle, idle), (Manner::Modest, limits.wall - idle)] {
+        let compiling = in_child(program, limits, manner, component);
+        if let Ok(result) = tokio::time::timeout(wall, compiling).await {
+            return result;
+        }
+        tracing::info!(manner = manner.as_str(), ?wall, "a component did not compile in time");
+    }
+    Err(timed_out(&limits))
 }
 
 async fn in_child(
     program: &Path,
     limits: CompileLimits,
+    manner: Manner,
     component: &[u8],
 ) -> Result<Vec<u8>, Rejection> {
     // Not the upload's fault, so not to be told in the words of a refusal of it.
@@ -128,7 +165,7 @@ async fn in_child(
     else {
         return Err(unavailable(io::Error::other("it has no pipes")));
     };
-    let header = header(&limits, component);
+    let header = header(&limits, manner, component);
     let feed = async {
         // A child that ends early says why by other means.
         let _ = stdin.write_all(header.as_bytes()).await;
@@ -145,10 +182,7 @@ async fn in_child(
         drop((stdout, stderr));
         child.wait().await
     };
-    let status = match tokio::time::timeout(limits.wall, conversation).await {
-        Ok(status) => status.map_err(unavailable)?,
-        Err(_) => return Err(too_complex(&limits)),
-    };
+    let status = conversation.await.map_err(unavailable)?;
     // Until here, or the child would have taken it for the server's end.
     drop(stdin);
     match status.code() {
@@ -183,8 +217,48 @@ pub fn child_main() -> ExitCode {
     }
 }
 
+/// How a compilation shares the processors with events and deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// It has what nobody else wants: whoever has something to do has it at once. On a machine that
+    /// always has something to do it never ends.
+    Idle,
+    /// It has a share, and others wait for a moment when it has its turn.
+    Modest,
+}
+
 /// Of 100: on Linux the niceness 5, a third of the time of what is not nice.
-const PRIORITY: u8 = 35;
+const MODEST: u8 = 35;
+
+impl Manner {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Modest => "modest",
+        }
+    }
+
+    /// Has the current thread behave so. Where that cannot be had, it is as it was.
+    fn take(self) {
+        #[cfg(target_os = "linux")]
+        {
+            use thread_priority::{
+                NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+                thread_native_id,
+            };
+            if self == Self::Idle {
+                let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+                let _ =
+                    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+                return;
+            }
+        }
+        if let Ok(modest) = ThreadPriorityValue::try_from(MODEST) {
+            let priority = ThreadPriority::Crossplatform(modest);
+            let _ = thread_priority::set_current_thread_priority(priority);
+        }
+    }
+}
 
 #[derive(Debug)]
 enum Failure {
@@ -197,13 +271,10 @@ fn broken(error: impl std::fmt::Display) -> Failure {
 }
 
 fn serve() -> Result<(), Failure> {
-    let component = request(&mut io::stdin().lock())?;
+    let (component, manner) = request(&mut io::stdin().lock())?;
     std::thread::Builder::new().spawn(end_with_server).map_err(broken)?;
-    // Deliveries come first, but on a busy server a compilation must still come to its end.
-    // Where that cannot be had, it is as it was. The compiler's other threads inherit it.
-    if let Ok(modest) = ThreadPriorityValue::try_from(PRIORITY) {
-        let _ = set_current_thread_priority(ThreadPriority::Crossplatform(modest));
-    }
+    // The compiler's other threads inherit it.
+    manner.take();
     // A panic of the compiler is this component's fault, not the program's.
     let code = std::panic::catch_unwind(|| precompile(&component))
         .map_err(|_| Failure::Refused("the compiler failed on it".into()))?
@@ -220,22 +291,26 @@ fn end_with_server() {
     std::process::exit(1)
 }
 
-/// Reads what is to be compiled, under the limits it comes with.
-fn request(input: &mut impl BufRead) -> Result<Vec<u8>, Failure> {
+/// Reads what is to be compiled and how, under the limits it comes with.
+fn request(input: &mut impl BufRead) -> Result<(Vec<u8>, Manner), Failure> {
     let not_for_people = || broken("this command is for the server's own use");
     let mut line = Vec::new();
     input.take(128).read_until(b'\n', &mut line).map_err(broken)?;
-    let numbers: Vec<u64> = str::from_utf8(&line)
+    let (manner, numbers) = str::from_utf8(&line)
         .ok()
         .and_then(|line| line.strip_suffix('\n')?.strip_prefix(PROTOCOL)?.strip_prefix(' '))
-        .and_then(|rest| rest.split(' ').map(|number| number.parse().ok()).collect())
+        .and_then(|rest| rest.split_once(' '))
         .ok_or_else(not_for_people)?;
+    let manner = [Manner::Idle, Manner::Modest].into_iter().find(|known| known.as_str() == manner);
+    let manner = manner.ok_or_else(not_for_people)?;
+    let numbers: Option<Vec<u64>> = numbers.split(' ').map(|number| number.parse().ok()).collect();
+    let numbers = numbers.ok_or_else(not_for_people)?;
     let [cpu, address_space, length] = numbers[..] else { return Err(not_for_people()) };
     limit(Duration::from_secs(cpu), address_space).map_err(broken)?;
     let mut component = Vec::new();
     input.take(length).read_to_end(&mut component).map_err(broken)?;
     if component.len() as u64 == length {
-        Ok(component)
+        Ok((component, manner))
     } else {
         Err(broken("the server has gone"))
     }
@@ -269,46 +344,74 @@ mod tests {
 
     const LIMITS: CompileLimits = CompileLimits {
         wall: Duration::from_millis(300),
+        idle: Duration::from_millis(200),
         cpu: Duration::from_secs(10),
         address_space: 4 << 30,
     };
 
+    const LONG: Duration = Duration::from_secs(500);
+
     /// A program that stands in for the compiler: a script, whatever its arguments.
     #[cfg(unix)]
-    async fn with_script(script: &str) -> Result<TrustedCode, Rejection> {
+    async fn with_script(limits: CompileLimits, script: &str) -> Result<TrustedCode, Rejection> {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("compiler");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-        compile(&Compiler::Child(path), LIMITS, b"component").await
+        compile(&Compiler::Child(path), limits, b"component").await
     }
 
     #[cfg(unix)]
     #[tokio::test]
     async fn what_the_child_does_decides() {
-        let limits = LIMITS;
-        let fed = header(&limits, b"component") + "component";
+        // As long as it takes: only what never ends is to run out of time.
+        let limits = CompileLimits { wall: Duration::from_secs(600), idle: LONG, ..LIMITS };
+        let fed = header(&limits, Manner::Idle, b"component") + "component";
         let echo = format!("exec head -c {}", fed.len());
-        assert_eq!(with_script(&echo).await.ok().unwrap().bytes(), fed.as_bytes());
+        assert_eq!(with_script(limits, &echo).await.ok().unwrap().bytes(), fed.as_bytes());
         for (script, code) in [
-            ("exec /bin/sleep 60", "too-complex"),
             ("kill -9 $$", "too-complex"),
             ("echo 'bad section' >&2; exit 3", "uncompilable"),
             ("exit 1", "compiler-unavailable"),
         ] {
-            let rejection = with_script(script).await.err().unwrap();
+            let rejection = with_script(limits, script).await.err().unwrap();
             assert_eq!(rejection.code, code, "{script}: {rejection}");
         }
+        let rejection = with_script(LIMITS, "exec /bin/sleep 60").await.err().unwrap();
+        assert_eq!(rejection.code, "compile-timeout");
         let nowhere = Compiler::Child("/nowhere/hookmill".into());
         let rejection = compile(&nowhere, limits, b"").await.err().unwrap();
         assert_eq!(rejection.code, "compiler-unavailable");
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_finds_no_idle_time_is_given_a_share() {
+        let limits = CompileLimits { wall: Duration::from_secs(600), ..LIMITS };
+        let script = r#"read -r line; case "$line" in *" idle "*) exec /bin/sleep 60;; esac
+            echo "$line""#;
+        let code = with_script(limits, script).await.ok().unwrap();
+        let expected = header(&limits, Manner::Modest, b"component");
+        assert_eq!(str::from_utf8(code.bytes()).unwrap(), expected);
+    }
+
     #[test]
     fn the_child_takes_only_its_parent_s_words() {
         let long = "1".repeat(1_000);
-        for words in ["", "\n", "x 1 1\n", "1\n", "1 1\n", "1 1 1 1\n", "1 1 1", &long] {
+        for words in [
+            "",
+            "\n",
+            "idle",
+            "idle\n",
+            "idle 1 1\n",
+            "idle x 1 1\n",
+            "idle 1 1 1 1\n",
+            "idle 1 1 1",
+            "hasty 1 1 1\n",
+            "1 1 1\n",
+            &long,
+        ] {
             let input = format!("{PROTOCOL} {words}");
             let read = request(&mut input.as_bytes());
             assert!(matches!(read, Err(Failure::Broken(_))), "{input}");

@@ -132,7 +132,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::{PipelineId, ResolvedStep, Sha256};
+    use crate::model::{Kept, PipelineId, ResolvedStep, Sha256};
 
     fn pipeline(on_error: Option<OnError>) -> Pipeline {
         let step = on_error.map(|on_error| ResolvedStep {
@@ -141,6 +141,7 @@ mod tests {
             sha256: Sha256::of(b""),
             config: "{}".into(),
             on_error,
+            kept: Kept::default(),
         });
         let contract = r#"{"type":"object","properties":{"total":{"type":"string"}}}"#;
         Pipeline {

@@ -167,8 +167,8 @@ pub struct Inspected {
 pub struct Rejection {
     /// A stable word, the last part of the problem's type: `not-wasm`, `precompiled`,
     /// `too-large`, `too-complex`, `forbidden-import`, `unknown-interface`, `unknown-world`,
-    /// `uncompilable`, `bad-manifest`; and, not the upload's fault, `compiler-unavailable`,
-    /// `corrupt`.
+    /// `uncompilable`, `bad-manifest`; and, not the upload's fault, `compile-timeout`,
+    /// `compiler-unavailable`, `corrupt`.
     pub code: &'static str,
     /// What was found, what was expected, what to do.
     pub detail: String,

@@ -13,7 +13,7 @@ use super::{
     document::{Document, EditError, Editor},
     few::Few,
     host::{Seen, cut, types},
-    learn::{Leaf, Patience, Subject},
+    learn::{Known, Leaf, Patience},
     message::{self, Failure, bad_output},
     run::{Answer, MAX_WORDS, Run},
     runtime::Core,
@@ -116,20 +116,28 @@ fn all_known(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<Arc<
     let mut steps = Vec::new();
     for (i, step) in pipeline.steps.iter().enumerate() {
         // Only filters are learned, so each sees the event as it is.
-        let end = core.learned.look_up(Subject::of(step), &event.seen, Patience::Little)?;
-        if i == 0
-            && let Some(run) = end.dropped(step)
-        {
-            return Some(run);
-        }
-        steps.push(end.leaf.report(step));
-        if let StepVerdict::Drop { reason } = &end.leaf.verdict {
+        let leaf = if i == 0 {
+            match core.learned.look_up_first(step, &event.seen, Patience::Little)? {
+                Known::Dropped(run) => return Some(run),
+                Known::Leaf(leaf) => leaf,
+            }
+        } else {
+            core.learned.look_up(step, &event.seen, Patience::Little)?
+        };
+        steps.reserve_exact(pipeline.steps.len());
+        steps.push(leaf.report(step));
+        if let StepVerdict::Drop { reason } = &leaf.verdict {
             let outcome = Outcome::Drop { reason: reason.clone() };
             return Some(Arc::new(PipelineRun { outcome, steps }));
         }
     }
-    let outcome = Outcome::Send(Stage::first(core, event).message());
-    Some(Arc::new(PipelineRun { outcome, steps }))
+    // What the first step would see, without taking hold of what thousands share.
+    let message = Message {
+        content_type: core.json.to_string(),
+        headers: Vec::new(),
+        body: event.event.payload.clone(),
+    };
+    Some(Arc::new(PipelineRun { outcome: Outcome::Send(message), steps }))
 }
 
 /// Runs a pipeline over an event, on the thread it is called on, and tells of it.
@@ -205,13 +213,13 @@ fn known(core: &Core, step: &ResolvedStep, stage: &Stage) -> Option<Done> {
     if !core.learned.is_on() {
         return None;
     }
-    let end = core.learned.look_up(Subject::of(step), &stage.seen, Patience::Enough)?;
+    let leaf = core.learned.look_up(step, &stage.seen, Patience::Enough)?;
     core.stats.learned(1);
-    let flow = match &end.leaf.verdict {
+    let flow = match &leaf.verdict {
         StepVerdict::Drop { reason } => Flow::End(Outcome::Drop { reason: reason.clone() }),
         _ => Flow::On(stage.clone()),
     };
-    Some(Done { report: end.leaf.report(step), flow })
+    Some(Done { report: leaf.report(step), flow })
 }
 
 fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {
@@ -255,8 +263,7 @@ fn run_step(core: &Core, step: &ResolvedStep, stage: &Stage) -> Done {
                 && let Ok((verdict, _)) = &result
             {
                 let leaf = Leaf::of(&report, verdict);
-                let of = Subject::of(step);
-                core.learned.learn(of, plugin.limits(), &stage.seen, &trace, leaf);
+                core.learned.learn(step, plugin.limits(), &stage.seen, &trace, leaf);
                 // Unloaded meanwhile: what was just learned would stay.
                 if core.plugin(&step.sha256).is_none() {
                     core.learned.forget(&step.sha256);
@@ -315,12 +322,6 @@ fn readable(stage: &Stage) -> Result<(), Failure> {
     }
     let check = stage.seen.document.check();
     check.map_err(|why| bad_output(format!("the next step reads JSON, and this is {why}")))
-}
-
-impl<'a> Subject<'a> {
-    fn of(step: &'a ResolvedStep) -> Self {
-        Self { sha256: &step.sha256, config: &step.config }
-    }
 }
 
 impl Stage {

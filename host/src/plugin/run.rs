@@ -174,7 +174,7 @@ impl Plugin {
 
     /// Makes an instance as for a run, and drops it.
     pub(super) fn instantiate(&self, ticker: &Ticker) -> Run<()> {
-        self.guarded(ticker, None, 0, |_, _| Ok(Ok(())))
+        self.guarded(ticker, None, self.limits.fuel_for(0), |_, _| Ok(Ok(())))
     }
 
     /// Runs `call` in a fresh instance. A panic of the host, which nothing a guest does should

@@ -53,6 +53,8 @@ pub enum Compiler {
 pub struct CompileLimits {
     /// After this the child is killed.
     pub wall: Duration,
+    /// Of that, how long at most to try with the time that nobody else wants.
+    pub idle: Duration,
     /// Processor time of the child, over all its threads.
     pub cpu: Duration,
     /// Address space of the child, in bytes.
@@ -172,6 +174,8 @@ impl PluginSettings {
             compile: CompileLimits {
                 // A language engine takes 20 s of an idle machine, and machines are not idle.
                 wall: Duration::from_secs(300),
+                // It has to begin again after that, so there must be enough left.
+                idle: Duration::from_secs(60),
                 cpu: Duration::from_secs(120),
                 address_space: 4 << 30,
             },

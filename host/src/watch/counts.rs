@@ -34,10 +34,11 @@ pub struct VersionStats {
     pub fuel_max: u64,
     /// Most memory of a run, in bytes.
     pub memory_max: u64,
-    /// Half of the runs took at most this long, in microseconds.
-    pub p50_us: u64,
-    /// 99 of 100 runs took at most this long, in microseconds.
-    pub p99_us: u64,
+    /// Half of the runs took at most this long, in microseconds. Verdicts known without running
+    /// took no time and do not count; null if there was nothing else.
+    pub p50_us: Option<u64>,
+    /// 99 of 100 runs took at most this long, in microseconds; null as above.
+    pub p99_us: Option<u64>,
     /// Failures since the last run that did not fail.
     pub failed_in_a_row: u32,
 }
@@ -169,7 +170,7 @@ impl Counts {
     }
 
     pub(super) fn stats(&self) -> VersionStats {
-        let at = |quantile| self.duration.as_ref().map_or(0, |h| h.value_at_quantile(quantile));
+        let at = |quantile| self.duration.as_ref().map(|h| h.value_at_quantile(quantile));
         let faults = FailureKind::ALL.into_iter().zip(self.faults);
         VersionStats {
             runs: self.runs,
@@ -235,8 +236,19 @@ mod tests {
         let stats = counts.stats();
         assert_eq!((stats.runs, stats.passed, stats.dropped, stats.failed), (4, 1, 1, 2));
         assert_eq!((stats.exhausted, stats.failed_in_a_row), (1, 2));
-        assert_eq!((stats.fuel_mean, stats.p50_us, stats.memory_max), (100, 50, 7));
+        assert_eq!((stats.fuel_mean, stats.p50_us, stats.memory_max), (100, Some(50), 7));
         assert_eq!(stats.faults[0], Faults { kind: FailureKind::Trap, count: 1 });
+    }
+
+    #[test]
+    fn what_was_known_without_running_took_no_time_at_all() {
+        let learned = StepReport { learned: true, duration_us: 0, ..report(r#""pass""#) };
+        let mut counts = Counts::default();
+        counts.count(&learned, at(0), WINDOW);
+        assert_eq!((counts.stats().p50_us, counts.stats().p99_us), (None, None));
+        counts.count(&report(r#""pass""#), at(0), WINDOW);
+        counts.count(&learned, at(0), WINDOW);
+        assert_eq!((counts.stats().p50_us, counts.stats().p99_us), (Some(50), Some(50)));
     }
 
     #[test]
@@ -276,6 +288,6 @@ mod tests {
         one.add_to(&mut all);
         two.add_to(&mut all);
         let stats = all.stats();
-        assert_eq!((stats.runs, stats.failed, stats.passed, stats.p99_us), (2, 1, 1, 50));
+        assert_eq!((stats.runs, stats.failed, stats.passed, stats.p99_us), (2, 1, 1, Some(50)));
     }
 }

@@ -211,7 +211,7 @@ async fn a_name_that_is_none_is_a_dns_failure() {
 
 fn seconds_between(attempts: &Value, earlier: usize) -> f64 {
     let started = |at: usize| -> jiff::Timestamp {
-        attempts[at]["started_at"].as_str().unwrap().parse().unwrap()
+        attempts[at]["started_at"].as_str().expect("a time").parse().expect("a time")
     };
     started(earlier + 1).duration_since(started(earlier)).as_secs_f64()
 }

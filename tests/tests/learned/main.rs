@@ -18,8 +18,8 @@ use std::{
 use bytes::Bytes;
 use hookmill::{
     model::{
-        ApplicationId, Event, EventId, OnError, Pipeline, PipelineId, PipelineRun, ResolvedStep,
-        StepReport, Timestamp,
+        ApplicationId, Event, EventId, Kept, OnError, Pipeline, PipelineId, PipelineRun,
+        ResolvedStep, StepReport, Timestamp,
     },
     plugin::{Compiler, LiveEvent, PluginSettings, Runtime},
 };
@@ -63,6 +63,7 @@ impl Bed {
                     sha256: inspected.sha256,
                     config: config.to_string().into(),
                     on_error,
+                    kept: Kept::default(),
                 });
             }
             let id = PipelineId(number as i64 + 1);

@@ -21,11 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
     ("recovery", &["model", "clock", "store", "delivery", "catalog"]),
     ("watch", &["model", "clock", "notices", "store", "plugin", "delivery", "catalog", "backtest"]),
-    (
-        "operational",
-        "recovery",
-        &["model", "clock", "notices", "schema", "store", "catalog", "ingest"],
-    ),
+    ("operational", &["model", "clock", "notices", "schema", "store", "catalog", "ingest"]),
     (
         "api",
         &[

@@ -86,7 +86,7 @@ impl Stats {
                 field(stats, "failed"),
                 faults(stats),
                 field(stats, "fuel_mean"),
-                format!("{} / {} µs", field(stats, "p50_us"), field(stats, "p99_us")),
+                durations(stats),
                 field(&stats["quarantine"], "reason"),
             ]
         });
@@ -103,6 +103,14 @@ impl Stats {
         ];
         output::table(columns, rows.collect());
         Ok(())
+    }
+}
+
+/// `14 / 31 µs`; nothing if every verdict was known without running.
+fn durations(stats: &Value) -> String {
+    match (stats["p50_us"].as_u64(), stats["p99_us"].as_u64()) {
+        (Some(p50), Some(p99)) => format!("{p50} / {p99} µs"),
+        _ => "–".into(),
     }
 }
 
@@ -165,6 +173,12 @@ impl Release {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_never_ran_has_no_durations() {
+        assert_eq!(durations(&json!({"p50_us": 14, "p99_us": 31})), "14 / 31 µs");
+        assert_eq!(durations(&json!({"p50_us": null, "p99_us": null})), "–");
+    }
 
     #[test]
     fn faults_are_listed_with_their_counts() {

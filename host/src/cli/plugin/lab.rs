@@ -18,8 +18,8 @@ use crate::{
         scratch::{Scratch, random},
     },
     model::{
-        ApplicationId, Event, EventId, OnError, Pipeline, PipelineId, PipelineRun, ResolvedStep,
-        Sha256, Timestamp,
+        ApplicationId, Event, EventId, Kept, OnError, Pipeline, PipelineId, PipelineRun,
+        ResolvedStep, Sha256, Timestamp,
     },
     plugin::{Compiler, Inspected, Limits, LiveEvent, PluginSettings, Rejection, Runtime},
 };
@@ -111,6 +111,7 @@ impl Lab {
             sha256: self.inspected.sha256,
             config: config(case).into(),
             on_error: OnError::Dead,
+            kept: Kept::default(),
         };
         let pipeline = Arc::new(Pipeline { id: PipelineId(0), steps: vec![step], contract: None });
         Ok(self.engine.runtime.run(&event, &pipeline).await)

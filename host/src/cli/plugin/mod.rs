@@ -182,6 +182,17 @@ fn print(global: &Global, version: &Value) {
     }
 }
 
+/// `3, newest 0.3.0`; without the newest if that is the live one.
+fn others(plugin: &Value) -> String {
+    let versions = plugin["versions"].as_array().map_or(&[][..], Vec::as_slice);
+    match versions.first() {
+        Some(newest) if plugin["live"] != true || *newest != plugin["version"] => {
+            format!("{}, newest {}", versions.len(), output::plain(newest))
+        }
+        _ => versions.len().to_string(),
+    }
+}
+
 async fn list(global: &Global) -> Result<(), Failure> {
     let items = global.client()?.list(&[PATH], &[], usize::MAX).await?;
     if global.json {
@@ -191,14 +202,14 @@ async fn list(global: &Global) -> Result<(), Failure> {
     let rows = items.iter().map(|item| {
         [
             field(item, "name"),
-            field(item, "version"),
-            if item["live"] == true { "live".into() } else { String::new() },
+            if item["live"] == true { field(item, "version") } else { "none".into() },
+            others(item),
             field(item, "kind"),
             output::file_size(item["size"].as_u64().unwrap_or(0)),
             field(&item["manifest"], "summary"),
         ]
     });
-    output::table(["NAME", "VERSION", "LIVE", "KIND", "SIZE", "SUMMARY"], rows.collect());
+    output::table(["NAME", "LIVE", "VERSIONS", "KIND", "SIZE", "SUMMARY"], rows.collect());
     Ok(())
 }
 
@@ -238,5 +249,22 @@ impl Show {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_list_says_which_version_is_newer_than_the_live_one() {
+        let of = |version: &str, live: bool, versions: Value| {
+            others(&json!({"version": version, "live": live, "versions": versions}))
+        };
+        assert_eq!(of("0.1.0", true, json!(["0.1.0"])), "1");
+        assert_eq!(of("0.2.0", true, json!(["0.2.0", "0.1.0"])), "2");
+        assert_eq!(of("0.1.0", true, json!(["0.2.0", "0.1.0"])), "2, newest 0.2.0");
+        assert_eq!(of("0.1.0", false, json!(["0.1.0"])), "1, newest 0.1.0");
     }
 }

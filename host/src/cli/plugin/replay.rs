@@ -21,7 +21,7 @@ use crate::{
         output::{self, Failure},
         style::Tint,
     },
-    model::{Outcome, Pipeline, PipelineId, PipelineRun, ResolvedStep},
+    model::{Kept, Outcome, Pipeline, PipelineId, PipelineRun, ResolvedStep},
     plugin::{Inspected, LiveEvent},
 };
 
@@ -134,6 +134,7 @@ fn pipeline(inputs: &Inputs, replacement: Option<&(usize, Inspected)>) -> Arc<Pi
         },
         config: step.config.as_str().into(),
         on_error: step.on_error,
+        kept: Kept::default(),
     });
     let contract = inputs.output_schema.clone();
     Arc::new(Pipeline { id: PipelineId(0), steps: steps.collect(), contract })

@@ -5,6 +5,7 @@
 //! together. Exact: a verdict is only taken over if the run would have come to it in the same
 //! way. Never runs anything.
 
+mod pointers;
 mod trace;
 mod tree;
 
@@ -20,15 +21,16 @@ use std::{
 };
 
 pub(super) use trace::{Fact, Patience, Trace};
-pub(super) use tree::{End, Leaf};
+pub(super) use tree::Leaf;
 
 use super::{
     host::{Seen, many_room},
     settings::Limits,
 };
-use crate::model::Sha256;
+use crate::model::{PipelineRun, ResolvedStep, Sha256};
+use pointers::Pointers;
 use trace::Question;
-use tree::{Refused, Room, Step, Tree};
+use tree::{End, Refused, Room, Step, Tree};
 
 /// Most bytes of one tree.
 const MAX_TREE_BYTES: usize = 256 << 10;
@@ -43,12 +45,15 @@ const SHARDS: usize = 16;
 /// All trees.
 #[derive(Debug)]
 pub(super) struct Learned {
+    /// Tells this from others of the process, whose trees a step may keep.
+    number: u64,
     max_bytes: usize,
     /// Of all trees that are in the map.
     bytes: AtomicUsize,
     /// Counts what is learned; says which trees were used least recently. Look-ups only read it:
     /// thousands at once would wait for one another to count.
     clock: AtomicU64,
+    pointers: Pointers,
     /// By a part of the config, so that look-ups at once seldom meet at one lock.
     shards: [RwLock<Shard>; SHARDS],
 }
@@ -62,16 +67,24 @@ type Configs = HashMap<Arc<str>, Arc<Plant>>;
 /// One tree and how it does.
 #[derive(Debug)]
 struct Plant {
-    /// What a run of this plugin may use.
-    limits: Limits,
-    config_bytes: usize,
+    /// Of the [`Learned`] it belongs to.
+    owner: u64,
     /// Look-ups that found a leaf.
     hits: AtomicU64,
     /// When it was last asked.
     used: AtomicU64,
     /// Whether it was found useless: nothing is looked up or learned any more.
     given_up: AtomicBool,
+    /// Whether it was taken from the map: its bytes count no more. Changes with the state locked.
+    gone: AtomicBool,
+    /// What a run of this plugin may use: fuel, and fuel for each byte.
+    fuel: u64,
+    fuel_per_byte: u64,
+    config_bytes: usize,
     state: RwLock<State>,
+    /// What the first who asked calls the plugin.
+    name: String,
+    version: String,
 }
 
 #[derive(Debug, Default)]
@@ -79,24 +92,63 @@ struct State {
     tree: Tree,
     /// Paths learned since the tree was last empty.
     paths: u64,
-    /// Whether it was taken from the map: its bytes count no more.
-    gone: bool,
 }
 
-/// What the runs of a step are known by.
+/// What a pipeline of one step would come to.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// All of it.
+    Dropped(Arc<PipelineRun>),
+    /// The step's part.
+    Leaf(Arc<Leaf>),
+}
+
+/// Who wants to know, of what.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub(super) sha256: &'a Sha256,
-    pub(super) config: &'a Arc<str>,
+struct Asker<'a> {
+    clock: u64,
+    step: &'a ResolvedStep,
+    seen: &'a Seen,
+    patience: Patience,
+}
+
+/// Numbers for [`Learned::number`].
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl Plant {
+    fn ask<T>(&self, by: &Asker<'_>, take: impl FnOnce(&End) -> T) -> Option<T> {
+        self.used.store(by.clock, Relaxed);
+        if self.given_up.load(Relaxed) {
+            return None;
+        }
+        let payload = by.seen.document.bytes().len();
+        let input = (payload + by.step.config.len()) as u64;
+        let room = Room {
+            fuel: self.fuel.saturating_add(self.fuel_per_byte.saturating_mul(input)),
+            many: many_room(payload),
+        };
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let ask = |question: &Question| trace::answer(by.seen, question, by.patience);
+        let found = take(state.tree.look_up(room, ask)?);
+        drop(state);
+        self.hits.fetch_add(1, Relaxed);
+        Some(found)
+    }
+
+    fn is_named(&self, step: &ResolvedStep) -> bool {
+        self.name == step.name && self.version == step.version
+    }
 }
 
 impl Learned {
     /// Trees of at most `max_bytes` together; 0 learns nothing.
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
+            number: NUMBER.fetch_add(1, Relaxed),
             max_bytes,
             bytes: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
+            pointers: Pointers::default(),
             shards: Default::default(),
         }
     }
@@ -109,32 +161,61 @@ impl Learned {
     /// What a run over `seen` would come to, if that is known.
     pub(super) fn look_up(
         &self,
-        of: Subject<'_>,
+        step: &ResolvedStep,
         seen: &Seen,
         patience: Patience,
-    ) -> Option<Arc<End>> {
-        let plant = self.plant(of)?;
-        plant.used.store(self.clock.load(Relaxed), Relaxed);
-        if plant.given_up.load(Relaxed) {
-            return None;
+    ) -> Option<Arc<Leaf>> {
+        self.find(step, seen, patience, |end, _| Arc::clone(end.leaf()))
+    }
+
+    /// What a pipeline that begins with `step` would come to if it ends there, or else the step.
+    pub(super) fn look_up_first(
+        &self,
+        step: &ResolvedStep,
+        seen: &Seen,
+        patience: Patience,
+    ) -> Option<Known> {
+        self.find(step, seen, patience, |end, is_named| {
+            let dropped = if is_named { end.dropped(step) } else { None };
+            match dropped {
+                Some(run) => Known::Dropped(Arc::clone(run)),
+                None => Known::Leaf(Arc::clone(end.leaf())),
+            }
+        })
+    }
+
+    /// Finds an end. `take` is told whether all that share it call the plugin the same.
+    fn find<T>(
+        &self,
+        step: &ResolvedStep,
+        seen: &Seen,
+        patience: Patience,
+        take: impl Fn(&End, bool) -> T,
+    ) -> Option<T> {
+        let by = Asker { clock: self.clock.load(Relaxed), step, seen, patience };
+        // Of ten thousand steps each has a tree of its own somewhere in memory: the way there
+        // takes longer than what is done there, so the step keeps it.
+        let kept = step.kept.with(|plant: &Plant| {
+            let is_mine = plant.owner == self.number && !plant.gone.load(Relaxed);
+            is_mine.then(|| plant.ask(&by, |end| take(end, true)))
+        });
+        if let Some(Some(found)) = kept {
+            return found;
         }
-        let input = seen.document.bytes().len() + of.config.len();
-        let room = Room {
-            fuel: plant.limits.fuel_for(input),
-            many: many_room(seen.document.bytes().len()),
-        };
-        let state = plant.state.read().unwrap_or_else(PoisonError::into_inner);
-        let end = state.tree.look_up(room, |question| trace::answer(seen, question, patience))?;
-        drop(state);
-        plant.hits.fetch_add(1, Relaxed);
-        Some(end)
+        let plant = self.plant(step)?;
+        let is_named = plant.is_named(step);
+        let found = plant.ask(&by, |end| take(end, is_named));
+        if is_named {
+            step.kept.keep(plant);
+        }
+        found
     }
 
     /// Remembers what a run came to: one that ended by itself, with a verdict, and that is
     /// allowed to be learned.
     pub(super) fn learn(
         &self,
-        of: Subject<'_>,
+        of: &ResolvedStep,
         limits: &Limits,
         seen: &Seen,
         trace: &Trace,
@@ -145,7 +226,10 @@ impl Learned {
         if !self.is_on() || leaf.fuel >= limits.fuel_for(input) {
             return;
         }
-        let Some(questions) = trace.questions(&leaf.reads) else { return };
+        let Some(questions) = trace.questions(&leaf.reads, |pointer| self.pointers.name(pointer))
+        else {
+            return;
+        };
         let answer = |question: Question| {
             let answer = trace::answer(seen, &question, Patience::Enough)?;
             Some((question, answer))
@@ -187,41 +271,46 @@ impl Learned {
         &self.shards[(mixed ^ (mixed >> 4)) % SHARDS]
     }
 
-    fn plant(&self, of: Subject<'_>) -> Option<Arc<Plant>> {
-        let shard = self.shard(of.config);
+    fn plant(&self, of: &ResolvedStep) -> Option<Arc<Plant>> {
+        let shard = self.shard(&of.config);
         let trees = shard.read().unwrap_or_else(PoisonError::into_inner);
-        trees.get(of.sha256)?.get(&**of.config).map(Arc::clone)
+        trees.get(&of.sha256)?.get(&*of.config).map(Arc::clone)
     }
 
-    fn plant_or_new(&self, of: Subject<'_>, limits: &Limits) -> Arc<Plant> {
+    fn plant_or_new(&self, of: &ResolvedStep, limits: &Limits) -> Arc<Plant> {
         if let Some(plant) = self.plant(of) {
             return plant;
         }
-        let shard = self.shard(of.config);
+        let shard = self.shard(&of.config);
         let mut trees = shard.write().unwrap_or_else(PoisonError::into_inner);
-        let configs = trees.entry(*of.sha256).or_default();
-        let plant = configs.entry(Arc::clone(of.config)).or_insert_with(|| {
+        let configs = trees.entry(of.sha256).or_default();
+        let plant = configs.entry(Arc::clone(&of.config)).or_insert_with(|| {
             self.bytes.fetch_add(EMPTY_TREE_BYTES + of.config.len(), Relaxed);
             Arc::new(Plant {
-                limits: *limits,
-                config_bytes: of.config.len(),
+                owner: self.number,
                 hits: AtomicU64::new(0),
                 used: AtomicU64::new(self.clock.load(Relaxed)),
                 given_up: AtomicBool::new(false),
+                gone: AtomicBool::new(false),
+                fuel: limits.fuel,
+                fuel_per_byte: limits.fuel_per_byte,
+                config_bytes: of.config.len(),
                 state: RwLock::default(),
+                name: of.name.clone(),
+                version: of.version.clone(),
             })
         });
         Arc::clone(plant)
     }
 
-    fn add(&self, of: Subject<'_>, limits: &Limits, path: &[Step], leaf: &Leaf) {
+    fn add(&self, of: &ResolvedStep, limits: &Limits, path: &[Step], leaf: &Leaf) {
         let plant = self.plant_or_new(of, limits);
         if plant.given_up.load(Relaxed) {
             return;
         }
         let most = MAX_TREE_BYTES.min(self.max_bytes / 4);
         let mut state = plant.state.write().unwrap_or_else(PoisonError::into_inner);
-        if state.gone {
+        if plant.gone.load(Relaxed) {
             return;
         }
         let before = state.tree.bytes();
@@ -283,8 +372,10 @@ impl Learned {
     /// A tree that was taken from the map counts no more.
     fn remove(&self, plant: &Plant) {
         let mut state = plant.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.gone = true;
+        plant.gone.store(true, Relaxed);
         let bytes = EMPTY_TREE_BYTES + plant.config_bytes + state.tree.bytes();
+        // A step may keep the plant for as long as it likes.
+        state.tree = Tree::default();
         self.bytes.fetch_sub(bytes, Relaxed);
     }
 }

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{trace::Answer, *};
 use crate::{
-    model::{ApplicationId, Event, EventId, Log, StepVerdict, Timestamp},
+    model::{ApplicationId, Event, EventId, Kept, Log, OnError, StepVerdict, Timestamp},
     plugin::document::Document,
 };
 
@@ -103,7 +103,7 @@ proptest! {
         for values in &events {
             let (path, end) = guest.run(values);
             match tree.look_up(AMPLE, |question| ask(values, question)) {
-                Some(found) => prop_assert_eq!(&found.leaf, &end),
+                Some(found) => prop_assert_eq!(&**found.leaf(), &end),
                 None => prop_assert_eq!(tree.learn(&path, &end, 1 << 20), Ok(())),
             }
             // Learned once is known, and learning it again changes nothing.
@@ -119,7 +119,7 @@ proptest! {
             let (_, end) = guest.run(values);
             let fits = end.fuel < narrow.fuel && end.many <= narrow.many;
             let found = tree.look_up(narrow, |question| ask(values, question));
-            prop_assert_eq!(found.as_ref().map(|found| &found.leaf), fits.then_some(&end));
+            prop_assert_eq!(found.map(|found| &**found.leaf()), fits.then_some(&end));
         }
     }
 
@@ -192,6 +192,17 @@ fn seen(payload: &str) -> Seen {
     Seen { event: Arc::new(event), document: Document::new(payload) }
 }
 
+fn step(component: u8, config: &Arc<str>) -> ResolvedStep {
+    ResolvedStep {
+        name: "filter".into(),
+        version: "1.0.0".into(),
+        sha256: Sha256([component; 32]),
+        config: Arc::clone(config),
+        on_error: OnError::Dead,
+        kept: Kept::default(),
+    }
+}
+
 /// All trees, with what the tests do to them.
 struct Trees(Learned);
 
@@ -199,15 +210,11 @@ impl Trees {
     fn learn(&self, component: u8, config: &Arc<str>, payload: &str) {
         let mut trace = Trace::default();
         trace.read(0);
-        let sha256 = Sha256([component; 32]);
-        let of = Subject { sha256: &sha256, config };
-        self.0.learn(of, &Limits::LEAN, &seen(payload), &trace, leaf());
+        self.0.learn(&step(component, config), &Limits::LEAN, &seen(payload), &trace, leaf());
     }
 
     fn knows(&self, component: u8, config: &Arc<str>, payload: &str) -> bool {
-        let sha256 = Sha256([component; 32]);
-        let of = Subject { sha256: &sha256, config };
-        self.0.look_up(of, &seen(payload), Patience::Enough).is_some()
+        self.0.look_up(&step(component, config), &seen(payload), Patience::Enough).is_some()
     }
 
     /// The sum that is kept, against the trees.
@@ -287,11 +294,10 @@ fn a_large_payload_is_searched_only_with_patience() {
     let config: Arc<str> = "{}".into();
     let payload = format!(r#"{{"pad":"{}","0":1}}"#, "x".repeat(100_000));
     trees.learn(1, &config, &payload);
-    let (seen, sha256) = (seen(&payload), Sha256([1; 32]));
-    let of = Subject { sha256: &sha256, config: &config };
-    assert!(trees.0.look_up(of, &seen, Patience::Little).is_none());
-    assert!(trees.0.look_up(of, &seen, Patience::Enough).is_some());
-    assert!(trees.0.look_up(of, &seen, Patience::Little).is_some(), "what was found is kept");
+    let (seen, of) = (seen(&payload), step(1, &config));
+    assert!(trees.0.look_up(&of, &seen, Patience::Little).is_none());
+    assert!(trees.0.look_up(&of, &seen, Patience::Enough).is_some());
+    assert!(trees.0.look_up(&of, &seen, Patience::Little).is_some(), "what was found is kept");
 }
 
 #[test]
@@ -301,4 +307,28 @@ fn notes_that_are_too_long_are_not_learned() {
     let long = Leaf { log, ..leaf() };
     let path = [(question(0), Answer::NOTHING)];
     assert_eq!(tree.learn(&path, &long, usize::MAX), Err(Refused::TooLarge));
+}
+
+#[test]
+fn what_a_step_keeps_is_no_truer_than_what_is_there() {
+    let (trees, others) = (Trees(Learned::new(1 << 20)), Trees(Learned::new(1 << 20)));
+    let config: Arc<str> = "{}".into();
+    let (of, event) = (step(1, &config), seen(r#"{"0":1}"#));
+    let knows = |trees: &Trees, of: &ResolvedStep| {
+        trees.0.find(of, &event, Patience::Enough, |_, is_named| is_named)
+    };
+    assert_eq!(knows(&trees, &of), None);
+    trees.learn(1, &config, r#"{"0":1}"#);
+    for _ in 0..3 {
+        assert_eq!(knows(&trees, &of), Some(true));
+        assert_eq!(knows(&others, &of), None, "what another runtime learned");
+    }
+    let renamed = ResolvedStep { name: "another".into(), ..of.clone() };
+    assert_eq!(knows(&trees, &renamed), Some(false));
+    assert_eq!(knows(&trees, &renamed), Some(false), "it keeps nothing that has other names");
+    trees.0.forget(&of.sha256);
+    assert_eq!(knows(&trees, &of), None, "what was forgotten");
+    trees.learn(1, &config, r#"{"0":1}"#);
+    assert_eq!(knows(&trees, &of), Some(true), "and learned again");
+    assert!(trees.is_sound());
 }

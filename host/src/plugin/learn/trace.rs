@@ -3,7 +3,7 @@
 //! Owns the questions: every way in which a filter can see its event is one, or forbids that
 //! the run is learned. Never keeps a payload: answers are read from the event again.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -79,15 +79,19 @@ impl Trace {
         self.many
     }
 
-    /// The questions, the pointers among them taken from `reads`; none if the run may not
-    /// be learned.
-    pub(super) fn questions(&self, reads: &[String]) -> Option<Vec<Question>> {
+    /// The questions, the pointers among them taken from `reads` and made names of; none if the
+    /// run may not be learned.
+    pub(super) fn questions(
+        &self,
+        reads: &[String],
+        name: impl Fn(&str) -> Arc<str>,
+    ) -> Option<Vec<Question>> {
         if self.forbidden {
             return None;
         }
         let question = |asked: &Asked| match *asked {
             Asked::Fact(fact) => Some(Question::Fact(fact)),
-            Asked::Read(number) => Some(Question::Pointer(reads.get(number)?.as_str().into())),
+            Asked::Read(number) => Some(Question::Pointer(name(reads.get(number)?))),
         };
         self.asked.iter().map(question).collect()
     }
@@ -97,7 +101,7 @@ impl Trace {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
     Fact(Fact),
-    Pointer(Box<str>),
+    Pointer(Arc<str>),
 }
 
 /// What kind of answer a key's bytes are. Keys of different kinds are never equal.

@@ -44,9 +44,9 @@ pub(super) struct Room {
 
 impl Room {
     /// Whether the run a leaf stands for would have come to its end here too.
-    pub(super) const fn fits(self, leaf: &Leaf) -> bool {
+    const fn fits(self, end: &End) -> bool {
         // Fuel that is used up exactly is a trap or not depending on where in the code.
-        leaf.fuel < self.fuel && leaf.many <= self.many
+        end.fuel < self.fuel && end.many <= self.many
     }
 }
 
@@ -55,7 +55,7 @@ impl Leaf {
         let reads: usize = self.reads.iter().map(|read| read.len() + size_of::<String>()).sum();
         let log: usize =
             self.log.iter().map(|log| log.level.len() + log.message.len() + size_of::<Log>()).sum();
-        let own = size_of::<End>() + reads + log;
+        let own = size_of::<Self>() + reads + log;
         match &self.verdict {
             // The run that is made of it holds all of it once more.
             StepVerdict::Drop { reason } => {
@@ -102,29 +102,41 @@ enum Node {
         /// In the order of their answers.
         edges: Vec<Edge>,
     },
-    End(Arc<End>),
+    End(End),
 }
 
-/// A leaf, and the run of a pipeline of this one step if it drops the event: that is the same
-/// for every event, and made once.
+/// An end. What nearly every look-up needs stands here, beside the questions.
 #[derive(Debug)]
-pub(in crate::plugin) struct End {
-    pub(in crate::plugin) leaf: Leaf,
+pub(super) struct End {
+    fuel: u64,
+    many: usize,
+    /// The run of a pipeline of this one step if it drops the event: that is the same for every
+    /// event, and made once.
     dropped: OnceLock<Arc<PipelineRun>>,
+    leaf: Arc<Leaf>,
 }
 
 impl End {
-    /// The run of a pipeline of this step alone, if it drops the event.
-    pub(in crate::plugin) fn dropped(&self, step: &ResolvedStep) -> Option<Arc<PipelineRun>> {
+    fn new(leaf: &Leaf) -> Self {
+        let (fuel, many) = (leaf.fuel, leaf.many);
+        Self { fuel, many, dropped: OnceLock::new(), leaf: Arc::new(leaf.clone()) }
+    }
+
+    pub(super) const fn leaf(&self) -> &Arc<Leaf> {
+        &self.leaf
+    }
+
+    /// The run of a pipeline of this step alone, if it drops the event. All who ask have the same
+    /// names for the plugin.
+    pub(super) fn dropped(&self, step: &ResolvedStep) -> Option<&Arc<PipelineRun>> {
+        if let Some(run) = self.dropped.get() {
+            return Some(run);
+        }
         let StepVerdict::Drop { reason } = &self.leaf.verdict else { return None };
-        let run = self.dropped.get_or_init(|| {
+        Some(self.dropped.get_or_init(|| {
             let outcome = Outcome::Drop { reason: reason.clone() };
             Arc::new(PipelineRun { outcome, steps: vec![self.leaf.report(step)] })
-        });
-        // The same component under another name is told by that name.
-        let made_for = run.steps.first()?;
-        let same = made_for.plugin == step.name && made_for.version == step.version;
-        same.then(|| Arc::clone(run))
+        }))
     }
 }
 
@@ -169,11 +181,11 @@ impl Tree {
         &self,
         room: Room,
         mut ask: impl FnMut(&Question) -> Option<Answer>,
-    ) -> Option<Arc<End>> {
+    ) -> Option<&End> {
         let mut at = self.root?;
         loop {
             match &self.nodes[at] {
-                Node::End(end) => return room.fits(&end.leaf).then(|| Arc::clone(end)),
+                Node::End(end) => return room.fits(end).then_some(end),
                 Node::Ask { question, edges } => {
                     let answer = ask(question)?;
                     at = edges[find(edges, &answer).ok()?].to as usize;
@@ -196,7 +208,7 @@ impl Tree {
         let (known, here) = self.follow(path)?;
         if let Some(end) = here.filter(|_| known == path.len()) {
             // Somebody learned it meanwhile, or it did not fit the event.
-            let same = matches!(&self.nodes[end], Node::End(there) if there.leaf == *leaf);
+            let same = matches!(&self.nodes[end], Node::End(there) if *there.leaf == *leaf);
             return if same { Ok(()) } else { Err(Refused::Contradiction) };
         }
         // Rather too much than too little: not all of it need be new.
@@ -264,13 +276,11 @@ impl Tree {
     /// nodes is used again.
     fn end(&mut self, leaf: &Leaf) -> usize {
         let newest = self.nodes.len().saturating_sub(SAME_LEAF_WITHIN)..self.nodes.len();
-        let same = |&at: &usize| matches!(&self.nodes[at], Node::End(there) if there.leaf == *leaf);
+        let same =
+            |&at: &usize| matches!(&self.nodes[at], Node::End(there) if *there.leaf == *leaf);
         match newest.rev().find(same) {
             Some(at) => at,
-            None => {
-                let end = End { leaf: leaf.clone(), dropped: OnceLock::new() };
-                self.push(Node::End(Arc::new(end)))
-            }
+            None => self.push(Node::End(End::new(leaf))),
         }
     }
 }

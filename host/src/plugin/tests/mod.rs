@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Compiler, Inspected, LiveEvent, PluginSettings, Rejection, Runtime};
 use crate::model::{
-    ApplicationId, Event, EventId, FailureKind, OnError, Pipeline, PipelineId, PipelineRun,
+    ApplicationId, Event, EventId, FailureKind, Kept, OnError, Pipeline, PipelineId, PipelineRun,
     ResolvedStep, StepVerdict, Timestamp,
 };
 
@@ -69,6 +69,7 @@ fn step(plugin: &Inspected, config: &str, on_error: OnError) -> ResolvedStep {
         sha256: plugin.sha256,
         config: config.into(),
         on_error,
+        kept: Kept::default(),
     }
 }
 

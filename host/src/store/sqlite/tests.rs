@@ -12,7 +12,7 @@ use super::SqliteStore;
 use crate::{
     model::{
         Application, ApplicationId, Attempt, AttemptOutcome, Credentials, DeliveryId,
-        DeliveryState, Event, EventId, EventType, Message, OnError, Outcome, PipelineId,
+        DeliveryState, Event, EventId, EventType, Kept, Message, OnError, Outcome, PipelineId,
         PipelineRun, Policy, ResolvedStep, SchemaMode, Secret, SecretText, Sha256, StepReport,
         StepVerdict, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
         TraceContext, Violation,
@@ -318,6 +318,7 @@ async fn a_run_is_kept_once_for_its_event_and_pipeline() {
         sha256: Sha256::of(b"x"),
         config: "{}".into(),
         on_error: OnError::Retry,
+        kept: Kept::default(),
     };
     let pipeline = bench.store.intern_pipeline(std::slice::from_ref(&step), None).await.unwrap();
     assert_eq!(

@@ -268,6 +268,7 @@ async fn what_took_a_pipelines_place_is_kept_before_it_is_recorded() {
     let step = |version: &str| ResolvedStep {
         name: "redact".into(),
         version: version.into(),
+        kept: crate::model::Kept::default(),
         sha256: Sha256([1; 32]),
         config: "{}".into(),
         on_error: OnError::Retry,
