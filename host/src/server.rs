@@ -72,6 +72,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         .map_err(|e| failed("traces cannot be sent")(&e))?;
     let clock = Clock::system();
     let is_new = !config.database.exists();
+    let key_file = KeySource::Beside.path(&config.database).filter(|path| !path.exists());
     let store = open(&config).await?;
     let key = admin_key(&store, &config, clock).await?;
     let runtime = start_runtime(&store, &config).await?;
@@ -170,7 +171,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }),
         ready: ready.clone(),
     });
-    announce(&config, address, is_new, &catalog, key.made.as_deref());
+    let key_file = key_file.filter(|path| path.exists());
+    announce(&config, address, is_new, &catalog, (key.made.as_deref(), key_file.as_deref()));
 
     let stop = async move {
         told_to_stop().await;
@@ -329,7 +331,7 @@ fn announce(
     address: SocketAddr,
     is_new: bool,
     catalog: &Catalog,
-    key: Option<&str>,
+    (key, key_file): (Option<&str>, Option<&Path>),
 ) {
     let mut out = std::io::stdout().lock();
     let database = config.database.display();
@@ -343,6 +345,13 @@ fn announce(
     );
     if let Some(key) = key {
         let _unheard = writeln!(out, "admin key (shown once): {key}   docs http://{address}/docs");
+    }
+    if let Some(path) = key_file {
+        let path = path.display();
+        let _unheard = writeln!(
+            out,
+            "master key: {path}   (keep a copy elsewhere: without it a backup's secrets are lost)"
+        );
     }
     let _unheard = out.flush();
 }

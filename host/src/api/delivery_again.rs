@@ -18,7 +18,10 @@ use super::{
     refusal::{self, Subject},
     replays::refused,
 };
-use crate::model::{Attempt, Delivery, DeliveryId};
+use crate::{
+    model::{Attempt, Delivery, DeliveryId},
+    store::StoreError,
+};
 
 /// Where to send it.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -85,6 +88,9 @@ pub async fn send_delivery_to(
         return Err(Problem::new(Code::SubscriptionInactive, title)
             .detail("Its secret is gone with it, so nothing can be signed."));
     };
+    if claimed.event.is_expired() {
+        return Err(failed(StoreError::PayloadExpired));
+    }
     let sent = api.dispatcher.send_once(claimed, &subscription, url).await;
     sent.map(Json).map_err(|error| {
         Problem::new(Code::NothingToSend, format!("There is nothing to send of {id}"))

@@ -88,6 +88,10 @@ impl Worker {
                 return self.unattempted(job, limit, Next::Held(why.into()));
             }
         }
+        if job.event.event.is_expired() {
+            let why = "its event's payload is no longer kept";
+            return self.unattempted(job, limit, Next::Dead(why.into()));
+        }
         if let Some(why) = stale::before(&self.board.settings, &subscription, job, started_at) {
             return self.unattempted(job, limit, Next::Dead(why));
         }

@@ -98,7 +98,9 @@ impl Replays {
             let pipeline = self.pipeline(candidate.subscription, candidate.event);
             (DeliveryId::new(self.clock.now()), pipeline)
         });
-        Take { candidate, fresh }
+        let subscription = self.catalog.subscription(candidate.subscription);
+        let ordering = subscription.map(|found| found.policy.ordering).unwrap_or_default();
+        Take { candidate, fresh, ordering }
     }
 }
 

@@ -73,7 +73,7 @@ impl KeySource {
         let key = MasterKey::generate()?;
         if let Some(path) = self.path(database) {
             write(&path, &key)?;
-            tracing::info!(path = %path.display(), "made a master key; keep a copy of it elsewhere, without it a backup's secrets are lost");
+            tracing::debug!(path = %path.display(), "made a master key");
         }
         Ok(key)
     }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 
 use super::{Claimed, EventFilter, Page, Result};
 use crate::model::{
-    ApplicationId, DeliveryId, EventId, Pattern, PipelineId, Replay, ReplayFilter, ReplayId,
-    ReplayMode, ReplayProgress, ReplayState, StoredEvent, SubscriptionId, Timestamp,
+    ApplicationId, DeliveryId, EventId, Ordering, Pattern, PipelineId, Replay, ReplayFilter,
+    ReplayId, ReplayMode, ReplayProgress, ReplayState, StoredEvent, SubscriptionId, Timestamp,
 };
 
 /// What a replay may take.
@@ -44,6 +44,8 @@ pub struct Take {
     pub candidate: Candidate,
     /// The delivery to make of it, with its pipeline; none to make the one there is due.
     pub fresh: Option<(DeliveryId, Option<PipelineId>)>,
+    /// Whether a delivery that an event lacks is to wait for older ones.
+    pub ordering: Ordering,
 }
 
 /// See the module.

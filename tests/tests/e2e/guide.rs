@@ -198,7 +198,9 @@ impl Reader {
         });
         if text.starts_with("hookmill serve") {
             let mut printed = printed.clone();
-            let text = timeout(PATIENCE, printed.wait_for(|all| all.contains("\n"))).await;
+            let text =
+                timeout(PATIENCE, printed.wait_for(|all| all.contains("listening on http://")))
+                    .await;
             let text = text.expect("the server starts in time").expect("it goes on").clone();
             let (_, rest) = text.split_once("listening on http://").expect("it says where");
             let address = rest.lines().next().unwrap_or_default().trim().to_owned();

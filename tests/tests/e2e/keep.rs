@@ -52,6 +52,10 @@ async fn a_backup_of_a_server_at_work_is_whole_and_makes_a_server_again() {
     assert!(restored.status.success(), "{}", said(&restored));
     assert_eq!(hookmill(&restore).await.status.code(), Some(2), "it overwrites nothing");
 
+    // The key that the secrets in it are sealed under is no part of a backup.
+    let keyless = Hardship::begin(place.path(), &Circumstances::default()).await;
+    assert!(keyless.is_err_and(|said| said.contains("no master key is given")));
+    std::fs::copy(beside(server.folder(), ".key"), beside(place.path(), ".key")).unwrap();
     let second = Hardship::begin(place.path(), &Circumstances::default()).await.unwrap();
     for id in &before {
         let id = id.as_str().unwrap();

@@ -13,7 +13,7 @@ use super::{
     failed,
 };
 use crate::{
-    model::{OrderKey, SubscriptionId},
+    model::{OrderKey, SubscriptionId, Timestamp},
     store::{Next, Record},
 };
 
@@ -84,6 +84,32 @@ pub(super) async fn move_up(connection: &mut SqliteConnection, batch: &[Record])
                 .map_err(failed)?;
         }
     }
+    Ok(())
+}
+
+/// Makes the one due that comes first among those that a delivery, which was ended by other
+/// means than an attempt, had in common with.
+pub(super) async fn move_up_after(
+    connection: &mut SqliteConnection,
+    ended: i64,
+    now: Timestamp,
+) -> Result<()> {
+    let sql = format!(
+        "UPDATE deliveries SET due_at = ?1, reason = NULL
+         WHERE due_at = {NEVER} AND state = 0 AND row =
+             (SELECT next.row FROM deliveries AS ended JOIN deliveries AS next
+                  ON next.subscription_id = ended.subscription_id
+                     AND next.order_key = ended.order_key
+              WHERE ended.row = ?2 AND next.order_key IS NOT NULL
+                AND (next.state < 2 OR next.state = 5)
+              ORDER BY next.row LIMIT 1)"
+    );
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(millis(now))
+        .bind(ended)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::{
     },
     failed,
     history::{page, push_times},
+    order,
     undelivered::{self, push_types},
 };
 use crate::{
@@ -61,6 +62,8 @@ fn push_scope(query: &mut QueryBuilder<Sqlite>, scope: &Scope<'_>) {
     } else {
         push_deliveries(query, scope);
     }
+    // Nothing is left to send of the others.
+    query.push(" AND length(e.payload) > 0");
     push_types(query, &scope.filter.event_types);
 }
 
@@ -327,9 +330,7 @@ impl Recovery for SqliteStore {
                     let row = take.candidate.row;
                     let Some(fresh) = take.fresh else { continue };
                     taken += u64::from(if replay.mode == ReplayMode::Missing {
-                        let subscription = take.candidate.subscription;
-                        self.add_missing(&mut transaction, number, row, subscription, fresh, now)
-                            .await?
+                        self.add_missing(&mut transaction, number, take, fresh, now).await?
                     } else {
                         let states = replay.filter.states();
                         self.make_anew(&mut transaction, Some(number), row, states, fresh, now)
@@ -425,9 +426,10 @@ async fn make_due(
         .bind(millis(now))
         .bind(replay)
         .bind(json(&rows)?)
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    order::line_up(connection, &rows).await?;
     Ok(changed.rows_affected())
 }
 
@@ -445,13 +447,15 @@ impl SqliteStore {
     ) -> Result<bool> {
         let sql = format!(
             "INSERT INTO deliveries (row, id, application_id, event_row, subscription_id, pipeline_id,
-                 state, attempts, due_at, owner, lease_until, created_at, replay)
-             SELECT ?1, ?2, application_id, event_row, subscription_id, ?3, 0, 0, ?4, 0, 0, ?4, ?5
+                 state, attempts, due_at, owner, lease_until, created_at, replay, order_key)
+             SELECT ?1, ?2, application_id, event_row, subscription_id, ?3, 0, 0, ?4, 0, 0, ?4, ?5,
+                    order_key
              FROM deliveries WHERE row = ?6 AND state {}",
             condition(states)
         );
+        let row = Self::take_rows(&self.next_delivery, 1);
         let made = sqlx::query(AssertSqlSafe(sql))
-            .bind(Self::take_rows(&self.next_delivery, 1))
+            .bind(row)
             .bind(id.as_bytes().as_slice())
             .bind(pipeline.map(|pipeline| pipeline.0))
             .bind(millis(now))
@@ -470,9 +474,19 @@ impl SqliteStore {
         .bind(millis(now))
         .bind(format!("run again as {id}"))
         .bind(old)
-        .execute(connection)
+        .execute(&mut *connection)
         .await
         .map_err(failed)?;
+        sqlx::query(
+            "UPDATE events SET deliveries = deliveries + 1
+             WHERE row = (SELECT event_row FROM deliveries WHERE row = ?)",
+        )
+        .bind(row)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+        order::line_up(connection, &[row]).await?;
+        order::move_up_after(connection, old, now).await?;
         Ok(true)
     }
 
@@ -481,25 +495,37 @@ impl SqliteStore {
         &self,
         connection: &mut SqliteConnection,
         replay: i64,
-        event: i64,
-        subscription: SubscriptionId,
+        take: &Take,
         (id, pipeline): (DeliveryId, Option<PipelineId>),
         now: Timestamp,
     ) -> Result<bool> {
+        let (event, subscription) = (take.candidate.row, take.candidate.subscription);
+        let subject: Option<String> = if take.ordering.is_none() {
+            None
+        } else {
+            sqlx::query_scalar("SELECT subject FROM events WHERE row = ?")
+                .bind(event)
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(failed)?
+        };
+        let key = take.ordering.key(subject.as_deref());
+        let row = Self::take_rows(&self.next_delivery, 1);
         let made = sqlx::query(
             "INSERT INTO deliveries (row, id, application_id, event_row, subscription_id, pipeline_id,
-                 state, attempts, due_at, owner, lease_until, created_at, replay)
-             SELECT ?1, ?2, application_id, row, ?3, ?4, 0, 0, ?5, 0, 0, ?5, ?6
+                 state, attempts, due_at, owner, lease_until, created_at, replay, order_key)
+             SELECT ?1, ?2, application_id, row, ?3, ?4, 0, 0, ?5, 0, 0, ?5, ?6, ?8
              FROM events WHERE row = ?7 AND NOT EXISTS
                  (SELECT 1 FROM deliveries WHERE event_row = ?7 AND subscription_id = ?3)",
         )
-        .bind(Self::take_rows(&self.next_delivery, 1))
+        .bind(row)
         .bind(id.as_bytes().as_slice())
         .bind(subscription.as_bytes().as_slice())
         .bind(pipeline.map(|pipeline| pipeline.0))
         .bind(millis(now))
         .bind(replay)
         .bind(event)
+        .bind(key.map(|key| key.0))
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
@@ -508,9 +534,10 @@ impl SqliteStore {
         }
         sqlx::query("UPDATE events SET deliveries = deliveries + 1 WHERE row = ?")
             .bind(event)
-            .execute(connection)
+            .execute(&mut *connection)
             .await
             .map_err(failed)?;
+        order::line_up(connection, &[row]).await?;
         Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use super::{
     Result, SqliteStore,
     codec::{json, millis, timestamp},
-    failed,
+    failed, order,
 };
 use crate::{
     clock::Stopwatch,
@@ -287,19 +287,23 @@ async fn cancel(
 ) -> Result<u64> {
     let events: Vec<i64> = chosen.events.iter().copied().chain(chosen.partly).collect();
     // As of then, so that they do not keep their event for another while.
-    let done = sqlx::query(
+    let done: Vec<(i64, Option<i64>)> = sqlx::query_as(
         "UPDATE deliveries SET state = 6, owner = 0, lease_until = 0, finished_at = min(created_at, ?3),
                 reason = 'it waited for longer than retain_unfinished_days'
          WHERE state IN (0, 5) AND event_row IN
-             (SELECT row FROM events WHERE row IN (SELECT value FROM json_each(?1)) AND accepted_at < ?2)",
+             (SELECT row FROM events WHERE row IN (SELECT value FROM json_each(?1)) AND accepted_at < ?2)
+         RETURNING row, order_key",
     )
     .bind(json(&events)?)
     .bind(millis(before))
     .bind(millis(finished))
-    .execute(connection)
+    .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
-    Ok(done.rows_affected())
+    for (row, _) in done.iter().filter(|(_, key)| key.is_some()) {
+        order::move_up_after(connection, *row, finished).await?;
+    }
+    Ok(done.len() as u64)
 }
 
 /// Takes out what was made due again since it was chosen.

@@ -54,8 +54,14 @@ impl Bench {
     async fn take(&self, replay: &mut Replay, found: &[Candidate]) -> Option<u64> {
         let fresh =
             |mode| (mode != ReplayMode::Original).then(|| (DeliveryId::new(at(2_001)), None));
-        let takes: Vec<_> =
-            found.iter().map(|&candidate| Take { candidate, fresh: fresh(replay.mode) }).collect();
+        let takes: Vec<_> = found
+            .iter()
+            .map(|&candidate| Take {
+                candidate,
+                fresh: fresh(replay.mode),
+                ordering: crate::model::Ordering::None,
+            })
+            .collect();
         let taken = self.store.take(replay, &takes, at(2_001)).await.unwrap();
         replay.cursor = found.last().unwrap().place;
         taken
