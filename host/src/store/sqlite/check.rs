@@ -215,9 +215,10 @@ pub(super) fn log_is_whole(path: &Path) -> Result<()> {
         .map_err(|error| StoreError::Failed(format!("cannot read {}: {error}", log.display())))?;
     let Some(frame) = state.damaged else {
         if state.rest > 0 {
-            tracing::warn!(
+            // Either an earlier turn of the log left it, or a transaction was never completed.
+            tracing::info!(
                 bytes = state.rest,
-                "the log ends in a transaction that was never completed: it is dropped"
+                "what follows the log's last transaction is not read"
             );
         }
         return Ok(());
