@@ -3,9 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    model::{DeliveryId, Event, OrderKey, PipelineId, PipelineRun, SubscriptionId, Timestamp},
+    model::{
+        Attempt, DeliveryId, Event, OrderKey, PipelineId, PipelineRun, SubscriptionId, Timestamp,
+    },
     plugin::LiveEvent,
-    store::{Claimed, DeliveryKey},
+    store::{Claimed, DeliveryKey, Next, Record},
 };
 
 use super::{Ready, hosts::HostId};
@@ -64,6 +66,16 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// The number of the attempt that is made next.
+    pub(super) const fn next_number(&self) -> u32 {
+        self.attempts.saturating_add(1)
+    }
+
+    /// What became of it.
+    pub(super) fn record(&self, attempt: Option<Attempt>, next: Next, at: Timestamp) -> Record {
+        Record { delivery: self.key, order: self.order, attempt, run: None, bare: false, next, at }
+    }
+
     /// When it was made, which its id says.
     pub(super) fn created_at(&self) -> Timestamp {
         self.id.created_at()

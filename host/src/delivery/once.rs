@@ -39,15 +39,7 @@ impl Dispatcher {
         let request =
             request::request(&board.settings, &job, &elsewhere, message.as_ref(), body, started_at);
         let exchange = transport.send(request).await;
-        Ok(Attempt {
-            number: job.attempts.saturating_add(1),
-            started_at,
-            outcome: exchange.outcome,
-            status: exchange.status,
-            error: exchange.error,
-            response_body: exchange.body,
-            timings: exchange.timings,
-        })
+        Ok(exchange.into_attempt(job.next_number(), started_at))
     }
 }
 

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, AttemptOutcome, DisabledReason, Message, Notice, OnError, Outcome, PipelineId,
-        PipelineRun, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
+        AttemptOutcome, DisabledReason, Message, Notice, OnError, Outcome, PipelineId, PipelineRun,
+        Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
     },
     store::{Belt, Next, Record, StoreError, Switch},
     telemetry::trace::{self, Kind},
@@ -155,15 +155,7 @@ impl Worker {
 
     fn unattempted(&self, job: &Job, limit: Option<Rules>, next: Next) -> Attempted {
         let at = self.board.clock.now();
-        let record = Record {
-            delivery: job.key,
-            order: job.order,
-            attempt: None,
-            run: None,
-            bare: false,
-            next,
-            at,
-        };
+        let record = job.record(None, next, at);
         Attempted { record, limit, gone: None }
     }
 
@@ -269,24 +261,8 @@ impl Worker {
             _ => None,
         };
         let gone = gone.map(|reason| (subscription.endpoint.clone(), reason));
-        let attempt = Attempt {
-            number: job.attempts.saturating_add(1),
-            started_at,
-            outcome: exchange.outcome,
-            status: exchange.status,
-            error: exchange.error,
-            response_body: exchange.body,
-            timings: exchange.timings,
-        };
-        let record = Record {
-            delivery: job.key,
-            order: job.order,
-            attempt: Some(attempt),
-            run: None,
-            bare: false,
-            next,
-            at: now,
-        };
+        let attempt = exchange.into_attempt(job.next_number(), started_at);
+        let record = job.record(Some(attempt), next, now);
         Attempted { record, limit: None, gone }
     }
 
@@ -337,24 +313,8 @@ impl Worker {
                 self.next(job, subscription, &exchange, at)
             }
         };
-        let attempt = Attempt {
-            number: job.attempts.saturating_add(1),
-            started_at,
-            outcome: exchange.outcome,
-            status: None,
-            error: exchange.error,
-            response_body: None,
-            timings: exchange.timings,
-        };
-        let record = Record {
-            delivery: job.key,
-            order: job.order,
-            attempt: Some(attempt),
-            run: None,
-            bare: false,
-            next,
-            at,
-        };
+        let attempt = exchange.into_attempt(job.next_number(), started_at);
+        let record = job.record(Some(attempt), next, at);
         Attempted { record, limit: None, gone: None }
     }
 }

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     clock::Clock,
     delivery::settings::DeliverySettings,
-    model::{AttemptOutcome, Timings},
+    model::{Attempt, AttemptOutcome, Timestamp, Timings},
 };
 
 /// The client cannot be made: no root certificates, or settings that cannot be sent.
@@ -101,6 +101,21 @@ pub(in crate::delivery) struct Exchange {
     pub body: Option<String>,
     /// How long it took.
     pub timings: Timings,
+}
+
+impl Exchange {
+    /// As it is put on record.
+    pub(in crate::delivery) fn into_attempt(self, number: u32, started_at: Timestamp) -> Attempt {
+        Attempt {
+            number,
+            started_at,
+            outcome: self.outcome,
+            status: self.status,
+            error: self.error,
+            response_body: self.body,
+            timings: self.timings,
+        }
+    }
 }
 
 /// What is known of a response when time runs out.
