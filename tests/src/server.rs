@@ -27,10 +27,13 @@ pub struct Server {
     settings: Vec<(String, String)>,
 }
 
-/// The binary, built if need be.
+/// The binary: the one that was built beforehand and is named, or else built now.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(named) = std::env::var_os("BINARY_UNDER_TEST") {
+            return named.into();
+        }
         let mut cargo = std::process::Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--package", "hookmill", "--bin", "hookmill"]);
         // What cargo tells a test of its package, build scripts take for a change of their own.

@@ -16,9 +16,14 @@ use crate::{
 /// Builds what is needed and runs `hookmill demo`, with `more` arguments.
 pub(crate) fn run(more: &[String]) -> Result<(), String> {
     plugins::run()?;
-    let mut demo = shell::cargo();
-    demo.args(["run", "--quiet", "--package", "hookmill", "--", "demo", "--plugins"]);
-    demo.arg(root().join("build/plugins"));
+    let mut hookmill = shell::cargo();
+    hookmill.args(["run", "--quiet", "--package", "hookmill", "--"]);
+    run_with(hookmill, more)
+}
+
+/// Runs `hookmill demo` where the plugins are built, with what begins a command of `hookmill`.
+pub(crate) fn run_with(mut demo: Command, more: &[String]) -> Result<(), String> {
+    demo.current_dir(root()).args(["demo", "--plugins"]).arg(root().join("build/plugins"));
     match payloads() {
         Ok(packages) => {
             demo.arg("--payloads").arg(packages.join("@octokit/webhooks-examples"));
