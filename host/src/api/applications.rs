@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::{Admin, find_application},
+    auth::{Admin, Manage, Read, find_application},
     docs::{Missing, Taken, Unusable, Used},
     extract::{JsonBody, PathParts, QueryParams},
     page::{PageOut, PageQuery, Paging},
@@ -48,7 +48,7 @@ pub struct ApplicationIn {
     responses((status = 201, body = Application), Taken, Unusable)
 )]
 pub async fn create_application(
-    _: Admin,
+    _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     JsonBody(given): JsonBody<ApplicationIn>,
 ) -> Result<Created<Application>, Problem> {
@@ -79,7 +79,7 @@ pub async fn create_application(
     responses((status = 200, body = PageOut<Application>))
 )]
 pub async fn list_applications(
-    _: Admin,
+    _: Admin<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<Json<PageOut<Application>>, Problem> {
@@ -105,7 +105,7 @@ pub async fn list_applications(
     responses((status = 200, body = Application), Missing)
 )]
 pub async fn get_application(
-    _: Admin,
+    _: Admin<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
 ) -> Result<Json<Application>, Problem> {
@@ -125,7 +125,7 @@ pub async fn get_application(
     responses((status = 204, description = "It is gone"), Missing, Used)
 )]
 pub async fn delete_application(
-    _: Admin,
+    _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
 ) -> Result<StatusCode, Problem> {

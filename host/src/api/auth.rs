@@ -2,7 +2,7 @@
 //!
 //! Owns the keys' form and their comparison. Never stores a key: it knows hashes only.
 
-use std::sync::Arc;
+use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use axum::{
     extract::FromRequestParts,
@@ -16,7 +16,7 @@ use super::{
     Api, explain,
     problem::{Code, Problem},
 };
-use crate::model::Application;
+use crate::model::{Application, KeyScope};
 
 /// What an admin key starts with, so leaked ones can be found by searching.
 pub const KEY_PREFIX: &str = "hmk_admin_";
@@ -104,36 +104,100 @@ fn unauthorized(title: &str, challenge: &'static str) -> Problem {
         .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
-/// A request that carries an admin key, for what belongs to no application.
-#[derive(Debug, Clone, Copy)]
-pub struct Admin;
+mod sealed {
+    pub trait Sealed {}
+}
 
-impl FromRequestParts<Arc<Api>> for Admin {
+/// What a route needs of whoever calls it: named in its handler's signature.
+pub trait Need: sealed::Sealed + Send + Sync + 'static {
+    /// The scope a key must have.
+    const SCOPE: KeyScope;
+}
+
+macro_rules! needs {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+            impl sealed::Sealed for $name {}
+            impl Need for $name {
+                const SCOPE: KeyScope = KeyScope::$name;
+            }
+        )*
+    };
+}
+
+needs! {
+    /// It only reads.
+    Read;
+    /// It takes events in.
+    Publish;
+    /// It changes something.
+    Manage;
+}
+
+/// A request whose key may do `N` for the whole platform: for what belongs to no application.
+#[derive(Debug, Clone)]
+pub struct Admin<N> {
+    need: PhantomData<N>,
+}
+
+impl<N: Need> FromRequestParts<Arc<Api>> for Admin<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        api.auth.verify(&parts.headers).map(|_| Self)
+        api.auth.verify(&parts.headers).map(|_| Self { need: PhantomData })
     }
 }
 
-/// A request that carries an admin key, and the application it acts for: the one its header
-/// names, else `default`.
+/// A request whose key may do `N`, whomever it belongs to: for what every application sees.
 #[derive(Debug, Clone)]
-pub struct Acting {
+pub struct Known<N> {
+    need: PhantomData<N>,
+}
+
+impl<N: Need> FromRequestParts<Arc<Api>> for Known<N> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
+        api.auth.verify(&parts.headers).map(|_| Self { need: PhantomData })
+    }
+}
+
+/// For whom a request acts, and whose key it carries.
+#[derive(Debug, Clone)]
+pub struct Actor {
     /// The application.
     pub application: Arc<Application>,
     /// Whose key it carries, for the history of changes.
     pub by: Arc<str>,
 }
 
-impl FromRequestParts<Arc<Api>> for Acting {
+/// A request whose key may do `N` for the application it acts for: the one its header names,
+/// else `default`.
+#[derive(Debug, Clone)]
+pub struct Acting<N> {
+    actor: Actor,
+    need: PhantomData<N>,
+}
+
+impl<N> Deref for Acting<N> {
+    type Target = Actor;
+
+    fn deref(&self) -> &Actor {
+        &self.actor
+    }
+}
+
+impl<N: Need> FromRequestParts<Arc<Api>> for Acting<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let by = api.auth.verify(&parts.headers)?;
         let name = named_application(&parts.headers)?;
         match find_application(api, name) {
-            Some(application) => Ok(Self { application, by }),
+            Some(application) => Ok(Self { actor: Actor { application, by }, need: PhantomData }),
             None => {
                 let known = api.catalog.applications();
                 Err(Problem::new(

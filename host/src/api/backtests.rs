@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage, Read},
     docs::{ManyBacktests, Missing, SavedConfigs, Unloadable, Untestable},
     extract::{JsonBody, PathId, PathParts, QueryParams},
     page::{PageOut, PageQuery, Paging},
@@ -70,7 +70,7 @@ fn subject(id: BacktestId) -> Subject {
     )
 )]
 pub async fn start_backtest(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -104,7 +104,7 @@ pub async fn start_backtest(
     responses((status = 200, body = PageOut<Summary>))
 )]
 pub async fn list_backtests(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<Json<PageOut<Summary>>, Problem> {
@@ -124,7 +124,7 @@ pub async fn list_backtests(
     responses((status = 200, body = Report), Missing)
 )]
 pub async fn get_backtest(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<BacktestId>,
 ) -> Result<Json<Report>, Problem> {
@@ -143,7 +143,7 @@ pub async fn get_backtest(
     responses((status = 204, description = "It has ended"), Missing)
 )]
 pub async fn cancel_backtest(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<BacktestId>,
 ) -> Result<StatusCode, Problem> {

@@ -19,7 +19,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{
     Api,
-    auth::Admin,
+    auth::{Admin, Manage},
     docs::{Copying, Unwritable},
     problem::{Code, Problem},
     refusal::{self, Subject},
@@ -45,7 +45,10 @@ const CHUNK: usize = 256 << 10;
         Unwritable
     )
 )]
-pub async fn make_backup(_: Admin, State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+pub async fn make_backup(
+    _: Admin<Manage>,
+    State(api): State<Arc<Api>>,
+) -> Result<Response, Problem> {
     let subject = Subject::new("making a backup", "");
     let file = api.store.snapshot().await.map_err(|error| match error {
         StoreError::InUse(_) => Problem::new(Code::BackupRunning, "A backup is being made")

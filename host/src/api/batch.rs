@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{self, Acting},
     explain,
     extract::json_bytes,
     observe,
@@ -105,7 +105,7 @@ impl From<Result<Published, Problem>> for BatchItem {
     responses((status = 200, body = BatchOut, description = "What became of each"))
 )]
 pub async fn publish_batch(
-    acting: Acting,
+    acting: Acting<auth::Publish>,
     State(api): State<Arc<Api>>,
     request: Request,
 ) -> Result<Json<BatchOut>, Problem> {

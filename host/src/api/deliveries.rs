@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Actor, Manage, Read},
     docs::{Expired, Inactive, Missing},
     extract::{PathId, QueryParams},
     message::MessageOut,
@@ -103,7 +103,7 @@ pub struct DeliveryOut {
     responses((status = 200, body = PageOut<Delivery>))
 )]
 pub async fn list_deliveries(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<DeliveryQuery>,
 ) -> Result<Json<PageOut<Delivery>>, Problem> {
@@ -126,7 +126,7 @@ pub async fn list_deliveries(
     Ok(Json(paging.page(page.items, page.more, |delivery| delivery.id)))
 }
 
-pub async fn find(api: &Api, acting: &Acting, id: DeliveryId) -> Result<Delivery, Problem> {
+pub async fn find(api: &Api, acting: &Actor, id: DeliveryId) -> Result<Delivery, Problem> {
     api.store
         .delivery(acting.application.id, id)
         .await
@@ -144,7 +144,7 @@ pub async fn find(api: &Api, acting: &Acting, id: DeliveryId) -> Result<Delivery
     responses((status = 200, body = DeliveryOut), Missing)
 )]
 pub async fn get_delivery(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<DeliveryId>,
 ) -> Result<Json<DeliveryOut>, Problem> {
@@ -196,7 +196,7 @@ fn story(run: Option<PipelineRun>) -> (Vec<StepReport>, Option<MessageOut>) {
     responses((status = 202, body = Delivery, description = "It is due"), Missing, Inactive, Expired)
 )]
 pub async fn retry_delivery(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<DeliveryId>,
 ) -> Result<(StatusCode, Json<Delivery>), Problem> {

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage},
     deliveries::find,
     docs::{Inactive, Missing, Unsendable},
     extract::{JsonBody, PathId},
@@ -45,7 +45,7 @@ pub struct SendTo {
     responses((status = 202, body = Delivery, description = "The new one is due"), Missing, Inactive)
 )]
 pub async fn rerun_delivery(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<DeliveryId>,
 ) -> Result<(StatusCode, Json<Delivery>), Problem> {
@@ -72,7 +72,7 @@ pub async fn rerun_delivery(
     )
 )]
 pub async fn send_delivery_to(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<DeliveryId>,
     JsonBody(given): JsonBody<SendTo>,

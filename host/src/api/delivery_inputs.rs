@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Read},
     docs::{Expired, Missing},
     extract::PathId,
     plugin_run::RunOutcome,
@@ -124,7 +124,7 @@ pub struct RecordedMessage {
     responses((status = 200, body = InputsOut), Missing, Expired)
 )]
 pub async fn get_delivery_inputs(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<DeliveryId>,
 ) -> Result<Json<InputsOut>, Problem> {

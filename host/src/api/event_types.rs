@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     applications::{Created, created},
-    auth::{Acting, Admin},
+    auth::{Acting, Admin, Known, Manage, Read},
     docs::{Missing, Taken, Unusable, Used},
     events::{EventSummary, page_of_events},
     extract::{JsonBody, PathParts, QueryParams, check_text, nullable},
@@ -129,7 +129,7 @@ fn check_description(description: Option<&str>) -> Result<(), Problem> {
     responses((status = 201, body = EventType), Taken, Unusable)
 )]
 pub async fn create_event_type(
-    _: Admin,
+    _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     JsonBody(given): JsonBody<EventTypeIn>,
 ) -> Result<Created<EventType>, Problem> {
@@ -163,7 +163,7 @@ pub async fn create_event_type(
     responses((status = 200, body = PageOut<EventType>))
 )]
 pub async fn list_event_types(
-    _: Admin,
+    _: Known<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<Json<PageOut<EventType>>, Problem> {
@@ -189,7 +189,7 @@ pub async fn list_event_types(
     responses((status = 200, body = EventTypeOut), Missing)
 )]
 pub async fn get_event_type(
-    _: Admin,
+    _: Known<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
 ) -> Result<Json<EventTypeOut>, Problem> {
@@ -217,7 +217,7 @@ pub async fn get_event_type(
     responses((status = 200, body = EventType), Missing)
 )]
 pub async fn change_event_type(
-    _: Admin,
+    _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     JsonBody(patch): JsonBody<EventTypePatch>,
@@ -252,7 +252,7 @@ pub async fn change_event_type(
     responses((status = 204, description = "It is gone"), Missing, Used)
 )]
 pub async fn delete_event_type(
-    _: Admin,
+    _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
 ) -> Result<StatusCode, Problem> {
@@ -276,7 +276,7 @@ pub async fn delete_event_type(
     responses((status = 201, body = SchemaVersion), Missing, Unusable)
 )]
 pub async fn add_schema_version(
-    _: Admin,
+    _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     JsonBody(given): JsonBody<SchemaIn>,
@@ -313,7 +313,7 @@ async fn schemas(
     responses((status = 200, body = PageOut<SchemaVersion>), Missing)
 )]
 pub async fn list_schema_versions(
-    _: Admin,
+    _: Known<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<PageQuery>,
@@ -336,7 +336,7 @@ pub async fn list_schema_versions(
     responses((status = 200, body = SchemaVersion), Missing)
 )]
 pub async fn get_schema_version(
-    _: Admin,
+    _: Known<Read>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, u32)>,
 ) -> Result<Json<SchemaVersion>, Problem> {
@@ -359,7 +359,7 @@ pub async fn get_schema_version(
     responses((status = 200, body = PageOut<EventSummary>), Missing)
 )]
 pub async fn list_violations(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<PageQuery>,

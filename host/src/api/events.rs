@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Actor, Read},
     docs::{Expired, Missing},
     extract::{PathId, QueryParams},
     message::raw_json,
@@ -124,7 +124,7 @@ pub struct EventOut {
 /// A page of events.
 pub async fn page_of_events(
     api: &Api,
-    acting: &Acting,
+    acting: &Actor,
     filter: &EventFilter,
     limit: Option<u32>,
     cursor: Option<&str>,
@@ -150,7 +150,7 @@ pub async fn page_of_events(
     responses((status = 200, body = PageOut<EventSummary>))
 )]
 pub async fn list_events(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<EventQuery>,
 ) -> Result<Json<PageOut<EventSummary>>, Problem> {
@@ -173,7 +173,7 @@ pub async fn list_events(
     page_of_events(&api, &acting, &filter, query.limit, query.cursor.as_deref()).await.map(Json)
 }
 
-async fn find(api: &Api, acting: &Acting, id: EventId) -> Result<StoredEvent, Problem> {
+async fn find(api: &Api, acting: &Actor, id: EventId) -> Result<StoredEvent, Problem> {
     api.store
         .event(acting.application.id, id)
         .await
@@ -191,7 +191,7 @@ async fn find(api: &Api, acting: &Acting, id: EventId) -> Result<StoredEvent, Pr
     responses((status = 200, body = EventOut), Missing)
 )]
 pub async fn get_event(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<EventId>,
 ) -> Result<Json<EventOut>, Problem> {
@@ -226,7 +226,7 @@ pub async fn get_event(
     )
 )]
 pub async fn get_event_payload(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<EventId>,
 ) -> Result<Response, Problem> {

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage, Read},
     docs::{Missing, Unusable},
     extract::PathId,
     problem::{Code, FieldError, Problem},
@@ -208,7 +208,7 @@ pub async fn before_active(api: &Api, subscription: &Subscription) -> Result<(),
     responses((status = 200, body = HandshakeOut), Missing, Unusable)
 )]
 pub async fn ask_for_leave(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<HandshakeOut>, Problem> {
@@ -232,7 +232,7 @@ pub async fn ask_for_leave(
     responses((status = 200, body = HandshakeOut), Missing)
 )]
 pub async fn get_handshake(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<HandshakeOut>, Problem> {

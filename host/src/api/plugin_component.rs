@@ -12,7 +12,7 @@ use axum::{
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Read},
     docs::Missing,
     extract::{PathParts, QueryParams},
     plugins::{OwnerQuery, version_of, version_subject},
@@ -41,7 +41,7 @@ use crate::store::StoreError;
     )
 )]
 pub async fn get_plugin_component(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<OwnerQuery>,

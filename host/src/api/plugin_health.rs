@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage, Read},
     docs::Missing,
     extract::{PathParts, QueryParams},
     page::{PageOut, Paging},
@@ -50,7 +50,7 @@ pub struct HealthOut {
     responses((status = 200, body = HealthOut), Missing)
 )]
 pub async fn plugin_version_stats(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -97,7 +97,7 @@ pub struct FailuresQuery {
     responses((status = 200, body = PageOut<PluginFailure>), Missing)
 )]
 pub async fn list_plugin_failures(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<FailuresQuery>,
@@ -130,7 +130,7 @@ pub async fn list_plugin_failures(
     responses((status = 204, description = "It is back in service"), Missing)
 )]
 pub async fn release_plugin_version(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<OwnerQuery>,

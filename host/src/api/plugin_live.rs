@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage, Read},
     docs::{Breaks, Missing, Unloadable},
     extract::{JsonBody, PathParts, QueryParams},
     page::{PageOut, Paging},
@@ -57,7 +57,7 @@ pub struct RollbackIn {
     responses((status = 200, body = PluginVersion), Missing, Breaks, Unloadable)
 )]
 pub async fn set_live_version(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -87,7 +87,7 @@ pub async fn set_live_version(
     responses((status = 200, body = PluginVersion), Missing, Breaks, Unloadable)
 )]
 pub async fn roll_back(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -128,7 +128,7 @@ pub struct HistoryQuery {
     responses((status = 200, body = PageOut<PluginChange>), Missing)
 )]
 pub async fn list_plugin_history(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<HistoryQuery>,

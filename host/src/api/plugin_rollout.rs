@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage, Read},
     docs::{Breaks, Missing, Unloadable},
     extract::{JsonBody, PathParts, QueryParams},
     plugins::{OwnerQuery, owner_of, owner_to_change, version_of, version_subject},
@@ -132,7 +132,7 @@ fn rollout_subject(name: &str) -> Subject {
     responses((status = 200, body = RolloutOut), Missing, Breaks, Unloadable)
 )]
 pub async fn start_rollout(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -168,7 +168,7 @@ pub async fn start_rollout(
     responses((status = 200, body = RolloutOut), Missing)
 )]
 pub async fn get_rollout(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -192,7 +192,7 @@ pub async fn get_rollout(
     responses((status = 204, description = "It is over"), Missing)
 )]
 pub async fn end_rollout(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Actor, Manage},
     docs::{Missing, Unloadable, Unusable},
     extract::{JsonBody, PathParts, QueryParams},
     message::MessageOut,
@@ -117,7 +117,7 @@ impl From<&PipelineRun> for RunOut {
     responses((status = 200, body = RunOut), Missing, Unusable, Unloadable)
 )]
 pub async fn run_plugin(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -160,7 +160,7 @@ fn check_config(plugin: &PluginVersion, config: &Value) -> Result<(), Problem> {
         .errors(violations.into_iter().map(|v| FieldError::violation("/config", v))))
 }
 
-fn made_up(given: RunEvent, acting: &Acting, now: Timestamp) -> Result<Event, Problem> {
+fn made_up(given: RunEvent, acting: &Actor, now: Timestamp) -> Result<Event, Problem> {
     let event_type: EventTypeName = given.event_type.parse().map_err(|why: &str| {
         Problem::new(Code::InvalidField, "The event's type cannot be one")
             .errors([FieldError::new("/event/type", why)])
@@ -223,13 +223,13 @@ mod tests {
     use super::*;
     use crate::model::{Application, ApplicationId};
 
-    fn acting() -> Acting {
+    fn acting() -> Actor {
         let application = Application {
             id: ApplicationId::new(Timestamp::UNIX_EPOCH),
             name: "default".into(),
             created_at: Timestamp::UNIX_EPOCH,
         };
-        Acting { application: Arc::new(application), by: "key".into() }
+        Actor { application: Arc::new(application), by: "key".into() }
     }
 
     fn event(text: &str) -> Result<Event, Problem> {

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::{
     Api,
     applications::created,
-    auth::Acting,
+    auth::{Acting, Manage},
     docs::{Taken, Unacceptable, Uncompiled},
     extract::{QueryParams, bytes_of},
     plugins::version_subject,
@@ -57,7 +57,7 @@ fn yes() -> bool {
     )
 )]
 pub async fn upload_plugin(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<UploadQuery>,
     request: Request,
@@ -87,7 +87,7 @@ pub async fn upload_plugin(
     // Finished although the client goes away: memory must not stay behind the store.
     let adding = {
         let catalog = Arc::clone(&api.catalog);
-        let by = acting.by;
+        let by = Arc::clone(&acting.by);
         tokio::spawn(async move {
             let sha256 = version.sha256;
             let added = catalog.add_plugin(version, inspected.component, &by).await;

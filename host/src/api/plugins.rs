@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Actor, Manage, Read},
     docs::{Missing, Used},
     explain::closest,
     extract::{PathParts, QueryParams},
@@ -85,7 +85,7 @@ fn newest_first(versions: &mut Versions) {
     versions.sort_by(|a, b| (b.created_at, &b.version).cmp(&(a.created_at, &a.version)));
 }
 
-fn find(api: &Api, acting: &Acting, name: &str, shared: bool) -> Result<Versions, Problem> {
+fn find(api: &Api, acting: &Actor, name: &str, shared: bool) -> Result<Versions, Problem> {
     let all = api.catalog.plugins(acting.application.id);
     match select(&all, name, shared) {
         Some((_, versions)) => Ok(versions),
@@ -96,7 +96,7 @@ fn find(api: &Api, acting: &Acting, name: &str, shared: bool) -> Result<Versions
 /// The owner of the plugin that a name means.
 pub fn owner_of(
     api: &Api,
-    acting: &Acting,
+    acting: &Actor,
     name: &str,
     shared: bool,
 ) -> Result<Option<ApplicationId>, Problem> {
@@ -112,7 +112,7 @@ fn missing(all: &[Arc<PluginVersion>], name: &str) -> Problem {
 /// The owner of a plugin that is to be changed: shared ones only if the request says so.
 pub fn owner_to_change(
     api: &Api,
-    acting: &Acting,
+    acting: &Actor,
     name: &str,
     shared: bool,
 ) -> Result<Option<ApplicationId>, Problem> {
@@ -147,7 +147,7 @@ fn shown(versions: &[Arc<PluginVersion>]) -> Option<PluginOut> {
     responses((status = 200, body = PageOut<PluginOut>))
 )]
 pub async fn list_plugins(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<Json<PageOut<PluginOut>>, Problem> {
@@ -181,7 +181,7 @@ pub async fn list_plugins(
     responses((status = 200, body = PluginOut), Missing)
 )]
 pub async fn get_plugin(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -201,7 +201,7 @@ pub async fn get_plugin(
     responses((status = 200, body = PageOut<PluginVersion>), Missing)
 )]
 pub async fn list_plugin_versions(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<VersionsQuery>,
@@ -229,7 +229,7 @@ pub async fn list_plugin_versions(
     responses((status = 200, body = PluginVersion), Missing)
 )]
 pub async fn get_plugin_version(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -241,7 +241,7 @@ pub async fn get_plugin_version(
 /// A plugin's version: the one named, or the live one.
 pub fn version_of(
     api: &Api,
-    acting: &Acting,
+    acting: &Actor,
     name: &str,
     version: Option<&str>,
     shared: bool,
@@ -273,7 +273,7 @@ pub fn version_of(
     responses((status = 204, description = "It is gone"), Missing, Used)
 )]
 pub async fn delete_plugin(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
@@ -301,7 +301,7 @@ pub async fn delete_plugin(
     responses((status = 204, description = "It is gone"), Missing, Used)
 )]
 pub async fn delete_plugin_version(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<OwnerQuery>,

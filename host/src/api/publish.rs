@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{self, Acting},
     docs::{Busy, Conflicting, UnknownType, Violating},
     explain,
     extract::{check_text, json_bytes},
@@ -182,7 +182,7 @@ pub async fn accept(
     )
 )]
 pub async fn publish_event(
-    acting: Acting,
+    acting: Acting<auth::Publish>,
     State(api): State<Arc<Api>>,
     request: Request,
 ) -> Result<Response, Problem> {

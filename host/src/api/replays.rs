@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage, Read},
     deliveries::inactive,
     docs::{EndedReplay, Inactive, ManyReplays, Missing, Unreplayable},
     extract::{JsonBody, PathId, QueryParams},
@@ -205,7 +205,7 @@ fn subject(id: ReplayId) -> Subject {
     )
 )]
 pub async fn start_replay(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     JsonBody(given): JsonBody<ReplayIn>,
 ) -> Result<Response, Problem> {
@@ -245,7 +245,7 @@ pub async fn start_replay(
     responses((status = 200, body = PageOut<ReplayOut>))
 )]
 pub async fn list_replays(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<Json<PageOut<ReplayOut>>, Problem> {
@@ -267,7 +267,7 @@ pub async fn list_replays(
     responses((status = 200, body = ReplayOut), Missing)
 )]
 pub async fn get_replay(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<ReplayId>,
 ) -> Result<Json<ReplayOut>, Problem> {
@@ -285,7 +285,7 @@ pub async fn get_replay(
     responses((status = 200, body = ReplayOut), Missing, EndedReplay)
 )]
 pub async fn pause_replay(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<ReplayId>,
 ) -> Result<Json<ReplayOut>, Problem> {
@@ -303,7 +303,7 @@ pub async fn pause_replay(
     responses((status = 200, body = ReplayOut), Missing, EndedReplay, ManyReplays)
 )]
 pub async fn resume_replay(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<ReplayId>,
 ) -> Result<Json<ReplayOut>, Problem> {
@@ -321,7 +321,7 @@ pub async fn resume_replay(
     responses((status = 200, body = ReplayOut), Missing, EndedReplay)
 )]
 pub async fn cancel_replay(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<ReplayId>,
 ) -> Result<Json<ReplayOut>, Problem> {

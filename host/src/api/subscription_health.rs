@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Read},
     docs::Missing,
     extract::{PathId, QueryParams},
     page::{PageOut, Paging},
@@ -79,7 +79,7 @@ async fn health_of(
     responses((status = 200, body = SubscriptionHealth), Missing)
 )]
 pub async fn subscription_health(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<SubscriptionHealth>, Problem> {
@@ -98,7 +98,7 @@ pub async fn subscription_health(
     responses((status = 200, body = PageOut<SubscriptionListed>))
 )]
 pub async fn list_subscriptions(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<SubscriptionQuery>,
 ) -> Result<Json<PageOut<SubscriptionListed>>, Problem> {

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage},
     docs::{Missing, Unusable},
     extract::{OptionalJsonBody, PathId},
     problem::{FieldError, Problem},
@@ -71,7 +71,7 @@ pub struct RotateOut {
     responses((status = 200, body = RotateOut), Missing, Unusable)
 )]
 pub async fn rotate_secret(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
     OptionalJsonBody(given): OptionalJsonBody<RotateIn>,

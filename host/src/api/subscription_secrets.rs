@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Manage, Read},
     docs::{Missing, Unusable, Used},
     extract::{OptionalJsonBody, PathId, PathParts},
     problem::{Code, FieldError, Problem},
@@ -82,7 +82,7 @@ pub struct SecretAdded {
     responses((status = 200, body = SecretsOut), Missing)
 )]
 pub async fn list_secrets(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<SecretsOut>, Problem> {
@@ -104,7 +104,7 @@ pub async fn list_secrets(
     responses((status = 201, body = SecretAdded), Missing, Unusable)
 )]
 pub async fn add_secret(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
     OptionalJsonBody(given): OptionalJsonBody<SecretIn>,
@@ -152,7 +152,7 @@ pub async fn add_secret(
     responses((status = 204, description = "It signs no more"), Missing, Used)
 )]
 pub async fn remove_secret(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts((id, fingerprint)): PathParts<(SubscriptionId, String)>,
 ) -> Result<StatusCode, Problem> {

@@ -6,7 +6,7 @@ use axum::{extract::State, response::Json};
 
 use super::{
     Api,
-    auth::Acting,
+    auth::{Acting, Actor, Manage},
     deliveries::inactive,
     docs::{Inactive, Missing},
     extract::PathId,
@@ -45,7 +45,7 @@ fn moved(
 
 async fn move_state(
     api: &Api,
-    acting: &Acting,
+    acting: &Actor,
     id: SubscriptionId,
     by: Move,
 ) -> Result<Json<SubscriptionOut>, Problem> {
@@ -87,7 +87,7 @@ async fn move_state(
     responses((status = 200, body = SubscriptionOut), Missing, Inactive)
 )]
 pub async fn pause_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<SubscriptionOut>, Problem> {
@@ -105,7 +105,7 @@ pub async fn pause_subscription(
     responses((status = 200, body = SubscriptionOut), Missing, Inactive)
 )]
 pub async fn resume_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<SubscriptionOut>, Problem> {
@@ -124,7 +124,7 @@ pub async fn resume_subscription(
     responses((status = 200, body = SubscriptionOut), Missing, Inactive)
 )]
 pub async fn enable_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<SubscriptionOut>, Problem> {
@@ -142,7 +142,7 @@ pub async fn enable_subscription(
     responses((status = 200, body = SubscriptionOut), Missing)
 )]
 pub async fn disable_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<SubscriptionOut>, Problem> {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     applications::{Created, created},
-    auth::Acting,
+    auth::{Acting, Actor, Manage, Read},
     deliveries::inactive,
     docs::{Inactive, Missing, Unloadable, Unusable},
     extract::{JsonBody, PathId},
@@ -36,7 +36,7 @@ fn subject(id: SubscriptionId) -> Subject {
 }
 
 /// The acting application's subscription of this id.
-pub fn find(api: &Api, acting: &Acting, id: SubscriptionId) -> Result<Arc<Subscription>, Problem> {
+pub fn find(api: &Api, acting: &Actor, id: SubscriptionId) -> Result<Arc<Subscription>, Problem> {
     api.catalog
         .subscription(id)
         .filter(|found| found.application == acting.application.id)
@@ -60,7 +60,7 @@ pub fn new_secret() -> Result<Secret, Problem> {
     responses((status = 201, body = SubscriptionCreated), Unusable, Unloadable)
 )]
 pub async fn create_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     JsonBody(given): JsonBody<SubscriptionIn>,
 ) -> Result<Created<SubscriptionCreated>, Problem> {
@@ -124,7 +124,7 @@ pub async fn create_subscription(
     responses((status = 200, body = SubscriptionOut), Missing)
 )]
 pub async fn get_subscription(
-    acting: Acting,
+    acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<SubscriptionOut>, Problem> {
@@ -154,7 +154,7 @@ pub async fn change(
     responses((status = 200, body = SubscriptionOut), Missing, Unusable, Unloadable)
 )]
 pub async fn change_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
     JsonBody(patch): JsonBody<SubscriptionPatch>,
@@ -189,7 +189,7 @@ pub async fn change_subscription(
     responses((status = 204, description = "It is gone"), Missing)
 )]
 pub async fn delete_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<StatusCode, Problem> {
@@ -221,7 +221,7 @@ pub struct TestOut {
     responses((status = 202, body = TestOut), Missing, Inactive)
 )]
 pub async fn test_subscription(
-    acting: Acting,
+    acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<(StatusCode, Json<TestOut>), Problem> {

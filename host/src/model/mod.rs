@@ -11,6 +11,7 @@ mod event_type;
 mod handshake;
 mod id;
 mod kept;
+mod key;
 mod notice;
 mod pace;
 mod pattern;
@@ -41,6 +42,7 @@ pub use id::{
 };
 pub use jiff::Timestamp;
 pub use kept::Kept;
+pub use key::{KeyScope, UnknownScope};
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};
