@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{self, Failure};
 use crate::{
-    config::Config,
+    config::{Config, Flag},
     model::SecretText,
     seal::{KeySource, MasterKey, SealError},
     store::{Store, sqlite},
@@ -87,14 +87,16 @@ impl Generate {
 impl Rotate {
     async fn run(self) -> Result<(), Failure> {
         let Self { config, database, master_key_file, new_key_file } = self;
-        let config = Config::load(config.as_deref(), |config| {
-            config.database = database.unwrap_or_else(|| config.database.clone());
-            if master_key_file.is_some() {
-                config.master_key = None;
-                config.master_key_file = master_key_file;
-            }
-        })
-        .map_err(|error| Failure::usage(error.to_string()))?;
+        // A file with the key is meant instead of a key that was given elsewhere.
+        let no_key = || Flag::unset("master_key", "--master-key-file");
+        let flags = [
+            Flag::given("database", "--database", database),
+            master_key_file.is_some().then(no_key),
+            Flag::given("master_key_file", "--master-key-file", master_key_file),
+        ];
+        let flags: Vec<Flag> = flags.into_iter().flatten().collect();
+        let config = Config::load(config.as_deref(), &flags)
+            .map_err(|error| super::config::refused(&error))?;
         let given = config.master_key.as_ref().map(SecretText::reveal);
         let source = KeySource::from_settings(given, config.master_key_file.as_deref())
             .map_err(|error| failed(&error))?;

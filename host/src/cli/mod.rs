@@ -6,6 +6,7 @@
 mod application;
 mod client;
 mod completions;
+mod config;
 mod credentials;
 mod database;
 mod delivery;

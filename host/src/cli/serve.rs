@@ -6,7 +6,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::output::Failure;
-use crate::config::Config;
+use crate::config::{Config, Flag};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,27 +49,28 @@ struct Flags {
 }
 
 impl Flags {
-    fn apply(self, config: &mut Config) {
+    fn given(self) -> Vec<Flag> {
         let Self { listen, database, admin_key, master_key_file, allow_networks } = self;
-        config.listen = listen.unwrap_or(config.listen);
-        config.admin_key = admin_key.or_else(|| config.admin_key.take());
-        if let Some(database) = database {
-            config.database = database;
-        }
-        if master_key_file.is_some() {
-            config.master_key = None;
-            config.master_key_file = master_key_file;
-        }
-        if !allow_networks.is_empty() {
-            config.allow_networks = allow_networks;
-        }
+        // A file with the key is meant instead of a key that was given elsewhere.
+        let no_key = || Flag::unset("master_key", "--master-key-file");
+        let no_key = master_key_file.is_some().then(no_key);
+        let networks = (!allow_networks.is_empty()).then_some(allow_networks);
+        let given = [
+            Flag::given("listen", "--listen", listen),
+            Flag::given("database", "--database", database),
+            Flag::given("admin_key", "--admin-key", admin_key),
+            no_key,
+            Flag::given("master_key_file", "--master-key-file", master_key_file),
+            Flag::given("allow_networks", "--allow-network", networks),
+        ];
+        given.into_iter().flatten().collect()
     }
 }
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = Config::load(self.config.as_deref(), |config| self.flags.apply(config))
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let config = Config::load(self.config.as_deref(), &self.flags.given())
+            .map_err(|error| super::config::refused(&error))?;
         Box::pin(crate::server::run(config))
             .await
             .map_err(|error| Failure::failed(error.to_string()))
@@ -89,20 +90,20 @@ mod tests {
             master_key_file: None,
             allow_networks: Vec::new(),
         };
-        let mut config = Config { admin_key: Some("a".into()), ..Config::default() };
-        let before = config.clone();
-        none.apply(&mut config);
-        assert_eq!(config, before);
+        assert_eq!(none.given(), []);
         let given = Flags {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             database: Some("x.db".into()),
-            admin_key: Some("b".into()),
+            admin_key: Some("at least twenty-four characters".into()),
             master_key_file: Some("key".into()),
             allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         };
-        given.apply(&mut config);
-        assert_eq!((config.listen.port(), config.admin_key.as_deref()), (0, Some("b")));
+        let loaded = Config::load_with_origins(None, &given.given()).unwrap();
+        let config = &loaded.config;
+        assert_eq!((config.listen.port(), config.database.to_str()), (0, Some("x.db")));
+        assert_eq!(config.admin_key.as_deref(), Some("at least twenty-four characters"));
         assert_eq!(config.allow_networks.len(), 1);
         assert_eq!(config.master_key_file, Some("key".into()));
+        assert_eq!(loaded.origin("allow_networks").to_string(), "--allow-network");
     }
 }
