@@ -55,6 +55,11 @@ pub struct Config {
     pub max_batch_bytes: usize,
     /// Most requests waiting for their transaction; more are answered 503.
     pub ingest_queue: usize,
+    /// Most requests that publish at once; more are answered 503. While they go on to come,
+    /// far fewer are let in, so that those are answered in time.
+    pub max_publishing: usize,
+    /// Most bytes of requests' bodies in memory at once; more are answered 503.
+    pub max_bodies_bytes: usize,
     /// How long an idempotency key is kept, in seconds; 24 hours.
     pub idempotency_seconds: u64,
     /// Days that events' payloads are kept, counted from the end of their last delivery; 0
@@ -155,6 +160,8 @@ impl Default for Config {
             max_batch_events: 500,
             max_batch_bytes: 8 << 20,
             ingest_queue: 4_096,
+            max_publishing: 256,
+            max_bodies_bytes: 256 << 20,
             idempotency_seconds: 24 * 3600,
             retain_payload_days: 30.0,
             retain_attempts_days: 30.0,
@@ -302,7 +309,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 24] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 26] = [
             ("otlp_sample_ratio", self.otlp_sample_ratio, 0.0, 1.0, "0 to 1 are allowed"),
             (
                 "max_body_bytes",
@@ -317,6 +324,14 @@ impl Config {
                 1024.0,
                 67_108_864.0,
                 "1 KiB to 64 MiB are allowed",
+            ),
+            ("max_publishing", self.max_publishing as f64, 1.0, 65_536.0, "1 to 65536 are allowed"),
+            (
+                "max_bodies_bytes",
+                self.max_bodies_bytes as f64,
+                1_048_576.0,
+                68_719_476_736.0,
+                "1 MiB to 64 GiB are allowed",
             ),
             (
                 "idempotency_seconds",
