@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long a request should take at the most, on average, if it takes less when it is alone.
 const TARGET: Duration = Duration::from_millis(5);
+/// And at the most whatever it takes alone: a disk that stood still for a while is no measure.
+const LONGEST: Duration = Duration::from_millis(100);
 /// What it may take otherwise, as a multiple of what it takes alone. A request waits for the
 /// transaction under way and for its own, each of which has a fixed cost and one for each of
 /// its events. Work done for time waited is best where both costs are equal: at two
@@ -104,7 +106,7 @@ impl Pressure {
 
     /// How many seconds a request should take.
     fn target(&self) -> f64 {
-        TARGET.as_secs_f64().max(self.alone * TIMES_ALONE)
+        (self.alone * TIMES_ALONE).clamp(TARGET.as_secs_f64(), LONGEST.as_secs_f64())
     }
 }
 
