@@ -44,6 +44,16 @@ pub fn resident(process: &str) -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
+/// Resident bytes of a process at its highest, so far.
+fn peak(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let kilobytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
 /// A child process that says where it listens.
 #[derive(Debug)]
 pub struct Process {
@@ -84,6 +94,11 @@ impl Process {
     /// Resident bytes.
     pub fn resident(&self) -> u64 {
         resident(&self.child.id().expect("it runs").to_string())
+    }
+
+    /// Resident bytes at their highest, so far.
+    pub fn peak(&self) -> u64 {
+        peak(self.child.id().expect("it runs"))
     }
 
     /// Processor time used so far, in user and system mode.
@@ -139,6 +154,11 @@ impl Server {
         let stopped = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await;
         assert!(stopped.is_ok_and(|status| status.success()));
         self.process.child.wait().await.expect("it ends");
+    }
+
+    /// Ends it at once, as a crash would.
+    pub async fn kill(&mut self) {
+        self.process.child.kill().await.expect("it can be killed");
     }
 
     /// Starts it on its database; answers the time from exec to ready.

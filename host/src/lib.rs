@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod ingest;
+pub mod limits;
 pub mod model;
 pub mod notices;
 pub mod operational;

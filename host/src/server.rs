@@ -23,7 +23,7 @@ use url::Url;
 
 use self::connections::Connections;
 use crate::{
-    api::{self, Api, ApiLimits, Auth, EndpointPolicy, KnownKey},
+    api::{self, Api, ApiLimits, Auth, Door, EndpointPolicy, KnownKey},
     backtest::Backtests,
     catalog::{Catalog, Change},
     clock::Clock,
@@ -33,6 +33,7 @@ use crate::{
         check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
+    limits::{Admission, AdmissionSettings},
     model::{KeyId, Policy, SecretText},
     notices::Notices,
     operational,
@@ -143,8 +144,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     ));
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let retention = Retention::start(retention_settings(&config), store.clone(), clock);
+    let admission = Admission::new(
+        AdmissionSettings {
+            publishing: config.max_publishing,
+            body_bytes: config.max_bodies_bytes,
+        },
+        clock,
+    );
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, queue) = (catalog.clone(), ingest.clone());
+    let gate = admission.clone();
     let breakers = dispatcher.clone();
     let api = Arc::new(Api {
         store: store.clone(),
@@ -167,6 +176,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         metrics: Arc::new(move || {
             count_breakers(&breakers);
             metrics::gauge!("hookmill_ingest_waiting").set(queue.waiting() as f64);
+            metrics::gauge!("hookmill_publishing").set(gate.at_work() as f64);
+            metrics::gauge!("hookmill_publishing_limit").set(gate.limit() as f64);
+            metrics::gauge!("hookmill_bodies_bytes").set(gate.bytes() as f64);
             render(&rendered, &runtime, &watch, &counted)
         }),
         ready: ready.clone(),
@@ -179,7 +191,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         ready.store(false, Ordering::Relaxed);
     };
     let patience = Duration::from_secs(config.shutdown_seconds);
-    Connections::within_limits().serve(listener, api::router(api), stop, patience).await;
+    let door = Door::new(api::router(api), admission);
+    Connections::within_limits().serve(listener, door, stop, patience).await;
     retention.stop();
     backtests.stop();
     replays.stop();

@@ -13,6 +13,7 @@ mod deliveries;
 mod delivery_again;
 mod delivery_inputs;
 mod docs;
+mod door;
 mod event_types;
 mod events;
 mod explain;
@@ -68,6 +69,7 @@ use crate::{
 
 pub use auth::{Auth, KnownKey, generate_key, hash_key};
 pub use docs::openapi;
+pub use door::Door;
 
 /// What requests may weigh.
 #[derive(Debug, Clone, Copy)]

@@ -54,6 +54,11 @@ settings! {
     max_batch_bytes: usize = 8 << 20, between(KIB, MIB_64).said("1 KiB to 64 MiB");
     /// Most requests waiting for their transaction; more are answered 503.
     ingest_queue: usize = 4_096, between(1.0, 1_000_000.0);
+    /// Most requests that publish at once; more are answered 503. While they go on to come,
+    /// far fewer are let in, so that those are answered in time.
+    max_publishing: usize = 256, between(1.0, 65_536.0);
+    /// Most bytes of requests' bodies in memory at once; more are answered 503.
+    max_bodies_bytes: usize = 256 << 20, between(1_048_576.0, 68_719_476_736.0);
     /// How long an idempotency key is kept, in seconds; 24 hours.
     idempotency_seconds: u64 = 24 * 3600, between(60.0, 604_800.0).said("1 minute to 7 days");
     /// Days that events' payloads are kept, counted from the end of their last delivery; 0

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::mpsc,
+};
 
 use super::{Shared, Waiting};
 use crate::{
@@ -11,6 +14,29 @@ use crate::{
     model::{SubscriptionId, SubscriptionState},
     store::{Appended, NewEvent},
 };
+
+/// Makes transactions on a thread of its own. A transaction has a dozen turns of waiting for
+/// the database; as a task it would stand behind all other requests at each of them, and all
+/// whose events are in it would wait so much longer the more others are being refused.
+pub(super) fn start(shared: Arc<Shared>, waiting: mpsc::Receiver<Waiting>) {
+    let handle = Handle::current();
+    if handle.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        // A test's runtime, whose clock must not move while another thread works.
+        tokio::spawn(append_batches(shared, waiting));
+        return;
+    }
+    let on_thread = {
+        let handle = handle.clone();
+        let work = append_batches(shared, waiting);
+        std::thread::Builder::new()
+            .name("hookmill-ingest".to_owned())
+            .spawn(move || handle.block_on(work))
+    };
+    if let Err(error) = on_thread {
+        // The queue's receiver is gone with the closure: what is published is answered 500.
+        tracing::error!(%error, "the system gives no thread to store events with");
+    }
+}
 
 /// While one transaction is on its way to the disk, the requests for the next gather.
 pub(super) async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Receiver<Waiting>) {

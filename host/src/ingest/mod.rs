@@ -187,7 +187,7 @@ impl Ingest {
             created: metrics::counter!("hookmill_deliveries_created_total"),
             batch_size: metrics::histogram!("hookmill_ingest_batch_size"),
         });
-        tokio::spawn(batch::append_batches(shared.clone(), waiting));
+        batch::start(shared.clone(), waiting);
         Self { shared, queue }
     }
 

@@ -5,6 +5,7 @@
 //! Never looks at what is asked.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     pin::{Pin, pin},
@@ -17,11 +18,12 @@ use std::{
 };
 
 use axum::{
-    Router,
     body::{Body, HttpBody},
+    extract::Request,
     response::Response,
 };
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
@@ -43,10 +45,31 @@ const FEW_FILES: u64 = 1_024;
 /// A connection that had no request under way, and began none, for so long is closed; the
 /// clients it may hurt are those that send a request's head a byte at a time.
 const QUIET: Duration = Duration::from_secs(30);
+/// Largest head of a request in bytes, which is also as much of a body as is read at once.
+const HEAD: usize = 64 << 10;
+/// Most headers of a request.
+const HEADERS: usize = 100;
 /// A body of no more bytes is sent as soon as it is handed over.
 const AT_ONCE: u64 = 64 << 10;
 /// How long to wait after a connection could not be taken in for want of something.
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What answers requests.
+pub(super) trait Answers:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S> Answers for S where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static
+{
+}
 
 /// Bounds of what clients may hold.
 #[derive(Debug, Clone, Copy)]
@@ -65,10 +88,10 @@ impl Connections {
     }
 
     /// Serves until `stop`, then until what is under way has ended, for as long as `patience`.
-    pub(super) async fn serve(
+    pub(super) async fn serve<S: Answers>(
         self,
         listener: TcpListener,
-        router: Router,
+        service: S,
         stop: impl Future<Output = ()>,
         patience: Duration,
     ) {
@@ -85,7 +108,7 @@ impl Connections {
                 () = &mut stop => break,
                 next = next => next,
             };
-            let conversation = converse(stream, router.clone(), self.quiet, told.clone());
+            let conversation = converse(stream, service.clone(), self.quiet, told.clone());
             tokio::spawn(async move {
                 conversation.await;
                 drop(place);
@@ -121,9 +144,9 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// Serves one connection until it ends, is quiet for too long, or is told to come to an end.
-async fn converse(
+async fn converse<S: Answers>(
     stream: TcpStream,
-    router: Router,
+    service: S,
     quiet: Duration,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -131,8 +154,9 @@ async fn converse(
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");
     }
     let requests = Arc::<Requests>::default();
-    let counted = Counted { inner: router, requests: Arc::clone(&requests) };
-    let protocol = Builder::new(TokioExecutor::new());
+    let counted = Counted { inner: service, requests: Arc::clone(&requests) };
+    let mut protocol = Builder::new(TokioExecutor::new());
+    protocol.http1().max_buf_size(HEAD).max_headers(HEADERS);
     let service = TowerToHyperService::new(counted);
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let (mut told, mut begun) = (false, 0);
@@ -227,7 +251,7 @@ where
 mod tests {
     use std::net::SocketAddr;
 
-    use axum::routing::get;
+    use axum::{Router, routing::get};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         sync::{Notify, oneshot},

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("plugin", &["model", "clock", "schema"]),
     ("delivery", &["model", "clock", "notices", "store", "plugin"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
+    ("limits", &["model", "clock"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
     ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
     ("recovery", &["model", "clock", "store", "delivery", "catalog"]),
@@ -39,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "backtest",
             "operational",
             "recovery",
+            "limits",
         ],
     ),
     (
@@ -61,6 +63,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "backtest",
             "recovery",
             "operational",
+            "limits",
             "api",
         ],
     ),

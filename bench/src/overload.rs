@@ -1,0 +1,235 @@
+//! Ten times more events than the server can take: what becomes of those it takes.
+//!
+//! All load here is open: a request is due when it is due, whatever became of those before it,
+//! and its latency counts from then. One that is due while every connection waits for an
+//! answer is not sent, and not counted as offered.
+
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    task::JoinSet,
+    time::MissedTickBehavior,
+};
+
+use crate::{
+    belt::{payload, schema},
+    report::{Goal, Report},
+    server::{KEY, Places, Server},
+    wire::{load, percentile, request},
+};
+
+/// Connections that find out how much the server can take.
+const CLOSED: usize = 64;
+/// Connections of the open load: as many requests can be unanswered at once.
+const OPEN: usize = 512;
+/// How long each load lasts.
+const TIME: Duration = Duration::from_secs(15);
+/// How often what is due is sent.
+const TICK: Duration = Duration::from_millis(1);
+
+/// What an open load came to.
+#[derive(Debug, Default)]
+struct Seen {
+    offered: u64,
+    refused: u64,
+    /// Latencies of what was accepted.
+    accepted: Vec<Duration>,
+    ids: Vec<String>,
+    elapsed: Duration,
+}
+
+impl Seen {
+    fn p(&self, share: f64) -> f64 {
+        percentile(&self.accepted, share).as_secs_f64() * 1e3
+    }
+
+    fn rate(&self, count: usize) -> f64 {
+        count as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Measures it.
+pub async fn run(places: &Places, report: &mut Report) {
+    let mut server = Server::start(places).await;
+    server.event_type("push", Some(&schema())).await;
+    let event = json!({"type": "push", "payload": payload(2048)}).to_string();
+    let bytes: Arc<[u8]> =
+        request(server.process.address, "/v1/events", KEY, event.as_bytes()).into();
+    // Once to warm up, and once to know.
+    load(server.process.address, CLOSED, 5_000, bytes.to_vec()).await;
+    let capacity = load(server.process.address, CLOSED, 30_000, bytes.to_vec()).await.rate();
+    let stored = server.metric("hookmill_events_accepted_total").await as usize;
+
+    let half = open(server.process.address, capacity / 2.0, &bytes).await;
+    let before = server.process.peak();
+    let over = open(server.process.address, capacity * 10.0, &bytes).await;
+    let peak = server.process.peak();
+    let limit = server.metric("hookmill_publishing_limit").await;
+
+    // What was answered is on disk, whatever becomes of the server.
+    server.kill().await;
+    server.begin().await;
+    let kept: HashSet<String> = ids(&server).await;
+    let lost = half.ids.iter().chain(&over.ids).filter(|id| !kept.contains(*id)).count();
+    let all = stored + half.ids.len() + over.ids.len();
+
+    let offered = over.rate(over.offered as usize);
+    report.add(
+        "overload: p99 of accepted to that at half load",
+        over.p(0.99) / half.p(0.99),
+        "",
+        Goal::AtMost(2.0),
+        format!(
+            "offered {offered:.0}/s, {:.1} times the {capacity:.0}/s of a closed loop; accepted {:.0}/s \
+             (p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms), refused {:.0}/s; \
+             at half load accepted {:.0}/s (p50 {:.2} ms, p99 {:.2} ms), refused {}; {limit:.0} at once at last",
+            offered / capacity,
+            over.rate(over.accepted.len()),
+            over.p(0.5),
+            over.p(0.99),
+            over.p(1.0),
+            over.rate(over.refused as usize),
+            half.rate(half.accepted.len()),
+            half.p(0.5),
+            half.p(0.99),
+            half.refused,
+        ),
+    );
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    report.add(
+        "overload: memory at the most",
+        megabytes(peak),
+        " MB",
+        Goal::AtMost(300.0),
+        format!("resident; {:.0} MB before", megabytes(before)),
+    );
+    report.add(
+        "overload: accepted and lost",
+        lost as f64,
+        "",
+        Goal::AtMost(0.0),
+        format!("of {all} accepted, after kill -9; {} are in the database", kept.len()),
+    );
+}
+
+/// Every event's id.
+async fn ids(server: &Server) -> HashSet<String> {
+    let (mut all, mut cursor) = (HashSet::new(), String::new());
+    loop {
+        let page = server.get(&format!("/v1/events?limit=200{cursor}")).await;
+        let ids = page["data"].as_array().into_iter().flatten();
+        all.extend(ids.filter_map(|event| event["id"].as_str().map(str::to_owned)));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return all,
+        }
+    }
+}
+
+/// Sends `rate` requests a second for a while.
+async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
+    let (idle, mut free) = mpsc::unbounded_channel();
+    let refused = Arc::new(AtomicU64::new(0));
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    let mut connections = JoinSet::new();
+    for _ in 0..OPEN {
+        let mut stream = TcpStream::connect(address).await.expect("the server accepts");
+        stream.set_nodelay(true).expect("a socket option");
+        let (bytes, idle) = (Arc::clone(bytes), idle.clone());
+        let (refused, accepted) = (Arc::clone(&refused), Arc::clone(&accepted));
+        connections.spawn(async move {
+            let (own, mut due) = mpsc::unbounded_channel::<Instant>();
+            let mut buffer = Vec::with_capacity(16 << 10);
+            while idle.send(own.clone()).is_ok() {
+                let Some(due) = due.recv().await else { break };
+                stream.write_all(&bytes).await.expect("the server reads");
+                match answer(&mut stream, &mut buffer).await {
+                    Some(id) => {
+                        let took = due.elapsed();
+                        let mut accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner);
+                        accepted.push((took, id));
+                    }
+                    None => {
+                        refused.fetch_add(1, Relaxed);
+                    }
+                }
+            }
+        });
+    }
+    drop(idle);
+    let (offered, elapsed) = pace(rate, &mut free).await;
+    drop(free);
+    // Each ends when it finds that nobody takes it any more, once it has its last answer.
+    while connections.join_next().await.is_some() {}
+    let mut accepted =
+        std::mem::take(&mut *accepted.lock().unwrap_or_else(PoisonError::into_inner));
+    accepted.sort_unstable();
+    let (accepted, ids) = accepted.into_iter().unzip();
+    Seen { offered, refused: refused.load(Relaxed), accepted, ids, elapsed }
+}
+
+/// Hands out what is due to connections that have nothing to do; answers how much it handed
+/// out, and in what time.
+async fn pace(
+    rate: f64,
+    free: &mut mpsc::UnboundedReceiver<mpsc::UnboundedSender<Instant>>,
+) -> (u64, Duration) {
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval_at(start.into(), TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let (mut due, mut offered) = (0.0, 0);
+    while start.elapsed() < TIME {
+        // The moment it was due, not the moment this task had its turn.
+        let tick = ticks.tick().await.into_std();
+        due += rate * TICK.as_secs_f64();
+        while due >= 1.0 {
+            due -= 1.0;
+            if let Ok(connection) = free.try_recv()
+                && connection.send(tick).is_ok()
+            {
+                offered += 1;
+            }
+        }
+    }
+    (offered, start.elapsed())
+}
+
+/// Reads an answer; the event's id if it was accepted. Panics at any answer but 202 and 503.
+async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+    let head = loop {
+        if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        let read = stream.read_buf(buffer).await.expect("the server answers");
+        assert!(read > 0, "the server closed a connection");
+    };
+    let text = std::str::from_utf8(&buffer[..head]).expect("a head is text");
+    let is_accepted = text.starts_with("HTTP/1.1 202");
+    assert!(is_accepted || text.starts_with("HTTP/1.1 503"), "{text}");
+    let at = text.find("content-length: ").expect("it says how long it is") + 16;
+    let digits = &text[at..at + text[at..].find('\r').unwrap_or(0)];
+    let length: usize = digits.parse().expect("a length is a number");
+    while buffer.len() < head + length {
+        let read = stream.read_buf(buffer).await.expect("the server answers");
+        assert!(read > 0, "the server closed a connection");
+    }
+    let id = is_accepted.then(|| {
+        let body = String::from_utf8_lossy(&buffer[head..head + length]);
+        let id = body.split_once("\"id\":\"").and_then(|(_, rest)| rest.split_once('"'));
+        id.map(|(id, _)| id.to_owned()).expect("what is accepted has an id")
+    });
+    buffer.drain(..head + length);
+    id
+}

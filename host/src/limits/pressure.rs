@@ -1,0 +1,178 @@
+//! How many requests may publish at once while more come than can be taken. Pure: it is told
+//! the time, and how long requests took.
+//!
+//! A queue is good for a burst and bad for anything that lasts: once more comes than can be
+//! stored, a longer queue stores nothing more and makes everybody wait. So while refusals go
+//! on, the number at work follows from how long a request takes, by Little's law: twice as
+//! long as wanted means twice as many as there should be.
+
+use std::time::Duration;
+
+/// How long a request should take at the most, on average, if it takes less when it is alone.
+const TARGET: Duration = Duration::from_millis(5);
+/// And at the most whatever it takes alone: a disk that stood still for a while is no measure.
+const LONGEST: Duration = Duration::from_millis(100);
+/// What it may take otherwise, as a multiple of what it takes alone. A request waits for the
+/// transaction under way and for its own, each of which has a fixed cost and one for each of
+/// its events. Work done for time waited is best where both costs are equal: at two
+/// transactions of twice the fixed cost.
+const TIMES_ALONE: f64 = 4.0;
+/// Refusals that go on for so long are no burst.
+pub(super) const LASTING: Duration = Duration::from_millis(30);
+/// After so long without a refusal, the next is the first of a burst.
+pub(super) const CALM: Duration = Duration::from_secs(1);
+/// How often the number is thought over, at the most.
+const TICK: Duration = Duration::from_millis(10);
+/// And of how many requests it takes the mean, at the least.
+const ENOUGH: u32 = 8;
+/// Fewer are never let in at once: a transaction of one event is dear.
+const LEAST: usize = 8;
+
+/// A request that was answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Served {
+    /// When its body was there, counted from some moment that all have in common.
+    pub(super) begun: Duration,
+    /// When it was answered.
+    pub(super) ended: Duration,
+    /// Whether no other was at work when it came.
+    pub(super) alone: bool,
+}
+
+/// What is going on meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    /// How many may be at work.
+    pub(super) limit: usize,
+    /// How long refusals have been going on; none if there are none.
+    pub(super) refusing: Option<Duration>,
+}
+
+/// What is known of how long requests take.
+#[derive(Debug)]
+pub(super) struct Pressure {
+    most: usize,
+    /// Seconds a request takes alone.
+    alone: f64,
+    /// Since when requests are counted: those begun before saw another limit.
+    since: Duration,
+    /// Seconds all of them took.
+    sum: f64,
+    count: u32,
+}
+
+impl Pressure {
+    /// Of a server that lets at most `most` in.
+    pub(super) const fn new(most: usize) -> Self {
+        Self { most, alone: 0.0, since: Duration::ZERO, sum: 0.0, count: 0 }
+    }
+
+    /// Takes note of a request; answers how many may be at work from now on.
+    pub(super) fn served(&mut self, served: Served, now: Now) -> usize {
+        let took = served.ended.saturating_sub(served.begun).as_secs_f64();
+        if served.alone {
+            // A slow disk shows within some ten requests, and one slow sync does not.
+            self.alone += (took - self.alone) * if self.alone > 0.0 { 0.1 } else { 1.0 };
+        }
+        if served.begun < self.since {
+            return now.limit;
+        }
+        self.sum += took;
+        self.count += 1;
+        if self.count < ENOUGH || served.ended < self.since + TICK {
+            return now.limit;
+        }
+        let mean = self.sum / f64::from(self.count);
+        (self.since, self.sum, self.count) = (served.ended, 0.0, 0);
+        self.next(mean, now)
+    }
+
+    fn next(&self, mean: f64, now: Now) -> usize {
+        let target = self.target();
+        let shedding = now.limit < self.most;
+        match now.refusing {
+            // Nobody is turned away: there is no saying what a higher limit would do.
+            None => now.limit,
+            Some(since) if !shedding && (since < LASTING || mean <= target) => now.limit,
+            Some(_) => {
+                let change = target / mean.max(1e-6);
+                // Down at once; up with care, as the mean of a few is a rough guess.
+                let change = if shedding { change.clamp(0.5, 1.25) } else { change };
+                let wanted = (now.limit as f64 * change).round() as usize;
+                wanted.clamp(LEAST.min(self.most), self.most)
+            }
+        }
+    }
+
+    /// How many seconds a request should take.
+    fn target(&self) -> f64 {
+        (self.alone * TIMES_ALONE).clamp(TARGET.as_secs_f64(), LONGEST.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store whose transactions cost `fixed` and `each` for every event, under clients who
+    /// take every place there is; answers the limit and the time a request takes at last.
+    fn settle(pressure: &mut Pressure, start: usize, fixed: f64, each: f64) -> (usize, f64) {
+        let (mut limit, mut clock, mut took) = (start, Duration::from_secs(1), 0.0);
+        for _ in 0..2_000 {
+            // Half of those at work are in the transaction under way, half wait for the next.
+            let transaction = fixed + each * limit as f64 / 2.0;
+            took = 2.0 * transaction;
+            clock += Duration::from_secs_f64(transaction);
+            for _ in 0..limit.div_ceil(2) {
+                let served = Served {
+                    begun: clock.saturating_sub(Duration::from_secs_f64(took)),
+                    ended: clock,
+                    alone: false,
+                };
+                let now = Now { limit, refusing: Some(clock) };
+                limit = pressure.served(served, now);
+            }
+        }
+        (limit, took)
+    }
+
+    #[test]
+    fn under_lasting_overload_requests_take_about_as_long_as_wanted() {
+        let (limit, took) = settle(&mut Pressure::new(256), 256, 0.001, 0.000_1);
+        assert!((0.004..0.006_5).contains(&took), "{took} s with {limit}");
+        assert!((20..50).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_slow_disk_is_no_overload() {
+        let mut pressure = Pressure::new(256);
+        let alone = Served {
+            begun: Duration::from_millis(100),
+            ended: Duration::from_millis(120),
+            alone: true,
+        };
+        pressure.served(alone, Now { limit: 256, refusing: None });
+        let (limit, took) = settle(&mut pressure, 256, 0.020, 0.000_1);
+        assert!((0.05..0.1).contains(&took) && limit > 200, "{took} s with {limit}");
+    }
+
+    #[test]
+    fn a_short_limit_grows_again_when_requests_are_quick() {
+        let (limit, _) = settle(&mut Pressure::new(256), 8, 0.000_5, 0.000_01);
+        assert!(limit > 200, "{limit}");
+    }
+
+    #[test]
+    fn a_burst_and_a_crowd_that_nobody_is_refused_for_change_nothing() {
+        let mut pressure = Pressure::new(256);
+        for refusing in [None, Some(LASTING / 2)] {
+            let now = Now { limit: 256, refusing };
+            for n in 1..100 {
+                let ended = Duration::from_millis(100 * n);
+                let served =
+                    Served { begun: ended - Duration::from_millis(90), ended, alone: false };
+                assert_eq!(pressure.served(served, now), 256);
+            }
+        }
+    }
+}
