@@ -181,6 +181,8 @@ fn made_up(given: RunEvent, acting: &Acting, now: Timestamp) -> Result<Event, Pr
         occurred_at: given.occurred_at.unwrap_or(now),
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload,
     })
 }
