@@ -136,6 +136,8 @@ fn waiting(
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload,
     };
     NewEvent {

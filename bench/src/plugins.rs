@@ -108,6 +108,8 @@ pub fn event(payload: &Value) -> Event {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload: payload.to_string().into(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::Bytes,
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::Json,
 };
 use futures_util::future::join_all;
@@ -16,13 +16,14 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::{self, Acting},
-    explain,
-    extract::json_bytes,
-    observe,
+    cloudevents, explain, extract, observe,
     problem::{Code, Problem, ProblemBody},
     publish::{Envelope, PublishedOut, accept, idempotency_key, publish_of},
 };
-use crate::ingest::{Publish, Published};
+use crate::{
+    ingest::{Publish, Published},
+    model::media,
+};
 
 /// Several events.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -89,9 +90,10 @@ impl From<Result<Published, Problem>> for BatchItem {
 
 /// Publish several events
 ///
-/// Takes `{"events": […]}` or the list alone. Each event is accepted or refused by itself:
-/// the answer is 200 and says what became of each, in their order. An `Idempotency-Key`
-/// holds for each event by its place, so a repeated batch delivers nothing twice.
+/// Takes `{"events": […]}` or the list alone; `application/x-ndjson`, one event a line; or a
+/// batch of CloudEvents. Each event is accepted or refused by itself: the answer is 200 and
+/// says what became of each, in their order. An `Idempotency-Key` holds for each event by its
+/// place, so a repeated batch delivers nothing twice.
 #[utoipa::path(
     post,
     path = "/v1/events/batch",
@@ -110,15 +112,65 @@ pub async fn publish_batch(
     request: Request,
 ) -> Result<Json<BatchOut>, Problem> {
     let key = idempotency_key(request.headers())?;
-    let body = json_bytes(request, api.limits.max_batch_body).await?;
-    let items = batch_items(&body, api.limits.max_batch)?;
+    take(&api, &acting, request, key).await
+}
+
+/// How a batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Lines,
+    CloudEvents,
+}
+
+impl Form {
+    const TYPES: [&str; 6] = [
+        media::JSON,
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonlines",
+        cloudevents::BATCH,
+    ];
+
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        match extract::media_type(headers).as_deref() {
+            Some(media::JSON) => Ok(Self::Json),
+            Some(cloudevents::BATCH) => Ok(Self::CloudEvents),
+            Some(lines) if Self::TYPES.contains(&lines) => Ok(Self::Lines),
+            _ => Err(extract::wrong_type(headers, &Self::TYPES)),
+        }
+    }
+}
+
+/// Takes a batch in whatever form it comes.
+pub async fn take(
+    api: &Api,
+    acting: &Acting<auth::Publish>,
+    request: Request,
+    key: Option<String>,
+) -> Result<Json<BatchOut>, Problem> {
+    let form = Form::of(request.headers())?;
+    let (_, body) = extract::any_bytes(request, api.limits.max_batch_body).await?;
+    let items = match form {
+        Form::Json => texts(batch_items(&body)?),
+        Form::CloudEvents => texts(explain::json(&body)?),
+        Form::Lines => lines(&body),
+    };
+    let most = api.limits.max_batch;
+    if items.len() > most {
+        return Err(Problem::new(
+            Code::BatchTooLarge,
+            format!("The batch has {} events; {most} are allowed", items.len()),
+        )
+        .member("limit", most));
+    }
     // All at once, so that they share transactions.
     let data: Vec<BatchItem> = join_all(items.into_iter().enumerate().map(|(index, item)| {
-        let event = batch_event(item, index, key.as_deref(), api.limits.max_body);
-        let (api, application) = (&api, &acting.application);
+        let event = batch_event(form, item, index, key.as_deref(), api.limits.max_body);
         async move {
             let result = match event {
-                Ok(event) => accept(api, application, event).await,
+                Ok(event) => accept(api, &acting.application, event).await,
                 Err(problem) => Err(problem),
             };
             BatchItem::from(result)
@@ -130,29 +182,32 @@ pub async fn publish_batch(
 }
 
 /// The batch's events, unparsed.
-fn batch_items(body: &[u8], most: usize) -> Result<Vec<&RawValue>, Problem> {
+fn batch_items(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
     let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-    let items =
-        if is_list { explain::json(body)? } else { explain::json::<Batch<'_>>(body)?.events };
-    if items.len() > most {
-        return Err(Problem::new(
-            Code::BatchTooLarge,
-            format!("The batch has {} events; {most} are allowed", items.len()),
-        )
-        .member("limit", most));
-    }
-    Ok(items)
+    if is_list { explain::json(body) } else { Ok(explain::json::<Batch<'_>>(body)?.events) }
+}
+
+fn texts(items: Vec<&RawValue>) -> Vec<&[u8]> {
+    items.into_iter().map(|item| item.get().as_bytes()).collect()
+}
+
+/// Lines that are not blank. What is wrong with one is no matter of the others.
+fn lines(body: &[u8]) -> Vec<&[u8]> {
+    body.split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty())
+        .collect()
 }
 
 /// Copied out of the batch: an event that waits for its endpoint must not keep the other
 /// events' bytes in memory.
 fn batch_event(
-    item: &RawValue,
+    form: Form,
+    text: &[u8],
     index: usize,
     key: Option<&str>,
     limit: usize,
 ) -> Result<Publish, Problem> {
-    let text = item.get().as_bytes();
     if text.len() > limit {
         return Err(Problem::new(
             Code::BodyTooLarge,
@@ -160,7 +215,11 @@ fn batch_event(
         )
         .member("limit_bytes", limit));
     }
-    publish_of(&Bytes::copy_from_slice(text), key.map(|key| format!("{key}#{index}")))
+    let (text, key) = (Bytes::copy_from_slice(text), key.map(|key| format!("{key}#{index}")));
+    match form {
+        Form::Json | Form::Lines => publish_of(&text, key),
+        Form::CloudEvents => cloudevents::structured(&text, key),
+    }
 }
 
 #[cfg(test)]
@@ -173,11 +232,10 @@ mod tests {
         let list = br#" [{"type":"a","payload":1},7]"#;
         let object = br#"{"events":[{"type":"a","payload":1},7]}"#;
         for body in [&list[..], &object[..]] {
-            assert_eq!(batch_items(body, 2).unwrap().len(), 2);
-            assert_eq!(batch_items(body, 1).unwrap_err().code(), Code::BatchTooLarge);
+            assert_eq!(batch_items(body).unwrap().len(), 2);
         }
-        assert_eq!(batch_items(b"{\"event\":[]}", 2).unwrap_err().code(), Code::UnknownField);
-        assert!(batch_items(b"[]", 2).unwrap().is_empty());
+        assert_eq!(batch_items(b"{\"event\":[]}").unwrap_err().code(), Code::UnknownField);
+        assert!(batch_items(b"[]").unwrap().is_empty());
     }
 
     #[test]
@@ -207,13 +265,22 @@ mod tests {
     #[test]
     fn each_event_of_a_batch_stands_alone() {
         let body = Bytes::from_static(br#"[{"type":"a","payload":{"x":1}},7]"#);
-        let items = batch_items(&body, 9).unwrap();
-        let first = batch_event(items[0], 0, Some("k"), 100).unwrap();
+        let items = texts(batch_items(&body).unwrap());
+        let event = |item, index, key, limit| batch_event(Form::Json, item, index, key, limit);
+        let first = event(items[0], 0, Some("k"), 100).unwrap();
         assert_eq!(first.payload, r#"{"x":1}"#);
         assert_eq!(first.idempotency_key.as_deref(), Some("k#0"));
-        let second = batch_event(items[1], 1, None, 100).unwrap_err();
+        let second = event(items[1], 1, None, 100).unwrap_err();
         assert_eq!(second.code(), Code::InvalidField);
-        let large = batch_event(items[0], 0, None, 5).unwrap_err();
+        let large = event(items[0], 0, None, 5).unwrap_err();
         assert_eq!(large.code(), Code::BodyTooLarge);
+    }
+
+    #[test]
+    fn lines_are_events_whatever_is_wrong_with_the_others() {
+        let body = b"{\"a\":1}\r\n\n  \n\xff\n[\n7";
+        assert_eq!(lines(body), [&b"{\"a\":1}"[..], b"\xff", b"[", b"7"]);
+        let bad = batch_event(Form::Lines, b"\xff", 0, None, 9).unwrap_err();
+        assert_eq!(bad.code(), Code::MalformedJson);
     }
 }

@@ -156,7 +156,7 @@ pub async fn get_delivery(
     let (steps, sent) = if delivery.pipeline.is_some() {
         story(api.store.run(acting.application.id, id).await.map_err(failed)?)
     } else {
-        (Vec::new(), Some(MessageOut::payload(&stored.event.payload)))
+        (Vec::new(), Some(MessageOut::payload(&stored.event)))
     };
     let sent = sent.filter(|_| !stored.event.is_expired());
     Ok(Json(DeliveryOut {

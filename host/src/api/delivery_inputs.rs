@@ -60,9 +60,16 @@ pub struct EventInputs {
     occurred_at: Timestamp,
     /// What it is about.
     subject: Option<String>,
-    /// The payload's JSON text, as the producer wrote it.
+    /// What the payload is, if not JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    content_type: Option<Arc<str>>,
+    /// The payload's text, as the producer wrote it; empty if it is no text.
     #[schema(example = "{\"id\": 7, \"total\": 19.90}")]
     payload: String,
+    /// The payload in base64, where it is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
 }
 
 /// A step with everything fixed.
@@ -149,7 +156,7 @@ pub async fn get_delivery_inputs(
     Ok(Json(InputsOut {
         delivery_id: id,
         subscription_id: delivery.subscription_id,
-        event: EventInputs::of(event)?,
+        event: EventInputs::of(event),
         pipeline,
         output_schema,
         run: run.map(RecordedRun::of),
@@ -157,19 +164,22 @@ pub async fn get_delivery_inputs(
 }
 
 impl EventInputs {
-    fn of(event: Event) -> Result<Self, Problem> {
-        // Every payload was JSON when it was accepted.
-        let payload = String::from_utf8(event.payload.into())
-            .map_err(|cause| Problem::internal("reading a stored payload", &cause))?;
-        Ok(Self {
+    fn of(event: Event) -> Self {
+        let (payload, payload_base64) = match String::from_utf8(event.payload.into()) {
+            Ok(text) => (text, None),
+            Err(bytes) => (String::new(), Some(STANDARD.encode(bytes.as_bytes()))),
+        };
+        Self {
             id: event.id,
             event_type: event.event_type,
             schema_version: event.schema_version,
             application: event.application_name,
             occurred_at: event.occurred_at,
             subject: event.subject,
+            content_type: event.content_type,
             payload,
-        })
+            payload_base64,
+        }
     }
 }
 

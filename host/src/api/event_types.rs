@@ -19,7 +19,7 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    model::{EventType, EventTypeName, SchemaMode, SchemaVersion, Timestamp},
+    model::{EventType, EventTypeName, SchemaMode, SchemaVersion, Timestamp, media},
     operational,
     store::EventFilter,
 };
@@ -43,6 +43,10 @@ pub struct EventTypeIn {
     /// What a violation of its schema leads to.
     #[serde(default)]
     mode: SchemaMode,
+    /// Media types and ranges such as `text/*` that its payloads may have; JSON alone if left
+    /// out. The schema is for those that are JSON.
+    #[schema(min_items = 1, max_items = 20, example = json!(["application/json"]))]
+    content_types: Option<Vec<String>>,
     /// Version 1 of its schema: a JSON Schema of draft 4, 6, 7, 2019-09 or 2020-12.
     #[schema(value_type = Option<Object>)]
     schema: Option<Value>,
@@ -59,6 +63,9 @@ pub struct EventTypePatch {
     description: Option<Option<String>>,
     /// What a violation of its schema leads to.
     mode: Option<SchemaMode>,
+    /// Media types and ranges such as `text/*` that its payloads may have.
+    #[schema(min_items = 1, max_items = 20)]
+    content_types: Option<Vec<String>>,
 }
 
 /// A schema to add.
@@ -102,6 +109,7 @@ fn own(name: EventTypeName, builtin: &operational::Builtin) -> EventTypeOut {
         name,
         description: Some(builtin.description.to_owned()),
         mode: SchemaMode::Enforce,
+        content_types: vec![media::JSON.to_owned()],
         latest_version: 1,
         violations: 0,
         created_at: Timestamp::UNIX_EPOCH,
@@ -120,6 +128,32 @@ fn check_description(description: Option<&str>) -> Result<(), Problem> {
     }
 }
 
+/// The kinds of payload given, each once, in the order given; JSON if none is.
+fn content_types(given: Option<Vec<String>>) -> Result<Option<Vec<String>>, Problem> {
+    let Some(given) = given else { return Ok(None) };
+    let refused = |at: String, why: &str| {
+        Problem::new(Code::InvalidField, "The content types cannot be used")
+            .errors([FieldError::new(at, why)])
+    };
+    if given.is_empty() || given.len() > media::MAX_RANGES {
+        let why = format!("must have 1 to {} entries", media::MAX_RANGES);
+        return Err(refused("/content_types".to_owned(), &why));
+    }
+    let mut all: Vec<String> = Vec::with_capacity(given.len());
+    for (index, range) in given.into_iter().enumerate() {
+        let range = range.trim().to_ascii_lowercase();
+        if !media::is_range(&range) {
+            let why =
+                "is no media type or range: write text/xml, text/* or */*, without parameters";
+            return Err(refused(format!("/content_types/{index}"), why));
+        }
+        if !all.contains(&range) {
+            all.push(range);
+        }
+    }
+    Ok(Some(all))
+}
+
 /// Create an event type
 #[utoipa::path(
     post,
@@ -134,6 +168,8 @@ pub async fn create_event_type(
     JsonBody(given): JsonBody<EventTypeIn>,
 ) -> Result<Created<EventType>, Problem> {
     check_description(given.description.as_deref())?;
+    let content_types =
+        content_types(given.content_types)?.unwrap_or_else(|| vec![media::JSON.to_owned()]);
     let subject = Subject::new("event type", &given.name);
     let name: EventTypeName = given.name.parse().map_err(|why: &str| {
         Problem::new(Code::InvalidName, "The name cannot be an event type's")
@@ -146,7 +182,7 @@ pub async fn create_event_type(
     }
     let event_type = api
         .catalog
-        .create_event_type(name, given.description, given.mode, given.schema)
+        .create_event_type(name, given.description, given.mode, content_types, given.schema)
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
     Ok(created(format!("/v1/event-types/{}", event_type.name), event_type))
@@ -234,8 +270,10 @@ pub async fn change_event_type(
         None => entry.event_type.description.clone(),
     };
     let mode = patch.mode.unwrap_or(entry.event_type.mode);
+    let content_types = content_types(patch.content_types)?
+        .unwrap_or_else(|| entry.event_type.content_types.clone());
     api.catalog
-        .change_event_type(&name, description, mode)
+        .change_event_type(&name, description, mode, content_types)
         .await
         .map(Json)
         .map_err(|error| refusal::catalog(error, &subject))

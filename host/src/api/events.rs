@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::State,
-    http::header,
+    http::{HeaderValue, header},
     response::{IntoResponse, Json, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,13 @@ use super::{
     auth::{Acting, Actor, Read},
     docs::{Expired, Missing},
     extract::{PathId, QueryParams},
-    message::raw_json,
+    message::shown,
     page::{PageOut, Paging},
     problem::Problem,
     refusal::{self, Subject},
 };
 use crate::{
-    model::{EventId, EventTypeName, StoredEvent, Timestamp, Violation},
+    model::{CloudContext, EventId, EventTypeName, StoredEvent, Timestamp, Violation},
     store::EventFilter,
 };
 
@@ -76,6 +76,9 @@ pub struct EventSummary {
     /// When it was accepted.
     #[schema(value_type = String, format = DateTime)]
     accepted_at: Timestamp,
+    /// What its payload is.
+    #[schema(example = "application/json")]
+    content_type: String,
     /// Bytes of its payload.
     payload_bytes: usize,
     /// How many subscriptions it went to.
@@ -88,6 +91,7 @@ pub struct EventSummary {
 impl From<StoredEvent> for EventSummary {
     fn from(stored: StoredEvent) -> Self {
         let event = stored.event;
+        let content_type = event.content_type().to_owned();
         Self {
             id: event.id,
             event_type: event.event_type,
@@ -96,6 +100,7 @@ impl From<StoredEvent> for EventSummary {
             subject: event.subject,
             occurred_at: event.occurred_at,
             accepted_at: event.accepted_at,
+            content_type,
             payload_bytes: event.payload.len(),
             deliveries: stored.deliveries,
             violations: stored.violations,
@@ -114,9 +119,16 @@ pub struct EventOut {
     /// Whether it was delivered to all it matched: none of its deliveries is `pending`,
     /// `delivering`, `held` or `dead`.
     fully_delivered: bool,
-    /// What happened. Null if it is no longer kept.
+    /// What happened: the JSON itself, or a text as a string. Null if it is no longer kept.
     #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
+    /// What happened, in base64, where it is not text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+    /// What it says of itself as a CloudEvent, if it came as one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    cloudevent: Option<Arc<CloudContext>>,
     /// Whether the payload is no longer kept, so that nothing can be sent again.
     payload_expired: bool,
 }
@@ -201,9 +213,13 @@ pub async fn get_event(
         .summary(acting.application.id, id)
         .await
         .map_err(|error| refusal::store(error, &Subject::new("event", id)))?;
-    let payload = str::from_utf8(&stored.event.payload).ok().and_then(raw_json);
+    let event = &stored.event;
+    let (payload, payload_base64) =
+        if event.is_expired() { (None, None) } else { shown(&event.payload, event.is_json()) };
     Ok(Json(EventOut {
         payload,
+        payload_base64,
+        cloudevent: stored.event.context.clone(),
         fully_delivered: states.iter().all(|(state, _)| state.is_settled()),
         payload_expired: stored.event.is_expired(),
         delivery_states: states.into_iter().map(|(state, n)| (state.as_str(), n)).collect(),
@@ -220,7 +236,8 @@ pub async fn get_event(
     tag = "Events",
     params(("id" = EventId, Path, description = "The event")),
     responses(
-        (status = 200, body = serde_json::Value, content_type = "application/json"),
+        (status = 200, body = serde_json::Value, content_type = "application/json",
+            description = "The payload, under its own content type"),
         Missing,
         Expired
     )
@@ -234,5 +251,10 @@ pub async fn get_event_payload(
     if stored.event.is_expired() {
         return Err(refusal::payload_expired(&Subject::new("event", id)));
     }
-    Ok(([(header::CONTENT_TYPE, "application/json")], stored.event.payload).into_response())
+    // What a content type may be was looked at when it was accepted.
+    let content_type = HeaderValue::from_str(stored.event.content_type())
+        .unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    let headers = [(header::CONTENT_TYPE, content_type), (header::X_CONTENT_TYPE_OPTIONS, nosniff)];
+    Ok((headers, stored.event.payload).into_response())
 }

@@ -15,10 +15,10 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{
-    Api, explain,
+    Api, explain, inflate,
     problem::{Code, FieldError, Problem},
 };
-use crate::model::IdError;
+use crate::model::{IdError, media};
 
 /// How long the rest of a body that is too large is read and thrown away. A client that is
 /// still writing when the connection closes sees a reset instead of the 413.
@@ -119,6 +119,13 @@ pub async fn json_bytes(request: Request, limit: usize) -> Result<Bytes, Problem
     read(&parts.headers, body, limit).await
 }
 
+/// A body whose type was looked at already, with what came before it.
+pub async fn any_bytes(request: Request, limit: usize) -> Result<(Parts, Bytes), Problem> {
+    let (parts, body) = request.into_parts();
+    let body = read(&parts.headers, body, limit).await?;
+    Ok((parts, body))
+}
+
 /// A body of one of these media types.
 pub async fn bytes_of(request: Request, types: &[&str], limit: usize) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
@@ -131,25 +138,38 @@ fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn require(headers: &HeaderMap, types: &[&str]) -> Result<(), Problem> {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = given
-        .and_then(|value| value.split(';').next())
-        .map(|essence| essence.trim().to_ascii_lowercase());
-    if essence.as_deref().is_some_and(|essence| types.contains(&essence)) {
+    if media_type(headers).is_some_and(|essence| types.contains(&essence.as_str())) {
         return Ok(());
     }
+    Err(wrong_type(headers, types))
+}
+
+/// A body's type is not one of these.
+pub fn wrong_type(headers: &HeaderMap, types: &[&str]) -> Problem {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let title = match given {
         Some(given) => format!("This request does not take a body of type {given}"),
         None => "The body's Content-Type is missing".to_owned(),
     };
-    Err(Problem::new(Code::WrongContentType, title)
-        .detail(format!("Send Content-Type: {}.", types.join(" or "))))
+    Problem::new(Code::WrongContentType, title)
+        .detail(format!("Send Content-Type: {}.", types.join(" or ")))
+}
+
+/// The media type a request names, without parameters and in lower case.
+pub fn media_type(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(media::essence(given))
 }
 
 /// Reads a body of at most `limit` bytes, for as long as so many may take.
 async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
     let time = BODY_TIME + Duration::from_secs((limit / BYTES_A_SECOND) as u64);
-    timeout(time, read_within(headers, body, limit)).await.unwrap_or_else(|_| Err(too_slow(time)))
+    let reading = timeout(time, read_within(headers, body, limit));
+    let body = reading.await.unwrap_or_else(|_| Err(too_slow(time)))?;
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return inflate::inflated(headers, body, limit).await;
+    }
+    Ok(body)
 }
 
 async fn read_within(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {

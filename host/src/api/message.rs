@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
-use crate::model::Message;
+use crate::model::{Event, Message, media};
 
 /// What is sent to an endpoint, without what the server adds itself (`webhook-*`).
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,7 +32,7 @@ pub struct MessageOut {
 impl MessageOut {
     /// A message as a plugin made it.
     pub fn new(message: &Message) -> Self {
-        let (body, body_base64) = shown(&message.body, is_json(&message.content_type));
+        let (body, body_base64) = shown(&message.body, media::is_json(&message.content_type));
         Self {
             content_type: message.content_type.clone(),
             headers: message.headers.iter().cloned().collect(),
@@ -43,25 +43,20 @@ impl MessageOut {
     }
 
     /// An event's payload as it is, which is what a subscription without plugins gets.
-    pub fn payload(payload: &Bytes) -> Self {
-        let (body, body_base64) = shown(payload, true);
+    pub fn payload(event: &Event) -> Self {
+        let (body, body_base64) = shown(&event.payload, event.is_json());
         Self {
-            content_type: "application/json".into(),
+            content_type: event.content_type().into(),
             headers: BTreeMap::new(),
-            size: payload.len(),
+            size: event.payload.len(),
             body,
             body_base64,
         }
     }
 }
 
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
-}
-
-fn shown(bytes: &Bytes, json: bool) -> (Option<Box<RawValue>>, Option<String>) {
+/// Bytes as an answer shows them: JSON as it is, other text as a string, the rest in base64.
+pub fn shown(bytes: &Bytes, json: bool) -> (Option<Box<RawValue>>, Option<String>) {
     let text = str::from_utf8(bytes).ok();
     let body = text.and_then(|text| {
         let raw = if json { raw_json(text) } else { None };

@@ -181,6 +181,8 @@ fn made_up(given: RunEvent, acting: &Actor, now: Timestamp) -> Result<Event, Pro
         occurred_at: given.occurred_at.unwrap_or(now),
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload,
     })
 }

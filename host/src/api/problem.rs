@@ -83,7 +83,7 @@ registry! {
     UnknownSchemaVersion = "unknown-schema-version", BAD_REQUEST,
         "The event names a schema version that its type does not have.";
     MalformedPayload = "malformed-payload", BAD_REQUEST,
-        "The event's payload is JSON that cannot be accepted, for example nested too deeply.";
+        "The event's payload cannot be accepted: it is empty, or JSON that is nested too deeply or that parsers read differently.";
     Unauthorized = "unauthorized", UNAUTHORIZED,
         "The request carries no valid key; send `Authorization: Bearer hmk_admin_…`.";
     NotFound = "not-found", NOT_FOUND,
@@ -122,6 +122,10 @@ registry! {
         "The batch has more events than the server takes at once; `limit` is the bound.";
     WrongContentType = "wrong-content-type", UNSUPPORTED_MEDIA_TYPE,
         "The body's Content-Type is not what this request takes.";
+    PayloadType = "payload-type", UNSUPPORTED_MEDIA_TYPE,
+        "The event's type does not take payloads of this content type; `detail` lists those it takes.";
+    UnknownEncoding = "unknown-encoding", UNSUPPORTED_MEDIA_TYPE,
+        "The body has a Content-Encoding that the server does not know; the header Accept-Encoding lists those it knows.";
     SchemaViolation = "schema-violation", UNPROCESSABLE_ENTITY,
         "The payload does not satisfy its event type's schema; `errors` lists where.";
     UnusableSchema = "unusable-schema", UNPROCESSABLE_ENTITY,

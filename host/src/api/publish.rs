@@ -4,28 +4,32 @@
 use std::sync::{Arc, LazyLock};
 
 use axum::{
+    RequestExt,
     body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Json, Response},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use metrics::Histogram;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
     auth::{self, Acting},
+    batch::{self, BatchOut},
+    cloudevents,
     docs::{Busy, Conflicting, UnknownType, Violating},
     explain,
-    extract::{check_text, json_bytes},
-    problem::{Code, Problem},
+    extract::{self, QueryParams, check_text},
+    problem::{Code, FieldError, Problem},
     refusal,
 };
 use crate::{
     ingest::{Publish, Published},
-    model::{Application, EventId, Timestamp},
+    model::{Application, EventId, Timestamp, media},
     telemetry::trace::{self, Kind},
 };
 
@@ -34,7 +38,7 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The header that says an answer was given before.
 const REPLAYED: &str = "idempotency-replayed";
 /// Longest id, key and subject, in bytes.
-const MAX_TEXT: usize = 255;
+pub const MAX_TEXT: usize = 255;
 
 /// How long producers wait. Registered once: the recorder is installed before the server
 /// listens.
@@ -55,9 +59,18 @@ pub struct Envelope<'a> {
     #[serde(rename = "type")]
     event_type: String,
     /// What happened: any JSON. Delivered byte for byte, unless a plugin changes it.
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "present")]
     #[schema(value_type = serde_json::Value)]
-    payload: &'a RawValue,
+    payload: Option<&'a RawValue>,
+    /// In its place, a payload that is text: delivered in UTF-8.
+    payload_text: Option<String>,
+    /// In its place, a payload of any bytes, in base64.
+    #[schema(content_encoding = "base64")]
+    payload_base64: Option<String>,
+    /// What the payload is, if not `application/json`, `text/plain; charset=utf-8` or
+    /// `application/octet-stream`, by the field it is in. Its event type must take it.
+    #[schema(max_length = 255, example = "application/json")]
+    content_type: Option<String>,
     /// The producer's own id, also an idempotency key: the same event under the same id is
     /// accepted once. At most 255 printable characters.
     #[schema(max_length = 255)]
@@ -99,27 +112,183 @@ impl From<Published> for PublishedOut {
     }
 }
 
-/// What ingest takes, its payload a slice of `body`.
+/// `null` is a payload like any other.
+fn present<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(source).map(Some)
+}
+
+/// What ingest takes, a JSON payload a slice of `body`.
 pub fn publish_of(body: &Bytes, key: Option<String>) -> Result<Publish, Problem> {
     let envelope: Envelope<'_> = explain::json(body)?;
-    let texts = [("/id", &envelope.id), ("/subject", &envelope.subject)];
-    for (at, text) in texts {
-        if let Some(text) = text {
-            check_text(at, text, MAX_TEXT).map_err(|error| {
-                Problem::new(Code::InvalidField, format!("{at} cannot be used")).errors([error])
-            })?;
-        }
-    }
-    Ok(Publish {
+    let (payload, content_type) = envelope.content(body)?;
+    Publish {
         event_type: envelope.event_type,
-        payload: body.slice_ref(envelope.payload.get().as_bytes()),
+        payload,
+        content_type,
+        context: None,
         id: envelope.id,
         idempotency_key: key,
         subject: envelope.subject,
         occurred_at: envelope.occurred_at,
         schema_version: envelope.schema_version,
         trace: trace::current(),
-    })
+    }
+    .checked(|field| format!("/{field}"), Code::InvalidField)
+}
+
+impl Publish {
+    /// The event, if its texts are short and printable.
+    fn checked(self, place: impl Fn(&str) -> String, code: Code) -> Result<Self, Problem> {
+        for (field, text) in [("id", &self.id), ("subject", &self.subject)] {
+            let Some(text) = text else { continue };
+            check_text("", text, MAX_TEXT).map_err(|error| {
+                let at = place(field);
+                Problem::new(code, format!("{at} cannot be used"))
+                    .errors([FieldError { at, ..error }])
+            })?;
+        }
+        Ok(self)
+    }
+}
+
+impl Envelope<'_> {
+    /// The payload and what it is.
+    fn content(&self, body: &Bytes) -> Result<(Bytes, Option<Arc<str>>), Problem> {
+        let refused = |at: &str, why: &str| {
+            Problem::new(Code::InvalidField, format!("{at} cannot be used"))
+                .errors([FieldError::new(at, why)])
+        };
+        let (payload, default) = match (self.payload, &self.payload_text, &self.payload_base64) {
+            (Some(json), None, None) => (body.slice_ref(json.get().as_bytes()), None),
+            (None, Some(text), None) => {
+                (Bytes::copy_from_slice(text.as_bytes()), Some("text/plain; charset=utf-8"))
+            }
+            (None, None, Some(text)) => {
+                let bytes = STANDARD.decode(text);
+                let bytes = bytes.map_err(|_| refused("/payload_base64", "is not base64"))?;
+                (bytes.into(), Some("application/octet-stream"))
+            }
+            (None, None, None) => {
+                return Err(Problem::new(Code::MissingField, "The field payload is missing")
+                    .detail("What is not JSON goes in payload_text or payload_base64.")
+                    .errors([FieldError::new("/payload", "missing field")]));
+            }
+            _ => return Err(refused("/payload", "stands beside another payload")),
+        };
+        let Some(given) = self.content_type.as_deref() else {
+            return Ok((payload, default.map(Arc::from)));
+        };
+        if !media::is_media_type(given) {
+            return Err(refused("/content_type", "is not a media type such as text/xml"));
+        }
+        if self.payload.is_some() && !media::is_json(given) {
+            let why = "is not JSON: put the payload into payload_text or payload_base64";
+            return Err(refused("/content_type", why));
+        }
+        Ok((payload, payload_type(given)))
+    }
+}
+
+/// A content type as it is kept: plain JSON is not mentioned.
+pub fn payload_type(given: &str) -> Option<Arc<str>> {
+    (!given.trim().eq_ignore_ascii_case(media::JSON)).then(|| Arc::from(given.trim()))
+}
+
+/// What is said of an event whose payload is the whole body.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RawQuery {
+    /// The event type's name. With it, the body is the payload alone, of whatever type.
+    #[serde(rename = "type")]
+    #[param(required = false, example = "invoice.sent")]
+    event_type: String,
+    /// As in the JSON form.
+    id: Option<String>,
+    /// As in the JSON form.
+    subject: Option<String>,
+    /// As in the JSON form.
+    #[param(value_type = Option<String>, format = DateTime)]
+    occurred_at: Option<Timestamp>,
+    /// As in the JSON form.
+    #[param(minimum = 1)]
+    schema_version: Option<u32>,
+}
+
+impl RawQuery {
+    fn publish(
+        self,
+        headers: &HeaderMap,
+        payload: Bytes,
+        key: Option<String>,
+    ) -> Result<Publish, Problem> {
+        let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let Some(given) = given.filter(|given| media::is_media_type(given)) else {
+            return Err(Problem::new(
+                Code::WrongContentType,
+                "The body's Content-Type is missing or not a media type",
+            )
+            .detail("The body is the payload: say what it is, for example text/xml."));
+        };
+        Publish {
+            event_type: self.event_type,
+            payload,
+            content_type: payload_type(given),
+            context: None,
+            id: self.id,
+            idempotency_key: key,
+            subject: self.subject,
+            occurred_at: self.occurred_at,
+            schema_version: self.schema_version,
+            trace: trace::current(),
+        }
+        .checked(|field| format!("?{field}"), Code::InvalidQuery)
+    }
+}
+
+/// The forms in which an event comes.
+enum Form {
+    /// JSON that says all of it.
+    Envelope,
+    /// The payload alone; the query says the rest.
+    Raw(RawQuery),
+    /// A CloudEvent with its data in it.
+    Structured,
+    /// A CloudEvent's data; headers say the rest.
+    Binary,
+    /// Several CloudEvents.
+    Batch,
+}
+
+impl Form {
+    const TYPES: [&str; 3] = [media::JSON, cloudevents::STRUCTURED, cloudevents::BATCH];
+
+    async fn of(request: &mut Request) -> Result<Self, Problem> {
+        let headers = request.headers();
+        let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let in_headers =
+            || headers.keys().any(|name| name.as_str().starts_with(cloudevents::PREFIX));
+        // Nearly all are of this form, and are found to be without a copy.
+        if kind == Some(media::JSON.as_bytes()) && request.uri().query().is_none() && !in_headers()
+        {
+            return Ok(Self::Envelope);
+        }
+        let essence = extract::media_type(headers).unwrap_or_default();
+        match essence.as_str() {
+            cloudevents::STRUCTURED => Ok(Self::Structured),
+            cloudevents::BATCH => Ok(Self::Batch),
+            _ if in_headers() => Ok(Self::Binary),
+            _ if request.uri().query().is_some_and(|query| !query.is_empty()) => request
+                .extract_parts::<QueryParams<RawQuery>>()
+                .await
+                .map(|QueryParams(q)| Self::Raw(q)),
+            media::JSON => Ok(Self::Envelope),
+            _ => Err(extract::wrong_type(headers, &Self::TYPES).detail(
+                "Send application/json with the event; application/cloudevents+json or ce- headers \
+                 for a CloudEvent; or a payload of any type with ?type= and the event type's name.",
+            )),
+        }
+    }
 }
 
 /// The request's idempotency key, if it has one.
@@ -165,11 +334,15 @@ pub async fn accept(
 /// delivered, whatever happens to the server. A repeated `id` or `Idempotency-Key` with the
 /// same event is answered as the first time, with the header `idempotency-replayed: true`,
 /// and delivered once; keys are remembered for 24 hours.
+///
+/// Takes a CloudEvent in structured or binary mode as well, and with `?type=` a payload of any
+/// type as the body. A batch of CloudEvents is answered with 200, as `/v1/events/batch` does.
 #[utoipa::path(
     post,
     path = "/v1/events",
     tag = "Events",
     params(
+        RawQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "Makes the request safe to repeat"),
         ("traceparent" = Option<String>, Header, description = "The trace that deliveries are a part of (W3C Trace Context)"),
         ("tracestate" = Option<String>, Header, description = "Passed on with it")
@@ -178,17 +351,27 @@ pub async fn accept(
     responses(
         (status = 202, body = PublishedOut, description = "It is on disk and will be delivered",
             headers(("idempotency-replayed" = Option<bool>, description = "`true` if it was accepted before"))),
+        (status = 200, body = BatchOut, description = "What became of each of a batch of CloudEvents"),
         UnknownType, Conflicting, Violating, Busy
     )
 )]
 pub async fn publish_event(
     acting: Acting<auth::Publish>,
     State(api): State<Arc<Api>>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
-    let body = json_bytes(request, api.limits.max_body).await?;
-    let event = publish_of(&body, key)?;
+    let form = Form::of(&mut request).await?;
+    if matches!(form, Form::Batch) {
+        return batch::take(&api, &acting, request, key).await.map(IntoResponse::into_response);
+    }
+    let (parts, body) = extract::any_bytes(request, api.limits.max_body).await?;
+    let event = match form {
+        Form::Raw(query) => query.publish(&parts.headers, body, key)?,
+        Form::Structured => cloudevents::structured(&body, key)?,
+        Form::Binary => cloudevents::binary(&parts.headers, body, key)?,
+        Form::Envelope | Form::Batch => publish_of(&body, key)?,
+    };
     let published = accept(&api, &acting.application, event).await?;
     let repeated = published.repeated;
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));

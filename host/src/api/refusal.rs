@@ -167,9 +167,14 @@ pub fn publish(error: Rejected) -> Problem {
         })
         .errors([FieldError::new("/schema_version", "there is no such version")]),
         Rejected::Malformed(why) => {
-            Problem::new(Code::MalformedPayload, "The payload is not acceptable JSON")
+            Problem::new(Code::MalformedPayload, "The payload cannot be accepted")
                 .errors([FieldError::new("/payload", why)])
         }
+        Rejected::ContentType { event_type, content_type, taken } => Problem::new(
+            Code::PayloadType,
+            format!("The event type {event_type} does not take payloads of type {content_type}"),
+        )
+        .detail(format!("It takes {}.", taken.join(", "))),
         Rejected::Violates { event_type, version, violations } => Problem::new(
             Code::SchemaViolation,
             format!("The payload does not match the schema of {event_type}, version {version}"),

@@ -56,6 +56,7 @@ impl Catalog {
         name: EventTypeName,
         description: Option<String>,
         mode: SchemaMode,
+        content_types: Vec<String>,
         schema: Option<Value>,
     ) -> Result<EventType> {
         let validator = schema.as_ref().map(compile).transpose()?;
@@ -64,6 +65,7 @@ impl Catalog {
             name,
             description,
             mode,
+            content_types,
             latest_version: u32::from(schema.is_some()),
             violations: 0,
             created_at: self.clock.now(),
@@ -79,10 +81,12 @@ impl Catalog {
         name: &EventTypeName,
         description: Option<String>,
         mode: SchemaMode,
+        content_types: Vec<String>,
     ) -> Result<EventType> {
         let _changing = self.changing.lock().await;
         let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
-        self.store.change_event_type(name, description.as_deref(), mode).await.map_err(refused)?;
+        let changed = EventType { description, mode, content_types, ..entry.event_type.clone() };
+        self.store.change_event_type(&changed).await.map_err(refused)?;
         let event_type = self.store.event_type(name).await.map_err(refused)?;
         self.put_event_type(event_type.clone(), entry.validators.clone());
         Ok(event_type)

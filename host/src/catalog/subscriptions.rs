@@ -344,6 +344,8 @@ mod tests {
             occurred_at: now,
             accepted_at: now,
             trace: None,
+            content_type: None,
+            context: None,
             payload: "1".into(),
         };
         let held = NewDelivery {

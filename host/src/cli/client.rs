@@ -96,6 +96,18 @@ impl Client {
         self.json(request.header(header::CONTENT_TYPE, "application/json")).await
     }
 
+    /// POST of a body of some other type.
+    pub(super) async fn post_bytes(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::POST, path).query(&given(query)).body(body);
+        self.json(request.header(header::CONTENT_TYPE, content_type)).await
+    }
+
     /// POST without a body.
     pub(super) async fn act(&self, path: &[&str]) -> Result<Value, Failure> {
         self.json(self.request(Method::POST, path)).await

@@ -15,6 +15,7 @@ Examples:
   hookmill event-type create order.created --schema order.schema.json
   hookmill event-type add-version order.created --schema order.v2.schema.json
   hookmill event-type update order.created --mode warn
+  hookmill event-type create invoice.sent --content-type text/xml
   hookmill event-type violations order.created";
 
 /// Event types and their JSON Schemas
@@ -78,6 +79,10 @@ pub(super) struct Create {
     /// For people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// What its payloads may be, such as text/xml or image/*; may be given again
+    /// [default: application/json]
+    #[arg(long = "content-type", value_name = "TYPE")]
+    content_types: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +103,10 @@ struct Changes {
     /// For people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// What its payloads may be, such as text/xml or image/*; may be given again
+    /// [default: application/json]
+    #[arg(long = "content-type", value_name = "TYPE")]
+    content_types: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -135,7 +144,7 @@ impl Command {
             Self::List => list(global).await,
             Self::Show(show) => show.run(global).await,
             Self::Update(Update { name, changes }) => {
-                let body = fields(changes.mode, changes.description);
+                let body = fields(changes.mode, changes.description, changes.content_types);
                 let changed = global.client()?.patch(&[PATH, &name], &body.into()).await?;
                 print(global, &changed);
                 Ok(())
@@ -160,13 +169,20 @@ impl Command {
     }
 }
 
-fn fields(mode: Option<Mode>, description: Option<String>) -> Map<String, Value> {
+fn fields(
+    mode: Option<Mode>,
+    description: Option<String>,
+    content_types: Vec<String>,
+) -> Map<String, Value> {
     let mut fields = Map::new();
     if let Some(mode) = mode {
         fields.insert("mode".into(), mode.as_str().into());
     }
     if let Some(description) = description {
         fields.insert("description".into(), description.into());
+    }
+    if !content_types.is_empty() {
+        fields.insert("content_types".into(), content_types.into());
     }
     fields
 }
@@ -201,7 +217,7 @@ async fn list(global: &Global) -> Result<(), Failure> {
 
 impl Create {
     async fn run(self, global: &Global) -> Result<(), Failure> {
-        let mut body = fields(self.mode, self.description);
+        let mut body = fields(self.mode, self.description, self.content_types);
         body.insert("name".into(), self.name.into());
         if let Some(schema) = &self.schema {
             body.insert("schema".into(), input::json_file(schema)?);

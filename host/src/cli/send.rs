@@ -27,8 +27,11 @@ Examples:
   hookmill send order.created order.json
   hookmill send order.created --data '{\"id\":7,\"total\":\"19.90\"}' --id order-7
   jq .payload old.json | hookmill send order.created -
+  hookmill send invoice.sent invoice.xml --content-type text/xml
   hookmill send order.created --batch payloads.ndjson    one payload a line
   hookmill send --batch events.ndjson                    {\"type\":…,\"payload\":…} a line";
+
+const NO_PAYLOAD: &str = "no payload: name a file, or use --data";
 
 /// Publish an event, or many
 #[derive(Debug, Args)]
@@ -41,7 +44,7 @@ pub(super) struct Send {
     #[arg(required_unless_present_any = ["data", "batch"], conflicts_with_all = ["data", "batch"])]
     file: Option<PathBuf>,
     /// The payload itself
-    #[arg(long, value_name = "JSON", conflicts_with = "batch")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "batch")]
     data: Option<String>,
     /// Many events, one JSON text a line; `-` is stdin
     #[arg(long, value_name = "FILE")]
@@ -52,6 +55,9 @@ pub(super) struct Send {
     /// What it is about
     #[arg(long, value_name = "TEXT")]
     subject: Option<String>,
+    /// What the payload is, if not JSON: it is sent as its bytes are
+    #[arg(long, value_name = "TYPE", conflicts_with = "batch")]
+    content_type: Option<String>,
     /// When it happened, if not now
     #[arg(long, value_name = "TIME", value_parser = input::moment)]
     occurred_at: Option<Timestamp>,
@@ -93,22 +99,40 @@ impl Send {
             }
             return send_batch(global, &client, &events).await;
         }
+        if let Some(content_type) = &self.content_type {
+            let accepted = self.send_bytes(&client, content_type).await?;
+            tell(global, &accepted);
+            return Ok(());
+        }
         let text = match (&self.data, &self.file) {
             (Some(data), _) => data.clone(),
             (None, Some(file)) => input::text(file)?,
-            (None, None) => return Err(Failure::usage("no payload: name a file, or use --data")),
+            (None, None) => return Err(Failure::usage(NO_PAYLOAD)),
         };
         let source =
             self.file.as_ref().map_or_else(|| "--data".into(), |f| f.display().to_string());
         let event_type = self.event_type.as_deref().unwrap_or_default();
         let event = self.event(event_type, &raw(&text, &source)?)?;
         let accepted = client.post_text(&["events"], event).await?;
-        if global.json {
-            output::json(&accepted);
-        } else {
-            output::data(line(&accepted));
-        }
+        tell(global, &accepted);
         Ok(())
+    }
+
+    /// The payload as it is; what else there is to say of the event goes beside it.
+    async fn send_bytes(&self, client: &Client, content_type: &str) -> Result<Value, Failure> {
+        let body = match (&self.data, &self.file) {
+            (Some(data), _) => data.clone().into_bytes(),
+            (None, Some(file)) => input::bytes(file)?,
+            (None, None) => return Err(Failure::usage(NO_PAYLOAD)),
+        };
+        let query = [
+            ("type", self.event_type.clone()),
+            ("id", self.id.clone()),
+            ("subject", self.subject.clone()),
+            ("occurred_at", self.occurred_at.map(|at| at.to_string())),
+            ("schema_version", self.schema_version.map(|version| version.to_string())),
+        ];
+        client.post_bytes(&["events"], &query, content_type, body).await
     }
 
     fn event(&self, event_type: &str, payload: &RawValue) -> Result<String, Failure> {
@@ -128,6 +152,14 @@ impl Send {
 fn raw(text: &str, source: &str) -> Result<Box<RawValue>, Failure> {
     serde_json::from_str(text)
         .map_err(|error| Failure::usage(format!("{source} is not JSON: {error}")))
+}
+
+fn tell(global: &Global, accepted: &Value) {
+    if global.json {
+        output::json(accepted);
+    } else {
+        output::data(line(accepted));
+    }
 }
 
 /// An accepted event for people.

@@ -3,6 +3,8 @@
 //! Owns the attributes and both content modes. What it makes depends on the event and the
 //! message alone, so that every attempt sends the same bytes. Never signs, never sends.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
@@ -10,10 +12,9 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::model::{CloudEvents, Event, PayloadForm};
+use crate::model::{Attribute, CloudEvents, Event, PayloadForm, media};
 
 const ENVELOPE: &str = "application/cloudevents+json";
-const JSON: &str = "application/json";
 /// What the HTTP binding does not let into a header as it is; what is beyond ASCII never is.
 const IN_HEADER: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 /// What may stand in a path's segment; an application's name has nothing that matters else.
@@ -30,6 +31,10 @@ struct Envelope<'a> {
     subject: Option<&'a str>,
     time: String,
     datacontenttype: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataschema: Option<&'a str>,
+    #[serde(flatten)]
+    extensions: &'a BTreeMap<String, Attribute>,
     #[serde(flatten)]
     data: Data<'a>,
 }
@@ -51,21 +56,22 @@ pub(super) fn put(
     body: Bytes,
 ) -> Bytes {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let content_type = content_type.unwrap_or(JSON).to_owned();
-    let done = essence(&content_type).starts_with("application/cloudevents");
+    let content_type = content_type.unwrap_or(media::JSON).to_owned();
+    let done = media::essence(&content_type).starts_with("application/cloudevents");
     match form {
         PayloadForm::CloudeventsStructured(given) if !done => {
-            let source = source(given, event);
-            let structured = structured(event, &source, &content_type, &body);
+            let structured = structured(given, event, &content_type, &body);
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(ENVELOPE));
             structured
         }
         PayloadForm::CloudeventsBinary(given) if !done => {
-            for (name, value) in attributes(event, &source(given, event)) {
+            for (name, value) in attributes(given, event) {
                 let value = utf8_percent_encode(&value, IN_HEADER).to_string();
                 // Encoded, it is visible ASCII: nothing is left out here.
-                if let Ok(value) = HeaderValue::try_from(value) {
-                    headers.insert(HeaderName::from_static(name), value);
+                if let (Ok(name), Ok(value)) =
+                    (HeaderName::try_from(name), HeaderValue::try_from(value))
+                {
+                    headers.insert(name, value);
                 }
             }
             body
@@ -75,22 +81,43 @@ pub(super) fn put(
 }
 
 fn source(given: &CloudEvents, event: &Event) -> String {
-    given.source.clone().unwrap_or_else(|| {
+    let own = || event.context.as_ref().map(|context| context.source.clone());
+    given.source.clone().or_else(own).unwrap_or_else(|| {
         let name = utf8_percent_encode(&event.application_name, IN_PATH);
         format!("/applications/{name}")
     })
 }
 
-fn attributes(event: &Event, source: &str) -> Vec<(&'static str, String)> {
+/// An event that came as a CloudEvent keeps its id, unless the subscription gives it another
+/// source: an id is its source's.
+fn id(given: &CloudEvents, event: &Event) -> String {
+    match &event.context {
+        Some(context) if given.source.is_none() => context.id.clone(),
+        _ => event.id.to_string(),
+    }
+}
+
+fn attributes(given: &CloudEvents, event: &Event) -> Vec<(String, String)> {
     let mut all = vec![
-        ("ce-specversion", "1.0".to_owned()),
-        ("ce-id", event.id.to_string()),
-        ("ce-source", source.to_owned()),
-        ("ce-type", event.event_type.to_string()),
-        ("ce-time", event.occurred_at.to_string()),
+        ("specversion", "1.0".to_owned()),
+        ("id", id(given, event)),
+        ("source", source(given, event)),
+        ("type", event.event_type.to_string()),
+        ("time", event.occurred_at.to_string()),
     ];
-    all.extend(subject(event).map(|subject| ("ce-subject", subject.to_owned())));
-    all
+    all.extend(subject(event).map(|subject| ("subject", subject.to_owned())));
+    all.extend(dataschema(event).map(|schema| ("dataschema", schema.to_owned())));
+    let extended = extensions(event).iter().map(|(name, value)| (name.as_str(), value.text()));
+    all.into_iter().chain(extended).map(|(name, value)| (format!("ce-{name}"), value)).collect()
+}
+
+fn dataschema(event: &Event) -> Option<&str> {
+    event.context.as_ref()?.dataschema.as_deref()
+}
+
+fn extensions(event: &Event) -> &BTreeMap<String, Attribute> {
+    static NONE: BTreeMap<String, Attribute> = BTreeMap::new();
+    event.context.as_ref().map_or(&NONE, |context| &context.extensions)
 }
 
 /// An attribute is never empty.
@@ -98,15 +125,17 @@ fn subject(event: &Event) -> Option<&str> {
     event.subject.as_deref().filter(|subject| !subject.is_empty())
 }
 
-fn structured(event: &Event, source: &str, content_type: &str, body: &Bytes) -> Bytes {
+fn structured(given: &CloudEvents, event: &Event, content_type: &str, body: &Bytes) -> Bytes {
     let envelope = Envelope {
         specversion: "1.0",
-        id: event.id.to_string(),
-        source,
+        id: id(given, event),
+        source: &source(given, event),
         r#type: event.event_type.as_str(),
         subject: subject(event),
         time: event.occurred_at.to_string(),
         datacontenttype: content_type,
+        dataschema: dataschema(event),
+        extensions: extensions(event),
         data: data(content_type, body),
     };
     // Texts and a checked JSON value always have a JSON form; were it not so, the message
@@ -116,20 +145,14 @@ fn structured(event: &Event, source: &str, content_type: &str, body: &Bytes) -> 
 
 /// JSON stays JSON, byte for byte; other text is a string; the rest is base64.
 fn data<'a>(content_type: &str, body: &'a [u8]) -> Data<'a> {
-    let essence = essence(content_type);
-    let is_json = essence == JSON || essence.ends_with("+json");
+    let is_json = media::is_json(content_type);
     let json = is_json.then(|| serde_json::from_slice::<&RawValue>(body).ok()).flatten();
-    let text = essence.starts_with("text/").then(|| str::from_utf8(body).ok()).flatten();
+    let text = media::is_text(content_type).then(|| str::from_utf8(body).ok()).flatten();
     match (json, text) {
         (Some(data), _) => Data::Json { data },
         (None, Some(data)) => Data::Text { data },
         (None, None) => Data::Binary { data_base64: STANDARD.encode(body) },
     }
-}
-
-/// A media type without its parameters, in lower case.
-fn essence(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 #[cfg(test)]
@@ -138,7 +161,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::model::{ApplicationId, EventId, Timestamp};
+    use crate::model::{ApplicationId, CloudContext, EventId, Timestamp, media::JSON};
 
     fn event(subject: Option<&str>) -> Event {
         let at = Timestamp::from_second(1_790_000_000).unwrap();
@@ -152,6 +175,8 @@ mod tests {
             occurred_at: at,
             accepted_at: at,
             trace: None,
+            content_type: None,
+            context: None,
             payload: Bytes::new(),
         }
     }
@@ -190,6 +215,8 @@ mod tests {
             serde_json::from_slice(&sent(form(), &event(None), content_type, body).1).unwrap()
         };
         assert_eq!(read("text/plain; charset=utf-8", b"hi")["data"], "hi");
+        assert_eq!(read("application/xml", "<ä/>".as_bytes())["data"], "<ä/>");
+        assert_eq!(read("text/xml; charset=iso-8859-1", b"<\xe4/>")["data_base64"], "POQvPg==");
         assert_eq!(read("application/octet-stream", b"\0")["data_base64"], "AA==");
         assert_eq!(read(JSON, b"{no json")["data_base64"], STANDARD.encode("{no json"));
         assert_eq!(read("application/vnd.x+json", b"[1]")["data"], json!([1]));
@@ -208,6 +235,28 @@ mod tests {
         assert_eq!(headers["ce-type"], "order.created");
         assert_eq!(headers["ce-source"], "/applications/my%2520shop");
         assert_eq!(headers["ce-subject"], "%C3%84%20%221%22%205%25");
+    }
+
+    #[test]
+    fn an_event_that_came_as_a_cloudevent_goes_on_as_the_same() {
+        let context: CloudContext = serde_json::from_value(json!({
+            "id": "7", "source": "/shop", "dataschema": "urn:s",
+            "extensions": {"tier": "göld", "retries": 3, "vip": true}
+        }))
+        .unwrap();
+        let event = Event { context: Some(std::sync::Arc::new(context)), ..event(None) };
+        let (_, body) = sent(json!({"form": "cloudevents_structured"}), &event, JSON, b"1");
+        let read: Value = serde_json::from_slice(&body).unwrap();
+        let named =
+            ["id", "source", "dataschema", "tier", "retries", "vip"].map(|name| &read[name]);
+        assert_eq!(json!(named), json!(["7", "/shop", "urn:s", "göld", 3, true]));
+        let (headers, _) = sent(json!({"form": "cloudevents_binary"}), &event, JSON, b"1");
+        for (name, value) in [("ce-id", "7"), ("ce-tier", "g%C3%B6ld"), ("ce-vip", "true")] {
+            assert_eq!(headers[name], value);
+        }
+        // An id is unique within its source only.
+        let form = json!({"form": "cloudevents_binary", "source": "/other"});
+        assert_eq!(sent(form, &event, JSON, b"1").0["ce-id"], event.id.to_string().as_str());
     }
 
     #[test]

@@ -66,8 +66,9 @@ fn content(
     );
     let added = message.map(|message| message.headers.as_slice()).unwrap_or_default();
     http::set(&mut headers, added.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    let content_type =
-        message.and_then(|message| HeaderValue::from_str(&message.content_type).ok());
+    let said = message.map(|message| message.content_type.as_str());
+    let said = said.or(job.event.event.content_type.as_deref());
+    let content_type = said.and_then(|said| HeaderValue::from_str(said).ok());
     headers.insert(CONTENT_TYPE, content_type.unwrap_or(JSON));
     let (id, stamp) = (job.id.to_string(), now.as_second().to_string());
     let event = &job.event.event;

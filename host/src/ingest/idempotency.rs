@@ -8,19 +8,21 @@ use sha2::{Digest, Sha256};
 use super::Publish;
 use crate::{model::Timestamp, store::Idempotency};
 
-/// The producer's id and the request's key, in spaces of their own.
+/// The event's id and the request's key, in spaces of their own. A CloudEvent's id is its
+/// source's: the two together name the event.
 pub(super) fn keys(event: &Publish, window: Duration, now: Timestamp) -> Vec<Idempotency> {
-    let given = [("id", &event.id), ("key", &event.idempotency_key)];
-    let mut given =
-        given.into_iter().filter_map(|(kind, key)| Some((kind, key.as_ref()?))).peekable();
-    if given.peek().is_none() {
+    let id = match &event.context {
+        // A source has no space in it.
+        Some(context) => Some(format!("ce:{} {}", context.source, context.id)),
+        None => event.id.as_ref().map(|id| format!("id:{id}")),
+    };
+    let key = event.idempotency_key.as_ref().map(|key| format!("key:{key}"));
+    if id.is_none() && key.is_none() {
         return Vec::new();
     }
     let fingerprint = fingerprint(event);
     let expires_at = now.checked_add(window).unwrap_or(Timestamp::MAX);
-    given
-        .map(|(kind, key)| Idempotency { key: format!("{kind}:{key}"), fingerprint, expires_at })
-        .collect()
+    id.into_iter().chain(key).map(|key| Idempotency { key, fingerprint, expires_at }).collect()
 }
 
 /// What must be the same for a request to be a repetition.
@@ -39,6 +41,16 @@ fn fingerprint(event: &Publish) -> [u8; 32] {
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
+    }
+    // Said only where it is not what it always was, so that older prints stay the same.
+    if let Some(content_type) = &event.content_type {
+        hash.update(b"content type");
+        hash.update(content_type.as_bytes());
+    }
+    if let Some(context) = event.context.as_deref() {
+        hash.update(b"context");
+        // Texts and numbers in a fixed order: they always have a JSON form.
+        hash.update(serde_json::to_vec(context).unwrap_or_default());
     }
     hash.finalize().into()
 }
@@ -59,6 +71,8 @@ mod tests {
             occurred_at: None,
             schema_version: None,
             trace: None,
+            content_type: None,
+            context: None,
         }
     }
 

@@ -7,22 +7,22 @@
 mod batch;
 mod idempotency;
 mod own;
+mod payload;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use metrics::{Counter, Histogram};
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::own::OwnEvent;
 use crate::{
-    catalog::{Catalog, EventTypeEntry, Match},
+    catalog::{Catalog, Match},
     clock::Clock,
     delivery::Dispatcher,
     model::{
-        Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
-        Timestamp, TraceContext, Violation,
+        Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, SchemaMode,
+        SubscriptionId, Timestamp, TraceContext, Violation,
     },
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
 };
@@ -49,8 +49,12 @@ impl Default for IngestSettings {
 pub struct Publish {
     /// Its type.
     pub event_type: String,
-    /// A JSON text, not yet looked at.
+    /// A JSON text, unless its content type says otherwise; not yet looked at.
     pub payload: Bytes,
+    /// What the payload is; JSON if nothing is said.
+    pub content_type: Option<Arc<str>>,
+    /// What it says of itself as a CloudEvent, if it is one.
+    pub context: Option<Arc<CloudContext>>,
     /// The producer's own id, also an idempotency key.
     pub id: Option<String>,
     /// The request's idempotency key, if there is one beside `id`.
@@ -103,9 +107,19 @@ pub enum Rejected {
         /// The newest there is.
         newest: u32,
     },
-    /// The payload is not JSON, or nested too deeply.
-    #[error("the payload is not acceptable JSON: {0}")]
+    /// The payload is not JSON, nested too deeply, or empty.
+    #[error("the payload is not acceptable: {0}")]
     Malformed(String),
+    /// The type does not take payloads of this kind.
+    #[error("{event_type} does not take payloads of type {content_type}")]
+    ContentType {
+        /// The type.
+        event_type: EventTypeName,
+        /// As given.
+        content_type: String,
+        /// What it takes.
+        taken: Vec<String>,
+    },
     /// The payload does not satisfy the schema.
     #[error("the payload does not match the schema of {event_type}, version {version}")]
     Violates {
@@ -267,6 +281,8 @@ impl Ingest {
             occurred_at: None,
             schema_version: None,
             trace: crate::telemetry::trace::current(),
+            content_type: None,
+            context: None,
         };
         let only = [found.bare()];
         let (receipt, repeated) =
@@ -293,10 +309,7 @@ impl Ingest {
         if version > newest || (version == 0 && newest > 0) {
             return Err(Rejected::UnknownSchemaVersion { event_type: name, version, newest });
         }
-        // Parsed even when there is no schema: what is stored is JSON of bounded depth.
-        let payload: Value = serde_json::from_slice(&event.payload)
-            .map_err(|error| Rejected::Malformed(error.to_string()))?;
-        let violations = violations(&entry, version, &payload);
+        let violations = payload::violations(&entry, version, event)?;
         if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
             return Err(Rejected::Violates { event_type: name, version, violations });
         }
@@ -351,6 +364,8 @@ impl Ingest {
                 occurred_at: event.occurred_at.unwrap_or(now),
                 accepted_at: now,
                 trace: event.trace,
+                content_type: event.content_type,
+                context: event.context,
                 payload: event.payload,
             }),
             producer_id: event.id,
@@ -382,15 +397,4 @@ struct Checked {
     schema_version: u32,
     violations: Vec<Violation>,
     accepted_at: Timestamp,
-}
-
-fn violations(entry: &EventTypeEntry, version: u32, payload: &Value) -> Vec<Violation> {
-    if entry.event_type.mode == SchemaMode::Off {
-        return Vec::new();
-    }
-    let Some(index) = version.checked_sub(1) else { return Vec::new() };
-    match entry.validators.get(index as usize) {
-        Some(validator) if !validator.accepts(payload) => validator.violations(payload),
-        _ => Vec::new(),
-    }
 }

@@ -50,6 +50,8 @@ impl Ingest {
             occurred_at: None,
             schema_version: None,
             trace: None,
+            content_type: None,
+            context: None,
         };
         let (receipt, _) =
             self.persist(application, checked, publish, Vec::new(), &matches).await?;

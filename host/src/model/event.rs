@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{ApplicationId, EventId, EventTypeName, TraceContext};
+use super::{ApplicationId, CloudContext, EventId, EventTypeName, TraceContext, media};
 
 /// An accepted event. `payload` is byte for byte what the producer wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,14 +30,28 @@ pub struct Event {
     pub accepted_at: Timestamp,
     /// Where in a distributed trace it was accepted.
     pub trace: Option<Arc<TraceContext>>,
-    /// A JSON text.
+    /// What the payload is; JSON if nothing is said.
+    pub content_type: Option<Arc<str>>,
+    /// What it says of itself as a CloudEvent, if it came as one.
+    pub context: Option<Arc<CloudContext>>,
+    /// A JSON text, unless its content type says otherwise.
     pub payload: Bytes,
 }
 
 impl Event {
-    /// Whether its payload is no longer kept: a JSON text is never empty.
+    /// Whether its payload is no longer kept: no accepted payload is empty.
     pub const fn is_expired(&self) -> bool {
         self.payload.is_empty()
+    }
+
+    /// What the payload is.
+    pub fn content_type(&self) -> &str {
+        self.content_type.as_deref().unwrap_or(media::JSON)
+    }
+
+    /// Whether the payload is a JSON text.
+    pub fn is_json(&self) -> bool {
+        self.content_type.as_deref().is_none_or(media::is_json)
     }
 }
 

@@ -105,6 +105,8 @@ pub struct EventType {
     pub description: Option<String>,
     /// What a violation of its schema leads to.
     pub mode: SchemaMode,
+    /// Media types and ranges of them that its payloads may have.
+    pub content_types: Vec<String>,
     /// The newest schema's version; 0 while it has none.
     pub latest_version: u32,
     /// Events accepted under `warn` although they violate the schema.

@@ -4,6 +4,7 @@
 //! and knows nothing of HTTP, SQL or WebAssembly.
 
 mod application;
+mod cloud_context;
 mod credentials;
 mod delivery;
 mod event;
@@ -12,6 +13,7 @@ mod handshake;
 mod id;
 mod kept;
 mod key;
+pub mod media;
 mod notice;
 mod pace;
 mod pattern;
@@ -27,6 +29,7 @@ mod subscription;
 mod trace;
 
 pub use application::Application;
+pub use cloud_context::{Attribute, CloudContext};
 pub use credentials::{
     Basic, Bearer, ClientAuth, Credentials, EndpointAuth, Mtls, Oauth2, SecretText,
 };

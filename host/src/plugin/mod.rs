@@ -92,7 +92,11 @@ impl LiveEvent {
     }
 
     fn wrap(event: Arc<Event>, observed: bool) -> Arc<Self> {
-        let document = document::Document::new(event.payload.clone());
+        let document = if event.is_json() {
+            document::Document::new(event.payload.clone())
+        } else {
+            document::Document::opaque(event.payload.clone())
+        };
         Arc::new(Self {
             seen: Arc::new(host::Seen { event: Arc::clone(&event), document }),
             event,

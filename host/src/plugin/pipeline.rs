@@ -133,7 +133,7 @@ fn all_known(core: &Core, event: &LiveEvent, pipeline: &Pipeline) -> Option<Arc<
     }
     // What the first step would see, without taking hold of what thousands share.
     let message = Message {
-        content_type: core.json.to_string(),
+        content_type: event.event.content_type().to_owned(),
         headers: Vec::new(),
         body: event.event.payload.clone(),
     };
@@ -329,7 +329,10 @@ impl Stage {
     fn first(core: &Core, event: &LiveEvent) -> Self {
         Self {
             seen: Arc::clone(&event.seen),
-            content_type: Arc::clone(&core.json),
+            content_type: match &event.event.content_type {
+                Some(content_type) => Arc::clone(content_type),
+                None => Arc::clone(&core.json),
+            },
             headers: Arc::clone(&core.no_headers),
         }
     }

@@ -33,7 +33,7 @@ pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
 use crate::model::{
     Application, ApplicationId, Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState,
     EventId, EventType, EventTypeName, KeyId, Pattern, Pipeline, PipelineId, PipelineRun, ReplayId,
-    ResolvedStep, SchemaMode, SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
+    ResolvedStep, SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
 };
 
 /// Why the database takes nothing at the moment.
@@ -189,13 +189,7 @@ pub trait Resources: Send + Sync {
     -> Result<()>;
     async fn event_types(&self) -> Result<Vec<EventType>>;
     async fn event_type(&self, name: &EventTypeName) -> Result<EventType>;
-    async fn change_event_type(
-        &self,
-        name: &EventTypeName,
-        description: Option<&str>,
-        mode: SchemaMode,
-    ) -> Result<()>;
-    /// Refused while events of the type are stored; its schemas go with it.
+    async fn change_event_type(&self, changed: &EventType) -> Result<()>;
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()>;
     /// Adds the next version; answers its number.
     async fn add_schema(&self, name: &EventTypeName, schema: &Value, now: Timestamp)

@@ -15,7 +15,7 @@ use crate::{
         input,
         output::{Exit, Failure},
     },
-    model::{ApplicationId, Event, EventId, OnError, Sha256, Timestamp},
+    model::{ApplicationId, Event, EventId, OnError, Sha256, Timestamp, media},
 };
 
 /// Everything a delivery's plugins were given, and what was recorded of their run.
@@ -42,8 +42,14 @@ pub(super) struct EventInputs {
     application: Arc<str>,
     pub(super) occurred_at: Timestamp,
     pub(super) subject: Option<String>,
-    /// Its JSON text, as the producer wrote it.
+    /// What the payload is, if not JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_type: Option<Arc<str>>,
+    /// Its text, as the producer wrote it.
     pub(super) payload: String,
+    /// Its bytes in base64, where they are no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -83,6 +89,13 @@ impl RecordedMessage {
             (None, Some(encoded)) => STANDARD.decode(encoded).unwrap_or_default(),
             (None, None) => Vec::new(),
         }
+    }
+}
+
+impl EventInputs {
+    /// Whether its payload is a JSON text.
+    pub(super) fn is_json(&self) -> bool {
+        self.content_type.as_deref().is_none_or(media::is_json)
     }
 }
 
@@ -152,6 +165,13 @@ impl Inputs {
         let event_type = event_type
             .parse()
             .map_err(|why| Failure::failed(format!("the event's type cannot be one: {why}")))?;
+        let payload = match &self.event.payload_base64 {
+            None => Bytes::from(self.event.payload.clone()),
+            Some(text) => STANDARD
+                .decode(text)
+                .map(Bytes::from)
+                .map_err(|_| Failure::failed("the event's payload is not base64"))?,
+        };
         Ok(Event {
             id,
             // Plugins see its name only.
@@ -163,7 +183,9 @@ impl Inputs {
             occurred_at,
             accepted_at: occurred_at,
             trace: None,
-            payload: Bytes::from(self.event.payload.clone()),
+            content_type: self.event.content_type.clone(),
+            context: None,
+            payload,
         })
     }
 }

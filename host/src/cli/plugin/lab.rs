@@ -171,6 +171,8 @@ pub(super) fn event(case: &Case) -> Result<Event, Failure> {
         occurred_at,
         accepted_at: occurred_at,
         trace: None,
+        content_type: None,
+        context: None,
         payload: Bytes::from(recorded.payload.get().to_owned()),
     })
 }

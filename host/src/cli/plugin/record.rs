@@ -17,9 +17,12 @@ use super::{
     inputs::Inputs,
     lab::{self, Lab},
 };
-use crate::cli::{
-    Global, input,
-    output::{self, Failure, field},
+use crate::{
+    cli::{
+        Global, input,
+        output::{self, Failure, field},
+    },
+    model::media,
 };
 
 /// Make a recorded case of an event or a delivery on the server
@@ -91,6 +94,9 @@ impl Record {
         let payload = client.get_bytes(&["events", &self.id, "payload"]).await?;
         let payload = String::from_utf8(payload.into())
             .map_err(|_| Failure::failed("the event's payload is not text"))?;
+        if !event["content_type"].as_str().is_none_or(media::is_json) {
+            return Err(not_json());
+        }
         Ok(Found {
             event_type: field(&event, "type"),
             payload,
@@ -123,6 +129,9 @@ impl Record {
             }
         };
         let event = inputs.event;
+        if !event.is_json() {
+            return Err(not_json());
+        }
         Ok(Found {
             event_type: event.event_type,
             payload: event.payload,
@@ -131,6 +140,10 @@ impl Record {
             config: Some(input::parse(&config, "the step's config")?),
         })
     }
+}
+
+fn not_json() -> Failure {
+    Failure::failed("the event's payload is not JSON, and a case's is")
 }
 
 /// The file's text. The payload is in it as its producer wrote it.

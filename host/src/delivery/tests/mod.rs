@@ -234,6 +234,8 @@ pub(super) fn event() -> Arc<Event> {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload: Bytes::from_static(br#"{"order":42}"#),
     })
 }

@@ -51,11 +51,16 @@ impl Document {
         Self { text, index, known, shortcuts: Shortcuts::default() }
     }
 
+    /// Takes what is not JSON, whatever it looks like: there is nothing at any pointer.
+    pub(super) fn opaque(bytes: Bytes) -> Self {
+        Self { index: OnceLock::from(Err(Malformed::NotJson)), ..Self::new(bytes) }
+    }
+
     pub(super) const fn bytes(&self) -> &Bytes {
         &self.text
     }
 
-    /// The whole text; empty if it is not UTF-8, which an accepted payload always is.
+    /// The whole text; empty if it is not UTF-8, which accepted JSON always is.
     pub(super) fn text(&self) -> &str {
         str::from_utf8(&self.text).unwrap_or_default()
     }

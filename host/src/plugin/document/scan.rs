@@ -32,6 +32,8 @@ impl Node {
 pub(super) enum Malformed {
     #[error("not valid JSON at byte {0}")]
     Syntax(usize),
+    #[error("not JSON: its content type says so")]
+    NotJson,
     #[error("nested more deeply than {MAX_DEPTH}")]
     TooDeep,
     #[error("larger than 4 GiB")]

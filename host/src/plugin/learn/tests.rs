@@ -187,6 +187,8 @@ fn seen(payload: &str) -> Seen {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload: payload.clone(),
     };
     Seen { event: Arc::new(event), document: Document::new(payload) }

@@ -89,6 +89,8 @@ pub(super) fn event(payload: &str) -> Arc<LiveEvent> {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     }))
 }

@@ -17,8 +17,9 @@ use crate::{
 
 static EVENTS: Bulk = Bulk::new(
     "INSERT INTO events (row, id, application_id, type, schema_version, subject, producer_id, \
-         occurred_at, accepted_at, deliveries, violations, payload, traceparent, tracestate) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         occurred_at, accepted_at, deliveries, violations, payload, traceparent, tracestate, \
+         content_type, context) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 static DELIVERIES: Bulk = Bulk::new(
@@ -179,7 +180,10 @@ async fn insert_events(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -
                 .put(violations)
                 .put(event.payload.as_ref())
                 .put(event.trace.as_ref().map(ToString::to_string))
-                .put(event.trace.as_ref().and_then(|trace| trace.state.as_deref()));
+                .put(event.trace.as_ref().and_then(|trace| trace.state.as_deref()))
+                .put(event.content_type.as_deref())
+                // Texts and numbers: they always have a JSON form.
+                .put(event.context.as_deref().and_then(|context| json(context).ok()));
         })
         .await
 }

@@ -246,6 +246,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
+    (13, "ingestion", include_str!("../../../migrations/0013_ingestion.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

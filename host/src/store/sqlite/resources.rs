@@ -16,13 +16,13 @@ use super::{
 use crate::{
     model::{
         Application, ApplicationId, EventType, EventTypeName, KeyId, Pipeline, PipelineId,
-        ResolvedStep, SchemaMode, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
+        ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
     },
     store::{Resources, StoredKey},
 };
 
 const EVENT_TYPE: &str = "SELECT name, description, mode, violations, created_at,
-    (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name) FROM event_types";
+    (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name), content_types FROM event_types";
 
 fn event_type_from(row: &SqliteRow) -> Result<EventType> {
     Ok(EventType {
@@ -32,6 +32,7 @@ fn event_type_from(row: &SqliteRow) -> Result<EventType> {
         violations: col_u64(row, 3)?,
         created_at: col_time(row, 4)?,
         latest_version: col_u32(row, 5)?,
+        content_types: from_json(col(row, 6)?)?,
     })
 }
 
@@ -99,12 +100,14 @@ impl Resources for SqliteStore {
         let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         sqlx::query(
-            "INSERT INTO event_types (name, description, mode, created_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO event_types (name, description, mode, created_at, content_types)
+             VALUES (?, ?, ?, ?, ?)",
         )
         .bind(event_type.name.as_str())
         .bind(event_type.description.as_deref())
         .bind(word(&event_type.mode)?)
         .bind(millis(event_type.created_at))
+        .bind(json(&event_type.content_types)?)
         .execute(&mut *transaction)
         .await
         .map_err(taken)?;
@@ -133,23 +136,20 @@ impl Resources for SqliteStore {
         event_type_from(&row)
     }
 
-    async fn change_event_type(
-        &self,
-        name: &EventTypeName,
-        description: Option<&str>,
-        mode: SchemaMode,
-    ) -> Result<()> {
+    async fn change_event_type(&self, changed: &EventType) -> Result<()> {
         let mut write = self.write().await?;
-        let changed =
-            sqlx::query("UPDATE event_types SET description = ?, mode = ? WHERE name = ?")
-                .bind(description)
-                .bind(word(&mode)?)
-                .bind(name.as_str())
-                .execute(&mut *write.connection)
-                .await
-                .map_err(failed)?;
+        let done = sqlx::query(
+            "UPDATE event_types SET description = ?, mode = ?, content_types = ? WHERE name = ?",
+        )
+        .bind(changed.description.as_deref())
+        .bind(word(&changed.mode)?)
+        .bind(json(&changed.content_types)?)
+        .bind(changed.name.as_str())
+        .execute(&mut *write.connection)
+        .await
+        .map_err(failed)?;
         write.done();
-        found(changed.rows_affected())
+        found(done.rows_affected())
     }
 
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {

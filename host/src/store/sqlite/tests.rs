@@ -104,6 +104,8 @@ impl Bench {
             occurred_at: at(second),
             accepted_at: at(second),
             trace: Some(Arc::new(trace())),
+            content_type: None,
+            context: None,
             payload: Bytes::from_static(br#"{"total": 1.10}"#),
         };
         NewEvent {
@@ -423,6 +425,7 @@ async fn lists_are_newest_first_filtered_and_paged() {
         name: "order.created".parse().unwrap(),
         description: None,
         mode: SchemaMode::Warn,
+        content_types: vec!["application/json".into()],
         latest_version: 0,
         violations: 0,
         created_at: at(0),
@@ -501,6 +504,7 @@ async fn schemas_are_numbered_from_one() {
         name: name.clone(),
         description: None,
         mode: SchemaMode::Enforce,
+        content_types: vec!["application/json".into()],
         latest_version: 0,
         violations: 0,
         created_at: at(0),

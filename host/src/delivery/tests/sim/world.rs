@@ -366,6 +366,8 @@ impl World {
             occurred_at: now,
             accepted_at: now,
             trace: None,
+            content_type: None,
+            context: None,
             payload: format!("{{\"at\":{}}}", now.as_millisecond()).into(),
         });
         let active = state == Some(SubscriptionState::Active);
