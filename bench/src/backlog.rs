@@ -136,6 +136,7 @@ fn waiting(
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        channels: vec![],
         payload,
     };
     NewEvent {

@@ -108,6 +108,7 @@ pub fn event(payload: &Value) -> Event {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        channels: vec![],
         payload: payload.to_string().into(),
     }
 }

@@ -37,6 +37,7 @@ mod subscription_check;
 mod subscription_credentials;
 mod subscription_health;
 mod subscription_io;
+mod subscription_match;
 mod subscription_schemes;
 mod subscription_secret;
 mod subscription_secrets;
@@ -202,6 +203,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscription_state::enable_subscription))
         .routes(routes!(subscription_state::disable_subscription))
         .routes(routes!(subscriptions::test_subscription))
+        .routes(routes!(subscription_match::match_subscription))
         .routes(routes!(subscription_secret::rotate_secret))
         .routes(routes!(handshake::get_handshake, handshake::ask_for_leave))
         .routes(routes!(subscription_secrets::list_secrets, subscription_secrets::add_secret))

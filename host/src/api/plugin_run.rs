@@ -181,6 +181,7 @@ fn made_up(given: RunEvent, acting: &Acting, now: Timestamp) -> Result<Event, Pr
         occurred_at: given.occurred_at.unwrap_or(now),
         accepted_at: now,
         trace: None,
+        channels: Vec::new(),
         payload,
     })
 }

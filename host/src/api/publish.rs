@@ -20,12 +20,12 @@ use super::{
     docs::{Busy, Conflicting, UnknownType, Violating},
     explain,
     extract::{check_text, json_bytes},
-    problem::{Code, Problem},
+    problem::{Code, FieldError, Problem},
     refusal,
 };
 use crate::{
     ingest::{Publish, Published},
-    model::{Application, EventId, Timestamp},
+    model::{Application, EventId, MAX_EVENT_CHANNELS, Timestamp, check_channels},
     telemetry::trace::{self, Kind},
 };
 
@@ -71,6 +71,10 @@ pub struct Envelope<'a> {
     /// The schema version it satisfies, if not the newest.
     #[schema(minimum = 1)]
     schema_version: Option<u32>,
+    /// What it is published on: subscriptions to one of these get it, and those to no channel.
+    #[serde(default)]
+    #[schema(max_items = 10, example = json!(["eu"]))]
+    channels: Vec<String>,
 }
 
 /// An accepted event.
@@ -110,6 +114,10 @@ pub fn publish_of(body: &Bytes, key: Option<String>) -> Result<Publish, Problem>
             })?;
         }
     }
+    if let Some((at, why)) = check_channels(&envelope.channels, MAX_EVENT_CHANNELS) {
+        return Err(Problem::new(Code::InvalidField, "/channels cannot be used")
+            .errors([FieldError::new(format!("/channels{at}"), why)]));
+    }
     Ok(Publish {
         event_type: envelope.event_type,
         payload: body.slice_ref(envelope.payload.get().as_bytes()),
@@ -118,6 +126,7 @@ pub fn publish_of(body: &Bytes, key: Option<String>) -> Result<Publish, Problem>
         subject: envelope.subject,
         occurred_at: envelope.occurred_at,
         schema_version: envelope.schema_version,
+        channels: envelope.channels,
         trace: trace::current(),
     })
 }

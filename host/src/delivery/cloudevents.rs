@@ -152,6 +152,7 @@ mod tests {
             occurred_at: at,
             accepted_at: at,
             trace: None,
+            channels: vec![],
             payload: Bytes::new(),
         }
     }

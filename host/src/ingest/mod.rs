@@ -24,6 +24,7 @@ use crate::{
         Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
         Timestamp, TraceContext, Violation,
     },
+    routing::Facts,
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
 };
 
@@ -61,6 +62,8 @@ pub struct Publish {
     pub occurred_at: Option<Timestamp>,
     /// Which schema version it satisfies; the newest if none is given.
     pub schema_version: Option<u32>,
+    /// What it is published on. Checked by the caller.
+    pub channels: Vec<String>,
     /// Where in a distributed trace it is published.
     pub trace: Option<Arc<TraceContext>>,
 }
@@ -199,12 +202,16 @@ impl Ingest {
     ) -> Result<Published, Rejected> {
         let now = self.shared.clock.now();
         let keys = idempotency::keys(&event, self.shared.settings.idempotency_window, now);
-        let checked = match self.check(&event, now) {
+        let (checked, payload) = match self.check(&event, now) {
             Ok(checked) => checked,
             // What was accepted once stays so, though a newer schema would refuse it.
             Err(rejected) => return self.repeated(application, event, &keys, rejected).await,
         };
-        let matches = self.shared.catalog.matching(application.id, &checked.event_type);
+        let matches = {
+            let facts = checked.facts(&event, Some(&payload));
+            self.shared.catalog.matching(application.id, &facts)
+        };
+        drop(payload);
         let event_type = checked.event_type.clone();
         self.persist(application, checked, event, keys, &matches)
             .await
@@ -266,6 +273,7 @@ impl Ingest {
             subject: None,
             occurred_at: None,
             schema_version: None,
+            channels: Vec::new(),
             trace: crate::telemetry::trace::current(),
         };
         let only = [found.bare()];
@@ -274,7 +282,8 @@ impl Ingest {
         Ok(Published { receipt, event_type, repeated })
     }
 
-    fn check(&self, event: &Publish, accepted_at: Timestamp) -> Result<Checked, Rejected> {
+    /// The payload is given back as it was parsed: nobody parses it again to match the event.
+    fn check(&self, event: &Publish, accepted_at: Timestamp) -> Result<(Checked, Value), Rejected> {
         let unknown = || Rejected::UnknownEventType {
             name: event.event_type.clone(),
             did_you_mean: self
@@ -300,7 +309,9 @@ impl Ingest {
         if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
             return Err(Rejected::Violates { event_type: name, version, violations });
         }
-        Ok(Checked { event_type: name, schema_version: version, violations, accepted_at })
+        let checked =
+            Checked { event_type: name, schema_version: version, violations, accepted_at };
+        Ok((checked, payload))
     }
 
     async fn persist(
@@ -351,6 +362,7 @@ impl Ingest {
                 occurred_at: event.occurred_at.unwrap_or(now),
                 accepted_at: now,
                 trace: event.trace,
+                channels: event.channels,
                 payload: event.payload,
             }),
             producer_id: event.id,
@@ -382,6 +394,22 @@ struct Checked {
     schema_version: u32,
     violations: Vec<Violation>,
     accepted_at: Timestamp,
+}
+
+impl Checked {
+    /// What subscriptions may ask of it.
+    fn facts<'a>(&'a self, event: &'a Publish, payload: Option<&'a Value>) -> Facts<'a> {
+        Facts {
+            event_type: &self.event_type,
+            schema_version: self.schema_version,
+            id: event.id.as_deref(),
+            subject: event.subject.as_deref(),
+            occurred_at: event.occurred_at.unwrap_or(self.accepted_at),
+            channels: &event.channels,
+            payload,
+            text: &event.payload,
+        }
+    }
 }
 
 fn violations(entry: &EventTypeEntry, version: u32, payload: &Value) -> Vec<Violation> {

@@ -1,6 +1,7 @@
 //! The server's own events: published by no producer, checked by no schema of anybody's.
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::{Checked, Ingest, Publish, Rejected};
 use crate::model::{Application, EventId, EventTypeName, SubscriptionId};
@@ -30,11 +31,6 @@ impl Ingest {
             did_you_mean: None,
         };
         let event_type: EventTypeName = event.event_type.parse().map_err(unknown)?;
-        let mut matches = self.shared.catalog.matching(application.id, &event_type);
-        matches.retain(|found| wanted(found.subscription));
-        if matches.is_empty() {
-            return Ok(None);
-        }
         let checked = Checked {
             event_type,
             schema_version: 1,
@@ -49,8 +45,19 @@ impl Ingest {
             subject: event.subject,
             occurred_at: None,
             schema_version: None,
+            channels: Vec::new(),
             trace: None,
         };
+        let payload: Option<Value> = serde_json::from_slice(&publish.payload).ok();
+        let mut matches = {
+            let facts = checked.facts(&publish, payload.as_ref());
+            self.shared.catalog.matching(application.id, &facts)
+        };
+        drop(payload);
+        matches.retain(|found| wanted(found.subscription));
+        if matches.is_empty() {
+            return Ok(None);
+        }
         let (receipt, _) =
             self.persist(application, checked, publish, Vec::new(), &matches).await?;
         Ok(Some(receipt.id))

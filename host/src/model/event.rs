@@ -30,6 +30,8 @@ pub struct Event {
     pub accepted_at: Timestamp,
     /// Where in a distributed trace it was accepted.
     pub trace: Option<Arc<TraceContext>>,
+    /// What it was published on.
+    pub channels: Vec<String>,
     /// A JSON text.
     pub payload: Bytes,
 }

@@ -4,6 +4,7 @@
 //! and knows nothing of HTTP, SQL or WebAssembly.
 
 mod application;
+mod channel;
 mod credentials;
 mod delivery;
 mod event;
@@ -26,6 +27,7 @@ mod subscription;
 mod trace;
 
 pub use application::Application;
+pub use channel::{FilterText, MAX_EVENT_CHANNELS, MAX_SUBSCRIPTION_CHANNELS, check_channels};
 pub use credentials::{
     Basic, Bearer, ClientAuth, Credentials, EndpointAuth, Mtls, Oauth2, SecretText,
 };

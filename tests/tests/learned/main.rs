@@ -111,6 +111,7 @@ fn event(event_type: &str, payload: &str) -> Arc<Event> {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        channels: Vec::new(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     })
 }

@@ -163,6 +163,7 @@ impl Inputs {
             occurred_at,
             accepted_at: occurred_at,
             trace: None,
+            channels: Vec::new(),
             payload: Bytes::from(self.event.payload.clone()),
         })
     }

@@ -171,6 +171,7 @@ pub(super) fn event(case: &Case) -> Result<Event, Failure> {
         occurred_at,
         accepted_at: occurred_at,
         trace: None,
+        channels: Vec::new(),
         payload: Bytes::from(recorded.payload.get().to_owned()),
     })
 }

@@ -187,6 +187,7 @@ fn seen(payload: &str) -> Seen {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        channels: vec![],
         payload: payload.clone(),
     };
     Seen { event: Arc::new(event), document: Document::new(payload) }

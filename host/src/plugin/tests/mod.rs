@@ -89,6 +89,7 @@ pub(super) fn event(payload: &str) -> Arc<LiveEvent> {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        channels: Vec::new(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     }))
 }

@@ -17,8 +17,8 @@ use crate::{
 
 static EVENTS: Bulk = Bulk::new(
     "INSERT INTO events (row, id, application_id, type, schema_version, subject, producer_id, \
-         occurred_at, accepted_at, deliveries, violations, payload, traceparent, tracestate) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         occurred_at, accepted_at, deliveries, violations, payload, traceparent, tracestate, channels) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 static DELIVERIES: Bulk = Bulk::new(
@@ -166,6 +166,8 @@ async fn insert_events(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -
             // Violations are plain strings: they always have a JSON form.
             let violations =
                 (!new.violations.is_empty()).then(|| json(&new.violations).ok()).flatten();
+            let channels =
+                (!event.channels.is_empty()).then(|| json(&event.channels).ok()).flatten();
             row.put(*number)
                 .put(event.id.as_bytes().as_slice())
                 .put(event.application.as_bytes().as_slice())
@@ -179,7 +181,8 @@ async fn insert_events(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -
                 .put(violations)
                 .put(event.payload.as_ref())
                 .put(event.trace.as_ref().map(ToString::to_string))
-                .put(event.trace.as_ref().and_then(|trace| trace.state.as_deref()));
+                .put(event.trace.as_ref().and_then(|trace| trace.state.as_deref()))
+                .put(channels);
         })
         .await
 }

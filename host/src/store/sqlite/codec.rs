@@ -88,10 +88,10 @@ pub(super) fn col_time(row: &SqliteRow, index: usize) -> Result<Timestamp> {
 /// The columns that [`event`] reads, of `events AS e` joined with `applications AS a`.
 pub(super) const EVENT_COLUMNS: &str = "e.id, e.application_id, a.name, e.type, e.schema_version, \
                                         e.subject, e.occurred_at, e.accepted_at, e.payload, \
-                                        e.traceparent, e.tracestate";
+                                        e.traceparent, e.tracestate, e.channels";
 
 /// How many columns that is.
-pub(super) const EVENT_WIDTH: usize = 11;
+pub(super) const EVENT_WIDTH: usize = 12;
 
 /// An event from [`EVENT_COLUMNS`] that start at column `at`.
 pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
@@ -106,7 +106,12 @@ pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
         accepted_at: col_time(row, at + 7)?,
         payload: col::<Vec<u8>>(row, at + 8)?.into(),
         trace: trace(row, at + 9)?,
+        channels: channels(row, at + 11)?,
     })
+}
+
+fn channels(row: &SqliteRow, at: usize) -> Result<Vec<String>> {
+    col::<Option<&str>>(row, at)?.map_or_else(|| Ok(Vec::new()), from_json)
 }
 
 /// One that cannot be read is none: no event is lost for its trace.

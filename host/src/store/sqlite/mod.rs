@@ -246,6 +246,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
+    (14, "filters", include_str!("../../../migrations/0014_filters.sql")),
+    (15, "schema evolution", include_str!("../../../migrations/0015_schema_evolution.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

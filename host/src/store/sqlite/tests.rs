@@ -68,6 +68,8 @@ impl Bench {
             description: Some("for tests".into()),
             endpoint: "http://127.0.0.1:9/hook".parse().unwrap(),
             event_types: vec!["order.**".parse().unwrap()],
+            channels: Vec::new(),
+            filter: None,
             pipeline: vec![],
             output_schema: None,
             headers: [("x-team".to_owned(), "blue".to_owned())].into(),
@@ -104,6 +106,7 @@ impl Bench {
             occurred_at: at(second),
             accepted_at: at(second),
             trace: Some(Arc::new(trace())),
+            channels: Vec::new(),
             payload: Bytes::from_static(br#"{"total": 1.10}"#),
         };
         NewEvent {
