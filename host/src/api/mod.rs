@@ -33,6 +33,7 @@ pub mod problem;
 mod publish;
 mod refusal;
 mod replays;
+mod schema_evolution;
 mod subscription_check;
 mod subscription_credentials;
 mod subscription_health;
@@ -215,7 +216,8 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
             event_types::delete_event_type
         ))
         .routes(routes!(event_types::add_schema_version, event_types::list_schema_versions))
-        .routes(routes!(event_types::get_schema_version))
+        .routes(routes!(event_types::get_schema_version, schema_evolution::change_schema_version))
+        .routes(routes!(schema_evolution::check_schema_version))
         .routes(routes!(event_types::list_violations))
         .routes(routes!(plugins::get_plugin, plugins::delete_plugin))
         .routes(routes!(plugins::list_plugin_versions))

@@ -22,6 +22,7 @@ use super::{
     extract::{check_text, json_bytes},
     problem::{Code, FieldError, Problem},
     refusal,
+    schema_evolution::warnings,
 };
 use crate::{
     ingest::{Publish, Published},
@@ -200,11 +201,12 @@ pub async fn publish_event(
     let event = publish_of(&body, key)?;
     let published = accept(&api, &acting.application, event).await?;
     let repeated = published.repeated;
+    let warnings = warnings(published.lifecycle);
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));
     Ok(if repeated {
-        ([(REPLAYED, "true")], answer).into_response()
+        (warnings, [(REPLAYED, "true")], answer).into_response()
     } else {
-        answer.into_response()
+        (warnings, answer).into_response()
     })
 }
 

@@ -12,6 +12,7 @@ mod delivery;
 mod demo;
 mod event_type;
 mod events;
+mod evolution;
 mod filters;
 mod health;
 mod input;

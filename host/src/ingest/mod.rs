@@ -21,8 +21,8 @@ use crate::{
     clock::Clock,
     delivery::Dispatcher,
     model::{
-        Application, DeliveryId, Event, EventId, EventTypeName, SchemaMode, SubscriptionId,
-        Timestamp, TraceContext, Violation,
+        Application, DeliveryId, Event, EventId, EventTypeName, Lifecycle, SchemaMode,
+        SubscriptionId, Timestamp, TraceContext, Violation,
     },
     routing::Facts,
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
@@ -77,6 +77,8 @@ pub struct Published {
     pub event_type: EventTypeName,
     /// Whether this request was a repetition.
     pub repeated: bool,
+    /// How the type or the schema version it used ends.
+    pub lifecycle: Lifecycle,
 }
 
 /// Why an event was not accepted.
@@ -105,6 +107,14 @@ pub enum Rejected {
         version: u32,
         /// The newest there is.
         newest: u32,
+    },
+    /// The type takes no more events.
+    #[error("{event_type} is archived")]
+    Archived {
+        /// The type.
+        event_type: EventTypeName,
+        /// Since when.
+        since: Timestamp,
     },
     /// The payload is not JSON, or nested too deeply.
     #[error("the payload is not acceptable JSON: {0}")]
@@ -212,10 +222,10 @@ impl Ingest {
             self.shared.catalog.matching(application.id, &facts)
         };
         drop(payload);
-        let event_type = checked.event_type.clone();
+        let (event_type, lifecycle) = (checked.event_type.clone(), checked.lifecycle);
         self.persist(application, checked, event, keys, &matches)
             .await
-            .map(|(receipt, repeated)| Published { receipt, event_type, repeated })
+            .map(|(receipt, repeated)| Published { receipt, event_type, repeated, lifecycle })
     }
 
     /// What was answered when this request was first accepted, or why it is refused now.
@@ -232,7 +242,8 @@ impl Ingest {
             let used = self.shared.store.used_key(application.id, key, now).await;
             match used.map_err(Rejected::Store)? {
                 Some((true, receipt)) => {
-                    return Ok(Published { receipt, event_type, repeated: true });
+                    let lifecycle = Lifecycle::default();
+                    return Ok(Published { receipt, event_type, repeated: true, lifecycle });
                 }
                 Some((false, _)) => return Err(conflict(&key.key)),
                 None => {}
@@ -264,6 +275,7 @@ impl Ingest {
             schema_version: 0,
             violations: Vec::new(),
             accepted_at: self.shared.clock.now(),
+            lifecycle: Lifecycle::default(),
         };
         let event = Publish {
             event_type: Self::TEST_EVENT_TYPE.to_owned(),
@@ -279,7 +291,7 @@ impl Ingest {
         let only = [found.bare()];
         let (receipt, repeated) =
             self.persist(application, checked, event, Vec::new(), &only).await?;
-        Ok(Published { receipt, event_type, repeated })
+        Ok(Published { receipt, event_type, repeated, lifecycle: Lifecycle::default() })
     }
 
     /// The payload is given back as it was parsed: nobody parses it again to match the event.
@@ -297,6 +309,9 @@ impl Ingest {
             return Err(Rejected::Reserved { name: event.event_type.clone() });
         }
         let entry = self.shared.catalog.event_type(&name).ok_or_else(unknown)?;
+        if let Some(since) = entry.event_type.archived_at {
+            return Err(Rejected::Archived { event_type: name, since });
+        }
         let newest = entry.validators.len() as u32;
         let version = event.schema_version.unwrap_or(newest);
         if version > newest || (version == 0 && newest > 0) {
@@ -309,8 +324,13 @@ impl Ingest {
         if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
             return Err(Rejected::Violates { event_type: name, version, violations });
         }
-        let checked =
-            Checked { event_type: name, schema_version: version, violations, accepted_at };
+        let checked = Checked {
+            event_type: name,
+            schema_version: version,
+            violations,
+            accepted_at,
+            lifecycle: lifecycle(&entry, version),
+        };
         Ok((checked, payload))
     }
 
@@ -394,6 +414,7 @@ struct Checked {
     schema_version: u32,
     violations: Vec<Violation>,
     accepted_at: Timestamp,
+    lifecycle: Lifecycle,
 }
 
 impl Checked {
@@ -410,6 +431,16 @@ impl Checked {
             text: &event.payload,
         }
     }
+}
+
+/// How what an event uses ends: its type, or else the version of the schema.
+fn lifecycle(entry: &EventTypeEntry, version: u32) -> Lifecycle {
+    let whole = entry.event_type.lifecycle;
+    if whole.deprecated_at.is_some() {
+        return whole;
+    }
+    let index = version.checked_sub(1).map_or(usize::MAX, |index| index as usize);
+    entry.lifecycles.get(index).copied().unwrap_or_default()
 }
 
 fn violations(entry: &EventTypeEntry, version: u32, payload: &Value) -> Vec<Violation> {

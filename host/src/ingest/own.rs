@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{Checked, Ingest, Publish, Rejected};
-use crate::model::{Application, EventId, EventTypeName, SubscriptionId};
+use crate::model::{Application, EventId, EventTypeName, Lifecycle, SubscriptionId};
 
 /// An event of the server's own.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ impl Ingest {
             schema_version: 1,
             violations: Vec::new(),
             accepted_at: self.shared.clock.now(),
+            lifecycle: Lifecycle::default(),
         };
         let publish = Publish {
             event_type: event.event_type.to_owned(),

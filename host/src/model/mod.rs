@@ -9,6 +9,7 @@ mod credentials;
 mod delivery;
 mod event;
 mod event_type;
+mod evolution;
 mod handshake;
 mod id;
 mod kept;
@@ -37,6 +38,7 @@ pub use delivery::{
 };
 pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
+pub use evolution::{Compatibility, Lifecycle};
 pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{
     ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,

@@ -13,6 +13,7 @@ mod claim;
 mod codec;
 mod counts;
 mod credentials;
+mod evolution;
 mod handshakes;
 mod health;
 mod history;

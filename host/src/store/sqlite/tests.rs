@@ -429,6 +429,9 @@ async fn lists_are_newest_first_filtered_and_paged() {
         latest_version: 0,
         violations: 0,
         created_at: at(0),
+        compatibility: crate::model::Compatibility::None,
+        lifecycle: crate::model::Lifecycle::default(),
+        archived_at: None,
     };
     bench.store.create_event_type(&kind, None).await.unwrap();
     assert!(matches!(bench.store.create_event_type(&kind, None).await, Err(StoreError::Exists)));
@@ -507,6 +510,9 @@ async fn schemas_are_numbered_from_one() {
         latest_version: 0,
         violations: 0,
         created_at: at(0),
+        compatibility: crate::model::Compatibility::None,
+        lifecycle: crate::model::Lifecycle::default(),
+        archived_at: None,
     };
     bench.store.create_event_type(&kind, None).await.unwrap();
     assert_eq!(bench.store.add_schema(&name, &schema, at(1)).await.unwrap(), 1);
