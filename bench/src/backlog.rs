@@ -138,6 +138,7 @@ fn waiting(
         trace: None,
         content_type: None,
         context: None,
+        channels: vec![],
         payload,
     };
     NewEvent {

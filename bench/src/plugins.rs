@@ -110,6 +110,7 @@ pub fn event(payload: &Value) -> Event {
         trace: None,
         content_type: None,
         context: None,
+        channels: vec![],
         payload: payload.to_string().into(),
     }
 }

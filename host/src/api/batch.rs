@@ -248,6 +248,7 @@ mod tests {
             },
             event_type: "a.b".parse().unwrap(),
             repeated: false,
+            lifecycle: Default::default(),
         };
         let id = published.receipt.id.to_string();
         let shown = |item: BatchItem| serde_json::to_value(item).unwrap();

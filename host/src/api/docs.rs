@@ -190,6 +190,8 @@ refusals! {
     Breaks = BreaksConfigs, "Configs of subscriptions that follow `live` would not satisfy the version's schema.";
     /// 409 on what only some states of a subscription allow.
     Inactive = SubscriptionInactive, "The subscription's state, or its deletion, stands in the way.";
+    /// 409 on adding a schema.
+    Breaking = IncompatibleSchema, "It breaks what the event type's `compatibility` promises; `findings` is the report.";
     /// 409 on publishing.
     Conflicting = IdempotencyConflict, "The id or Idempotency-Key was used for another event.";
     /// 400 on publishing.

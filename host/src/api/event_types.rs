@@ -11,7 +11,7 @@ use super::{
     Api,
     applications::{Created, created},
     auth::{Acting, Admin, Known, Manage, Read},
-    docs::{Missing, Taken, Unusable, Used},
+    docs::{Breaking, Missing, Taken, Unusable, Used},
     events::{EventSummary, page_of_events},
     extract::{JsonBody, PathParts, QueryParams, check_text, nullable},
     page::{PageOut, PageQuery, Paging},
@@ -19,8 +19,13 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    model::{EventType, EventTypeName, SchemaMode, SchemaVersion, Timestamp, media},
+    catalog::EvolutionChange,
+    model::{
+        Compatibility, EventType, EventTypeName, Lifecycle, SchemaMode, SchemaVersion, Timestamp,
+        media,
+    },
     operational,
+    schema::Finding,
     store::EventFilter,
 };
 
@@ -47,6 +52,9 @@ pub struct EventTypeIn {
     /// out. The schema is for those that are JSON.
     #[schema(min_items = 1, max_items = 20, example = json!(["application/json"]))]
     content_types: Option<Vec<String>>,
+    /// What a new version of its schema must be to the last.
+    #[serde(default)]
+    compatibility: Compatibility,
     /// Version 1 of its schema: a JSON Schema of draft 4, 6, 7, 2019-09 or 2020-12.
     #[schema(value_type = Option<Object>)]
     schema: Option<Value>,
@@ -66,6 +74,16 @@ pub struct EventTypePatch {
     /// Media types and ranges such as `text/*` that its payloads may have.
     #[schema(min_items = 1, max_items = 20)]
     content_types: Option<Vec<String>>,
+    /// What a new version of its schema must be to the last.
+    compatibility: Option<Compatibility>,
+    /// Whether producers should leave it. Publishing answers say so in headers.
+    deprecated: Option<bool>,
+    /// When it is said to end, if it is deprecated. Nothing ends by itself.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    sunset_at: Option<Option<Timestamp>>,
+    /// Whether it takes no more events. Those it has stay.
+    archived: Option<bool>,
 }
 
 /// A schema to add.
@@ -76,6 +94,11 @@ pub struct SchemaIn {
     /// A JSON Schema of draft 4, 6, 7, 2019-09 or 2020-12.
     #[schema(value_type = Object)]
     schema: Value,
+    /// What it must be to the last version; what the event type says, if left out.
+    compatibility: Option<Compatibility>,
+    /// Take it although something cannot be told. What surely breaks is refused all the same.
+    #[serde(default)]
+    accept_unknown: bool,
 }
 
 /// An event type with its newest schema.
@@ -89,7 +112,7 @@ pub struct EventTypeOut {
 }
 
 /// The name in a path, if a thing of that name can be.
-fn named(api: &Api, text: &str) -> Result<(EventTypeName, Subject), Problem> {
+pub fn named(api: &Api, text: &str) -> Result<(EventTypeName, Subject), Problem> {
     let subject = Subject::new("event type", text);
     match text.parse() {
         Ok(name) => Ok((name, subject)),
@@ -113,6 +136,9 @@ fn own(name: EventTypeName, builtin: &operational::Builtin) -> EventTypeOut {
         latest_version: 1,
         violations: 0,
         created_at: Timestamp::UNIX_EPOCH,
+        compatibility: Compatibility::None,
+        lifecycle: Lifecycle::default(),
+        archived_at: None,
     };
     EventTypeOut { event_type, schema: Some(builtin.schema()) }
 }
@@ -182,7 +208,14 @@ pub async fn create_event_type(
     }
     let event_type = api
         .catalog
-        .create_event_type(name, given.description, given.mode, content_types, given.schema)
+        .create_event_type(
+            name,
+            given.description,
+            given.mode,
+            content_types,
+            given.compatibility,
+            given.schema,
+        )
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
     Ok(created(format!("/v1/event-types/{}", event_type.name), event_type))
@@ -272,11 +305,16 @@ pub async fn change_event_type(
     let mode = patch.mode.unwrap_or(entry.event_type.mode);
     let content_types = content_types(patch.content_types)?
         .unwrap_or_else(|| entry.event_type.content_types.clone());
-    api.catalog
-        .change_event_type(&name, description, mode, content_types)
-        .await
-        .map(Json)
-        .map_err(|error| refusal::catalog(error, &subject))
+    let refused = |error| refusal::catalog(error, &subject);
+    let changed = api.catalog.change_event_type(&name, description, mode, content_types).await;
+    changed.map_err(refused)?;
+    let change = EvolutionChange {
+        compatibility: patch.compatibility,
+        deprecated: patch.deprecated,
+        sunset_at: patch.sunset_at,
+        archived: patch.archived,
+    };
+    api.catalog.change_evolution(&name, change).await.map(Json).map_err(refused)
 }
 
 /// Delete an event type
@@ -311,7 +349,7 @@ pub async fn delete_event_type(
     tag = "Event types",
     params(("name" = String, Path, description = "For example `order.created`")),
     request_body = SchemaIn,
-    responses((status = 201, body = SchemaVersion), Missing, Unusable)
+    responses((status = 201, body = SchemaVersion), Missing, Unusable, Breaking)
 )]
 pub async fn add_schema_version(
     _: Admin<Manage>,
@@ -320,9 +358,10 @@ pub async fn add_schema_version(
     JsonBody(given): JsonBody<SchemaIn>,
 ) -> Result<Created<SchemaVersion>, Problem> {
     let (name, subject) = named(&api, &name)?;
+    let accept = |finding: &Finding| given.accept_unknown && !finding.certain;
     let version = api
         .catalog
-        .add_schema(&name, given.schema)
+        .add_schema(&name, given.schema, given.compatibility, accept)
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
     Ok(created(format!("/v1/event-types/{name}/versions/{}", version.version), version))

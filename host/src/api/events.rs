@@ -70,6 +70,9 @@ pub struct EventSummary {
     producer_id: Option<String>,
     /// What it is about.
     subject: Option<String>,
+    /// What it was published on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    channels: Vec<String>,
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
     occurred_at: Timestamp,
@@ -98,6 +101,7 @@ impl From<StoredEvent> for EventSummary {
             schema_version: event.schema_version,
             producer_id: stored.producer_id,
             subject: event.subject,
+            channels: event.channels,
             occurred_at: event.occurred_at,
             accepted_at: event.accepted_at,
             content_type,

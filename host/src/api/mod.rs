@@ -36,10 +36,12 @@ pub mod problem;
 mod publish;
 mod refusal;
 mod replays;
+mod schema_evolution;
 mod subscription_check;
 mod subscription_credentials;
 mod subscription_health;
 mod subscription_io;
+mod subscription_match;
 mod subscription_schemes;
 mod subscription_secret;
 mod subscription_secrets;
@@ -206,6 +208,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscription_state::enable_subscription))
         .routes(routes!(subscription_state::disable_subscription))
         .routes(routes!(subscriptions::test_subscription))
+        .routes(routes!(subscription_match::match_subscription))
         .routes(routes!(subscription_secret::rotate_secret))
         .routes(routes!(handshake::get_handshake, handshake::ask_for_leave))
         .routes(routes!(subscription_secrets::list_secrets, subscription_secrets::add_secret))
@@ -217,7 +220,8 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
             event_types::delete_event_type
         ))
         .routes(routes!(event_types::add_schema_version, event_types::list_schema_versions))
-        .routes(routes!(event_types::get_schema_version))
+        .routes(routes!(event_types::get_schema_version, schema_evolution::change_schema_version))
+        .routes(routes!(schema_evolution::check_schema_version))
         .routes(routes!(event_types::list_violations))
         .routes(routes!(plugins::get_plugin, plugins::delete_plugin))
         .routes(routes!(plugins::list_plugin_versions))

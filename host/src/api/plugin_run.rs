@@ -183,6 +183,7 @@ fn made_up(given: RunEvent, acting: &Actor, now: Timestamp) -> Result<Event, Pro
         trace: None,
         content_type: None,
         context: None,
+        channels: Vec::new(),
         payload,
     })
 }

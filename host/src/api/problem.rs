@@ -82,6 +82,10 @@ registry! {
         "The event's type begins with `hookmill`: the server alone publishes and makes such types.";
     UnknownSchemaVersion = "unknown-schema-version", BAD_REQUEST,
         "The event names a schema version that its type does not have.";
+    ArchivedEventType = "archived-event-type", CONFLICT,
+        "The event's type is archived: it takes no more events.";
+    IncompatibleSchema = "incompatible-schema", CONFLICT,
+        "The schema breaks what the event type's `compatibility` promises; `findings` says what, where and which way.";
     MalformedPayload = "malformed-payload", BAD_REQUEST,
         "The event's payload cannot be accepted: it is empty, or JSON that is nested too deeply or that parsers read differently.";
     Unauthorized = "unauthorized", UNAUTHORIZED,

@@ -26,10 +26,11 @@ use super::{
     extract::{self, QueryParams, check_text},
     problem::{Code, FieldError, Problem},
     refusal,
+    schema_evolution::warnings,
 };
 use crate::{
     ingest::{Publish, Published},
-    model::{Application, EventId, Timestamp, media},
+    model::{Application, EventId, MAX_EVENT_CHANNELS, Timestamp, check_channels, media},
     telemetry::trace::{self, Kind},
 };
 
@@ -84,6 +85,10 @@ pub struct Envelope<'a> {
     /// The schema version it satisfies, if not the newest.
     #[schema(minimum = 1)]
     schema_version: Option<u32>,
+    /// What it is published on: subscriptions to one of these get it, and those to no channel.
+    #[serde(default)]
+    #[schema(max_items = 10, example = json!(["eu"]))]
+    channels: Vec<String>,
 }
 
 /// An accepted event.
@@ -120,6 +125,10 @@ fn present<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<&'de Ra
 /// What ingest takes, a JSON payload a slice of `body`.
 pub fn publish_of(body: &Bytes, key: Option<String>) -> Result<Publish, Problem> {
     let envelope: Envelope<'_> = explain::json(body)?;
+    if let Some((at, why)) = check_channels(&envelope.channels, MAX_EVENT_CHANNELS) {
+        return Err(Problem::new(Code::InvalidField, "/channels cannot be used")
+            .errors([FieldError::new(format!("/channels{at}"), why)]));
+    }
     let (payload, content_type) = envelope.content(body)?;
     Publish {
         event_type: envelope.event_type,
@@ -131,6 +140,7 @@ pub fn publish_of(body: &Bytes, key: Option<String>) -> Result<Publish, Problem>
         subject: envelope.subject,
         occurred_at: envelope.occurred_at,
         schema_version: envelope.schema_version,
+        channels: envelope.channels,
         trace: trace::current(),
     }
     .checked(|field| format!("/{field}"), Code::InvalidField)
@@ -240,6 +250,7 @@ impl RawQuery {
             subject: self.subject,
             occurred_at: self.occurred_at,
             schema_version: self.schema_version,
+            channels: Vec::new(),
             trace: trace::current(),
         }
         .checked(|field| format!("?{field}"), Code::InvalidQuery)
@@ -374,11 +385,12 @@ pub async fn publish_event(
     };
     let published = accept(&api, &acting.application, event).await?;
     let repeated = published.repeated;
+    let warnings = warnings(published.lifecycle);
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));
     Ok(if repeated {
-        ([(REPLAYED, "true")], answer).into_response()
+        (warnings, [(REPLAYED, "true")], answer).into_response()
     } else {
-        answer.into_response()
+        (warnings, answer).into_response()
     })
 }
 

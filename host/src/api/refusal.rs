@@ -11,8 +11,9 @@ use crate::{
     backtest::{BacktestError, MAX_LAST},
     catalog::CatalogError,
     ingest::Rejected,
+    model::Compatibility,
     plugin::Rejection,
-    schema::SchemaError,
+    schema::{Finding, SchemaError},
     store::{StoreError, Unwritable},
 };
 
@@ -89,6 +90,33 @@ pub fn payload_expired(subject: &Subject) -> Problem {
         .detail("It is older than `retain_payload_days`, and all its deliveries had ended.")
 }
 
+/// A schema that breaks what the type's mode promises; the report goes with it.
+fn incompatible(mode: Compatibility, findings: &[Finding], subject: &Subject) -> Problem {
+    let certain = findings.iter().any(|finding| finding.certain);
+    let title = if certain {
+        format!("The schema is not {} with the newest of {subject}", mode_word(mode))
+    } else {
+        format!(
+            "Whether the schema is {} with the newest of {subject} cannot be told",
+            mode_word(mode)
+        )
+    };
+    let at = |finding: &Finding| format!("/schema{}", finding.new);
+    Problem::new(Code::IncompatibleSchema, title)
+        .detail("Change the schema; or try it against stored events and say `accept_unknown` for what cannot be told; or give the event type another `compatibility`.")
+        .errors(findings.iter().map(|finding| FieldError::new(at(finding), finding.why.as_str())))
+        .member("findings", serde_json::to_value(findings).unwrap_or_default())
+}
+
+const fn mode_word(mode: Compatibility) -> &'static str {
+    match mode {
+        Compatibility::Backward => "backward compatible",
+        Compatibility::Forward => "forward compatible",
+        Compatibility::Full => "compatible both ways",
+        Compatibility::None => "compatible",
+    }
+}
+
 /// A catalog's refusal about `subject`.
 pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
     match error {
@@ -96,6 +124,7 @@ pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
         CatalogError::NotFound => subject.not_found(),
         CatalogError::InUse(by) => subject.in_use(by),
         CatalogError::Schema(error) => schema(&error, "/schema"),
+        CatalogError::Incompatible(mode, findings) => incompatible(mode, &findings, subject),
         CatalogError::UnknownPlugin { step, name, did_you_mean } => {
             let title = format!("There is no plugin {name}");
             Problem::new(Code::UnknownPlugin, title.clone())
@@ -148,6 +177,10 @@ pub fn schema(error: &SchemaError, at: &str) -> Problem {
 /// An event that was not accepted.
 pub fn publish(error: Rejected) -> Problem {
     match error {
+        Rejected::Archived { event_type, since } => {
+            Problem::new(Code::ArchivedEventType, format!("{event_type} is archived since {since}"))
+                .detail("It takes no more events. Those it has stay.")
+        }
         Rejected::UnknownEventType { name, did_you_mean } => {
             Problem::new(Code::UnknownEventType, format!("There is no event type {name}"))
                 .did_you_mean(did_you_mean)

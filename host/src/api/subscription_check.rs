@@ -20,7 +20,11 @@ use super::{
     subscription_io::{StepIn, SubscriptionPatch},
 };
 use crate::{
-    model::{EndpointAuth, Pattern, Policy, Secret, SecretError, SecretKind, Step, Subscription},
+    model::{
+        EndpointAuth, FilterText, MAX_SUBSCRIPTION_CHANNELS, Pattern, Policy, Secret, SecretError,
+        SecretKind, Step, Subscription, check_channels,
+    },
+    routing::Filter,
     schema::Validator,
 };
 
@@ -35,6 +39,8 @@ const MAX_HEADERS: usize = 32;
 pub struct Checked {
     pub endpoint: Option<Url>,
     pub event_types: Option<Vec<Pattern>>,
+    pub channels: Option<Vec<String>>,
+    pub filter: Option<Option<FilterText>>,
     pub pipeline: Option<Vec<Step>>,
     pub output_schema: Option<Option<Value>>,
     pub headers: Option<BTreeMap<String, String>>,
@@ -82,6 +88,8 @@ impl<'a> Checker<'a> {
         Checked {
             endpoint: patch.endpoint.and_then(|given| self.endpoint(&given)),
             event_types: patch.event_types.map(|given| self.patterns(&given)),
+            channels: patch.channels.map(|given| self.channels(given)),
+            filter: patch.filter.map(|given| self.filter(given)),
             pipeline: patch.pipeline.map(|given| self.steps(given)),
             output_schema: patch.output_schema.map(|given| self.output_schema(given)),
             headers: patch.headers.map(|given| self.headers(given)),
@@ -113,6 +121,20 @@ impl<'a> Checker<'a> {
             }
         }
         patterns
+    }
+
+    fn channels(&mut self, given: Vec<String>) -> Vec<String> {
+        if let Some((at, why)) = check_channels(&given, MAX_SUBSCRIPTION_CHANNELS) {
+            self.wrong(format!("/channels{at}"), why);
+        }
+        given
+    }
+
+    fn filter(&mut self, given: Option<FilterText>) -> Option<FilterText> {
+        if let Some(Err(error)) = given.as_ref().map(|text| Filter::compile(text.as_str())) {
+            self.wrong(format!("/filter{}", error.at), error.message);
+        }
+        given
     }
 
     fn steps(&mut self, given: Vec<StepIn>) -> Vec<Step> {
@@ -195,6 +217,8 @@ impl Checked {
         }
         put(&mut subscription.endpoint, self.endpoint);
         put(&mut subscription.event_types, self.event_types);
+        put(&mut subscription.channels, self.channels);
+        put(&mut subscription.filter, self.filter);
         put(&mut subscription.pipeline, self.pipeline);
         put(&mut subscription.output_schema, self.output_schema);
         put(&mut subscription.headers, self.headers);

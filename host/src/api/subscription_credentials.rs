@@ -252,6 +252,8 @@ mod tests {
             description: None,
             endpoint: "https://shop.example/".parse().unwrap(),
             event_types: vec![],
+            channels: Vec::new(),
+            filter: None,
             pipeline: vec![],
             output_schema: None,
             headers: BTreeMap::new(),

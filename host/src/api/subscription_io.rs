@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 
 use super::{extract::nullable, subscription_credentials::SecretChanges};
 use crate::model::{
-    EndpointAuth, OnError, Pattern, Policy, Secret, SecretText, Step, Subscription, SubscriptionId,
-    SubscriptionState, Timestamp,
+    EndpointAuth, FilterText, OnError, Pattern, Policy, Secret, SecretText, Step, Subscription,
+    SubscriptionId, SubscriptionState, Timestamp,
 };
 
 /// A subscription to create.
@@ -29,6 +29,13 @@ pub struct SubscriptionIn {
     /// rest.
     #[schema(min_items = 1, max_items = 100)]
     pub event_types: Vec<String>,
+    /// Of which channels it takes events; none for all.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    pub channels: Vec<String>,
+    /// Which of them it takes, by what they say: `{"exact": …}` and so on.
+    #[schema(value_type = Option<Object>, example = json!({"exact": {"/currency": "EUR"}}))]
+    pub filter: Option<FilterText>,
     /// The plugins its deliveries run through, in order.
     #[serde(default)]
     #[schema(max_items = 16)]
@@ -66,6 +73,13 @@ pub struct SubscriptionPatch {
     /// Which event types it listens to; replaces the list.
     #[schema(min_items = 1, max_items = 100)]
     pub event_types: Option<Vec<String>>,
+    /// Of which channels it takes events; replaces the list, which may be empty for all.
+    #[schema(max_items = 100)]
+    pub channels: Option<Vec<String>>,
+    /// Which of them it takes; null for all.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<Option<FilterText>>,
     /// The plugins its deliveries run through; replaces the list.
     #[schema(max_items = 16)]
     pub pipeline: Option<Vec<StepIn>>,
@@ -117,6 +131,11 @@ pub struct SubscriptionOut {
     /// Which event types it listens to.
     #[schema(value_type = Vec<String>, example = json!(["order.*"]))]
     pub event_types: Vec<Pattern>,
+    /// Of which channels it takes events; none for all.
+    pub channels: Vec<String>,
+    /// Which of them it takes.
+    #[schema(value_type = Option<Object>)]
+    pub filter: Option<FilterText>,
     /// The plugins its deliveries run through, in order.
     pub pipeline: Vec<Step>,
     /// The JSON Schema that what is sent must satisfy.
@@ -170,6 +189,8 @@ impl From<&Subscription> for SubscriptionOut {
             id: subscription.id,
             endpoint: subscription.endpoint.clone(),
             event_types: subscription.event_types.clone(),
+            channels: subscription.channels.clone(),
+            filter: subscription.filter.clone(),
             pipeline: subscription.pipeline.clone(),
             output_schema: subscription.output_schema.clone(),
             headers: subscription.headers.clone(),
@@ -202,6 +223,8 @@ impl SubscriptionIn {
         let patch = SubscriptionPatch {
             endpoint: Some(self.endpoint),
             event_types: Some(self.event_types),
+            channels: Some(self.channels),
+            filter: Some(self.filter),
             pipeline: Some(self.pipeline),
             output_schema: Some(self.output_schema),
             headers: Some(self.headers),

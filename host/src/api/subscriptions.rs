@@ -89,6 +89,8 @@ pub async fn create_subscription(
         description: None,
         endpoint,
         event_types: Vec::new(),
+        channels: Vec::new(),
+        filter: None,
         pipeline: Vec::new(),
         output_schema: None,
         headers: BTreeMap::new(),

@@ -11,9 +11,10 @@ use super::{BacktestError, Request};
 use crate::{
     catalog::Catalog,
     model::{
-        Event, EventTypeName, Kept, OnError, Pattern, Pipeline, PipelineId, PluginVersion,
-        ResolvedStep, Sha256, Subscription, SubscriptionId, SubscriptionState,
+        EventTypeName, Kept, OnError, Pattern, Pipeline, PipelineId, PluginVersion, ResolvedStep,
+        Sha256, Subscription, SubscriptionId, SubscriptionState,
     },
+    routing::{Facts, Rule},
     schema::Validator,
 };
 
@@ -23,6 +24,7 @@ pub(super) struct Listener {
     /// Its place in the plan's list.
     pub(super) index: usize,
     patterns: Vec<Pattern>,
+    rule: Rule,
 }
 
 /// Two pipelines to run over the same events.
@@ -38,9 +40,11 @@ pub(super) struct Trial {
 
 impl Trial {
     /// The subscriptions among its listeners that an event goes to.
-    pub(super) fn listeners(&self, event: &Event) -> Vec<usize> {
-        let listens =
-            |listener: &&Listener| listener.patterns.iter().any(|p| p.matches(&event.event_type));
+    pub(super) fn listeners(&self, facts: &Facts<'_>) -> Vec<usize> {
+        let listens = |listener: &&Listener| {
+            listener.patterns.iter().any(|p| p.matches(facts.event_type))
+                && listener.rule.admits(facts)
+        };
         self.listeners.iter().filter(listens).map(|listener| listener.index).collect()
     }
 }
@@ -53,6 +57,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Whether any subscription looks into payloads to tell which events it takes.
+    pub(super) fn looks_inside(&self) -> bool {
+        let mut listeners = self.trials.iter().flat_map(|trial| &trial.listeners);
+        listeners.any(|listener| listener.rule.filter.is_some())
+    }
+
     /// The components that must be loaded.
     pub(super) fn components(&self) -> Vec<Sha256> {
         let pipelines =
@@ -101,7 +111,8 @@ pub(super) fn make(catalog: &Catalog, request: &Request) -> Result<Plan, Backtes
         };
         let index = plan.subscriptions.len();
         plan.subscriptions.push(subscription.id);
-        let listener = Listener { index, patterns: subscription.event_types.clone() };
+        let Some(rule) = catalog.rule(subscription.id) else { continue };
+        let listener = Listener { index, patterns: subscription.event_types.clone(), rule };
         let key = (steps, contract);
         if !trials.contains_key(&key) {
             order.push(key.clone());

@@ -18,6 +18,7 @@ use crate::{
         ApplicationId, Event, Message, Outcome, Pipeline, PipelineRun, StoredEvent, SubscriptionId,
     },
     plugin::{LiveEvent, Runtime},
+    routing::Facts,
     store::{EventFilter, SharedStore},
 };
 
@@ -101,15 +102,17 @@ impl Run {
     /// Compares what matches of a page, at most `most`; answers how many that were.
     async fn page(&self, plan: &Plan, job: &Job, items: Vec<StoredEvent>, most: u64) -> u64 {
         let kept = items.into_iter().filter(|stored| !stored.event.is_expired());
+        let looks_inside = plan.looks_inside();
         let matching = kept.filter_map(|stored| {
-            let event = Arc::new(stored.event);
+            let payload = if looks_inside { stored.event.json() } else { None };
+            let facts = Facts::of(&stored, payload.as_ref());
             let trials: Vec<_> = plan
                 .trials
                 .iter()
-                .map(|trial| (Arc::clone(trial), trial.listeners(&event)))
+                .map(|trial| (Arc::clone(trial), trial.listeners(&facts)))
                 .filter(|(_, listeners)| !listeners.is_empty())
                 .collect();
-            (!trials.is_empty()).then_some((event, trials))
+            (!trials.is_empty()).then_some((Arc::new(stored.event), trials))
         });
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         // In order, so that the same differences are kept each time.

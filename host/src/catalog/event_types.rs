@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::{Catalog, CatalogError, EventTypeEntry, Result, refused, state::closest};
 use crate::{
-    model::{EventType, EventTypeName, SchemaMode, SchemaVersion},
-    schema::Validator,
+    model::{Compatibility, EventType, EventTypeName, Lifecycle, SchemaMode, SchemaVersion},
+    schema::{Finding, Validator},
     store::StoreError,
 };
 
@@ -22,14 +22,20 @@ impl Catalog {
                 })
                 .collect::<std::result::Result<_, _>>()
                 .map_err(CatalogError::Schema)?;
-            self.put_event_type(event_type, validators);
+            let lifecycles = schemas.iter().map(|version| version.lifecycle).collect();
+            self.put_event_type(event_type, validators, lifecycles);
         }
         Ok(())
     }
 
-    fn put_event_type(&self, event_type: EventType, validators: Vec<Arc<Validator>>) {
+    fn put_event_type(
+        &self,
+        event_type: EventType,
+        validators: Vec<Arc<Validator>>,
+        lifecycles: Vec<Lifecycle>,
+    ) {
         let name = event_type.name.clone();
-        let entry = Arc::new(EventTypeEntry { event_type, validators });
+        let entry = Arc::new(EventTypeEntry { event_type, validators, lifecycles });
         self.write().event_types.insert(name, entry);
     }
 
@@ -57,6 +63,7 @@ impl Catalog {
         description: Option<String>,
         mode: SchemaMode,
         content_types: Vec<String>,
+        compatibility: Compatibility,
         schema: Option<Value>,
     ) -> Result<EventType> {
         let validator = schema.as_ref().map(compile).transpose()?;
@@ -69,9 +76,13 @@ impl Catalog {
             latest_version: u32::from(schema.is_some()),
             violations: 0,
             created_at: self.clock.now(),
+            compatibility,
+            lifecycle: Lifecycle::default(),
+            archived_at: None,
         };
         self.store.create_event_type(&event_type, schema.as_ref()).await.map_err(refused)?;
-        self.put_event_type(event_type.clone(), validator.into_iter().collect());
+        let lifecycles = validator.iter().map(|_| Lifecycle::default()).collect();
+        self.put_event_type(event_type.clone(), validator.into_iter().collect(), lifecycles);
         Ok(event_type)
     }
 
@@ -88,7 +99,7 @@ impl Catalog {
         let changed = EventType { description, mode, content_types, ..entry.event_type.clone() };
         self.store.change_event_type(&changed).await.map_err(refused)?;
         let event_type = self.store.event_type(name).await.map_err(refused)?;
-        self.put_event_type(event_type.clone(), entry.validators.clone());
+        self.put_event_type(event_type.clone(), entry.validators.clone(), entry.lifecycles.clone());
         Ok(event_type)
     }
 
@@ -103,18 +114,34 @@ impl Catalog {
         Ok(())
     }
 
-    /// Adds the next version of an event type's schema.
-    pub async fn add_schema(&self, name: &EventTypeName, schema: Value) -> Result<SchemaVersion> {
+    /// Adds the next version of an event type's schema. Refused if `accept` does not take what
+    /// stands between it and the last, as far as the type's mode or `mode` asks.
+    pub async fn add_schema(
+        &self,
+        name: &EventTypeName,
+        schema: Value,
+        mode: Option<Compatibility>,
+        accept: impl Fn(&Finding) -> bool + Send,
+    ) -> Result<SchemaVersion> {
         let validator = compile(&schema)?;
         let _changing = self.changing.lock().await;
         let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+        let mode = mode.unwrap_or(entry.event_type.compatibility);
+        if mode != Compatibility::None {
+            let (_, found) = self.compare_schema(name, &schema, mode).await?;
+            if !found.iter().all(accept) {
+                return Err(CatalogError::Incompatible(mode, found));
+            }
+        }
         let now = self.clock.now();
         let version = self.store.add_schema(name, &schema, now).await.map_err(refused)?;
         let mut validators = entry.validators.clone();
         validators.push(validator);
         let event_type = EventType { latest_version: version, ..entry.event_type.clone() };
-        self.put_event_type(event_type, validators);
-        Ok(SchemaVersion { version, schema, created_at: now })
+        let mut lifecycles = entry.lifecycles.clone();
+        lifecycles.push(Lifecycle::default());
+        self.put_event_type(event_type, validators, lifecycles);
+        Ok(SchemaVersion { version, schema, created_at: now, lifecycle: Lifecycle::default() })
     }
 
     /// All versions of an event type's schema, oldest first.

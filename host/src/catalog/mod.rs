@@ -6,6 +6,7 @@
 
 mod directory;
 mod event_types;
+mod evolution;
 mod plugins;
 mod quarantine;
 mod rollout;
@@ -22,13 +23,14 @@ use tokio::sync::Mutex;
 use crate::{
     clock::Clock,
     model::{
-        Application, ApplicationId, EventId, EventType, Ordering, PipelineId, Rollout,
-        SubscriptionId, Timestamp, Violation,
+        Application, ApplicationId, Compatibility, EventId, EventType, Lifecycle, Ordering,
+        PipelineId, Rollout, SubscriptionId, Timestamp, Violation,
     },
     plugin::Runtime,
-    schema::{SchemaError, Validator},
+    schema::{Finding, SchemaError, Validator},
     store::{SharedStore, StoreError},
 };
+pub use evolution::EvolutionChange;
 pub use plugins::Move;
 use state::State;
 
@@ -39,6 +41,8 @@ pub struct EventTypeEntry {
     pub event_type: EventType,
     /// Its schemas, compiled; version n at index n - 1.
     pub validators: Vec<Arc<Validator>>,
+    /// How each of them ends.
+    pub lifecycles: Vec<Lifecycle>,
 }
 
 /// A subscription that an event goes to.
@@ -102,6 +106,9 @@ pub enum CatalogError {
     /// A JSON Schema cannot be used.
     #[error("the schema cannot be used: {0}")]
     Schema(SchemaError),
+    /// A schema breaks what the mode promises.
+    #[error("the schema is not compatible with the last version")]
+    Incompatible(Compatibility, Vec<Finding>),
     /// A pipeline step names a plugin or version that is not there.
     #[error("step {step}: there is no plugin {name}")]
     UnknownPlugin {

@@ -12,7 +12,7 @@ use crate::{
         Quarantine, ResolvedStep, Rollout, Sha256, Step, Subscription, SubscriptionId,
         SubscriptionState, Timestamp,
     },
-    routing::Index,
+    routing::{Facts, Filter, Routes, Rule},
     schema::Validator,
 };
 
@@ -27,6 +27,8 @@ pub(super) struct PluginEntry {
 #[derive(Debug, Clone)]
 pub(super) struct SubscriptionEntry {
     pub(super) subscription: Arc<Subscription>,
+    /// Which events of the types it listens to it takes.
+    pub(super) rule: Rule,
     pub(super) pipeline: Option<Arc<Pipeline>>,
     /// What events with a place below the number run through instead; the lowest first.
     pub(super) canaries: Arc<[(u16, PipelineId)]>,
@@ -53,7 +55,7 @@ pub(super) struct State {
     /// Pipelines that deliveries may name, current ones and older.
     pub(super) pipelines: HashMap<PipelineId, Arc<Pipeline>>,
     by_steps: HashMap<Content, PipelineId>,
-    routes: HashMap<ApplicationId, Index<SubscriptionId>>,
+    routes: HashMap<ApplicationId, Routes<SubscriptionId>>,
 }
 
 impl State {
@@ -100,10 +102,8 @@ impl State {
         self.remove_subscription(entry.subscription.id);
         let subscription = &entry.subscription;
         if subscription.state != SubscriptionState::Disabled {
-            let index = self.routes.entry(subscription.application).or_default();
-            for pattern in &subscription.event_types {
-                index.insert(pattern, subscription.id);
-            }
+            let routes = self.routes.entry(subscription.application).or_default();
+            routes.insert(&subscription.event_types, entry.rule.clone(), subscription.id);
         }
         for pipeline in entry.pipeline.iter().chain(&entry.shadow) {
             self.put_pipeline(pipeline.clone());
@@ -166,17 +166,15 @@ impl State {
 
     pub(super) fn remove_subscription(&mut self, id: SubscriptionId) {
         let Some(entry) = self.subscriptions.remove(&id) else { return };
-        if let Some(index) = self.routes.get_mut(&entry.subscription.application) {
-            for pattern in &entry.subscription.event_types {
-                index.remove(pattern, id);
-            }
+        if let Some(routes) = self.routes.get_mut(&entry.subscription.application) {
+            routes.remove(&entry.subscription.event_types, id);
         }
     }
 
-    pub(super) fn matching(&self, application: ApplicationId, name: &EventTypeName) -> Vec<Match> {
-        let Some(index) = self.routes.get(&application) else { return Vec::new() };
-        index
-            .find(name)
+    pub(super) fn matching(&self, application: ApplicationId, facts: &Facts<'_>) -> Vec<Match> {
+        let Some(routes) = self.routes.get(&application) else { return Vec::new() };
+        routes
+            .find(facts)
             .into_iter()
             .filter_map(|id| self.subscriptions.get(&id))
             .map(|entry| Match {
@@ -189,6 +187,23 @@ impl State {
             .collect()
     }
 }
+
+/// What a subscription asks of events. A filter that was accepted once and cannot be read any
+/// more passes nothing: what it kept back must not go out.
+pub(super) fn rule_of(subscription: &Subscription) -> Rule {
+    let filter = subscription.filter.as_ref().map(|text| {
+        let compiled = Filter::compile(text.as_str()).or_else(|error| {
+            tracing::error!(subscription = %subscription.id, at = %error.at, %error, "a stored filter cannot be used; it passes nothing until it is replaced");
+            Filter::compile(NOTHING)
+        });
+        compiled.map(Arc::new)
+    });
+    // `NOTHING` is a filter: a test reads it.
+    Rule { channels: subscription.channels.clone(), filter: filter.and_then(Result::ok) }
+}
+
+/// Every event has a type.
+const NOTHING: &str = r#"{"exists":{"type":false}}"#;
 
 fn shadow_of(entry: &SubscriptionEntry) -> Option<((ApplicationId, PipelineId), Arc<Pipeline>)> {
     let key = (entry.subscription.application, entry.pipeline.as_ref()?.id);
@@ -207,7 +222,12 @@ pub(super) fn closest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::closest;
+    use super::{Filter, NOTHING, closest};
+
+    #[test]
+    fn what_stands_for_a_broken_filter_is_one() {
+        Filter::compile(NOTHING).unwrap();
+    }
 
     #[test]
     fn a_slip_of_the_finger_is_recognised_and_a_stranger_is_not() {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use super::{
     Catalog, CatalogError, Change, Match, Result, refused,
-    state::{PluginEntry, SubscriptionEntry, closest},
+    state::{PluginEntry, SubscriptionEntry, closest, rule_of},
 };
-use crate::model::{
-    ApplicationId, EventTypeName, Kept, Pipeline, PluginRef, ResolvedStep, Step, Subscription,
-    SubscriptionId, SubscriptionState,
+use crate::{
+    model::{
+        ApplicationId, Kept, Pipeline, PluginRef, ResolvedStep, Step, Subscription, SubscriptionId,
+        SubscriptionState,
+    },
+    routing::{Facts, Rule},
 };
 
 impl Catalog {
@@ -30,9 +33,14 @@ impl Catalog {
         Ok(())
     }
 
-    /// The subscriptions an event of this type goes to.
-    pub fn matching(&self, application: ApplicationId, event_type: &EventTypeName) -> Vec<Match> {
-        self.read().matching(application, event_type)
+    /// The subscriptions an event goes to.
+    pub fn matching(&self, application: ApplicationId, facts: &Facts<'_>) -> Vec<Match> {
+        self.read().matching(application, facts)
+    }
+
+    /// What a subscription asks of events besides their type.
+    pub fn rule(&self, id: SubscriptionId) -> Option<Rule> {
+        self.read().subscriptions.get(&id).map(|entry| entry.rule.clone())
     }
 
     /// What an event for one subscription alone matches, whatever its type.
@@ -186,6 +194,7 @@ impl Catalog {
         };
         Ok(SubscriptionEntry {
             subscription: subscription.clone(),
+            rule: rule_of(subscription),
             pipeline,
             canaries: canaries.into(),
             shadow,
@@ -322,6 +331,8 @@ mod tests {
             description: None,
             endpoint: "http://127.0.0.1:9/".parse().unwrap(),
             event_types: vec!["**".parse().unwrap()],
+            channels: Vec::new(),
+            filter: None,
             pipeline: vec![],
             output_schema: None,
             headers: [].into(),
@@ -346,6 +357,7 @@ mod tests {
             trace: None,
             content_type: None,
             context: None,
+            channels: vec![],
             payload: "1".into(),
         };
         let held = NewDelivery {

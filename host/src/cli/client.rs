@@ -108,6 +108,12 @@ impl Client {
         self.json(request.header(header::CONTENT_TYPE, content_type)).await
     }
 
+    /// PATCH with a JSON text, sent as it is.
+    pub(super) async fn patch_text(&self, path: &[&str], body: String) -> Result<Value, Failure> {
+        let request = self.request(Method::PATCH, path).body(body);
+        self.json(request.header(header::CONTENT_TYPE, "application/json")).await
+    }
+
     /// POST without a body.
     pub(super) async fn act(&self, path: &[&str]) -> Result<Value, Failure> {
         self.json(self.request(Method::POST, path)).await

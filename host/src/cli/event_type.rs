@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Global, input,
+    Global, evolution, input,
     output::{self, Failure, field},
 };
 
@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   hookmill event-type create order.created --schema order.schema.json
   hookmill event-type add-version order.created --schema order.v2.schema.json
+  hookmill event-type check order.created --schema order.v3.schema.json --last 500
   hookmill event-type update order.created --mode warn
   hookmill event-type create invoice.sent --content-type text/xml
   hookmill event-type violations order.created";
@@ -34,6 +35,14 @@ pub(super) enum Command {
     Delete(Name),
     /// Add a version of the schema
     AddVersion(AddVersion),
+    /// Say what a schema would break, before it is added
+    Check(evolution::Check),
+    /// Tell producers to leave it, or one version of its schema
+    Deprecate(evolution::Deprecate),
+    /// Take no more events of it; those there are stay
+    Archive(Name),
+    /// Take events of it again
+    Unarchive(Name),
     /// List events that were accepted although they violate the schema (mode `warn`)
     Violations(Violations),
 }
@@ -83,6 +92,9 @@ pub(super) struct Create {
     /// [default: application/json]
     #[arg(long = "content-type", value_name = "TYPE")]
     content_types: Vec<String>,
+    /// What a new version of its schema must be to the last
+    #[arg(long, value_name = "WORD", value_parser = evolution::MODES)]
+    compatibility: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -107,6 +119,9 @@ struct Changes {
     /// [default: application/json]
     #[arg(long = "content-type", value_name = "TYPE")]
     content_types: Vec<String>,
+    /// What a new version of its schema must be to the last
+    #[arg(long, value_name = "WORD", value_parser = evolution::MODES)]
+    compatibility: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +139,12 @@ pub(super) struct AddVersion {
     /// A file with the JSON Schema; `-` is stdin
     #[arg(long, value_name = "FILE")]
     schema: PathBuf,
+    /// What it must be to the last version [default: what the event type says]
+    #[arg(long, value_name = "WORD", value_parser = evolution::MODES)]
+    compatibility: Option<String>,
+    /// Take it although something cannot be told
+    #[arg(long)]
+    accept_unknown: bool,
 }
 
 #[derive(Debug, Args)]
@@ -144,7 +165,12 @@ impl Command {
             Self::List => list(global).await,
             Self::Show(show) => show.run(global).await,
             Self::Update(Update { name, changes }) => {
-                let body = fields(changes.mode, changes.description, changes.content_types);
+                let body = fields(
+                    changes.mode,
+                    changes.description,
+                    changes.content_types,
+                    changes.compatibility,
+                );
                 let changed = global.client()?.patch(&[PATH, &name], &body.into()).await?;
                 print(global, &changed);
                 Ok(())
@@ -154,8 +180,14 @@ impl Command {
                 output::say(format_args!("deleted {name}"));
                 Ok(())
             }
-            Self::AddVersion(AddVersion { name, schema }) => {
-                let body = json!({"schema": input::json_file(&schema)?});
+            Self::AddVersion(AddVersion { name, schema, compatibility, accept_unknown }) => {
+                let mut body = json!({"schema": input::json_file(&schema)?});
+                if let Some(mode) = compatibility {
+                    body["compatibility"] = mode.into();
+                }
+                if accept_unknown {
+                    body["accept_unknown"] = true.into();
+                }
                 let added = global.client()?.post(&[PATH, &name, "versions"], &body).await?;
                 if global.json {
                     output::json(&added);
@@ -164,6 +196,10 @@ impl Command {
                 }
                 Ok(())
             }
+            Self::Check(check) => check.run(global).await,
+            Self::Deprecate(deprecate) => deprecate.run(global).await,
+            Self::Archive(Name { name }) => evolution::archive(global, &name, true).await,
+            Self::Unarchive(Name { name }) => evolution::archive(global, &name, false).await,
             Self::Violations(violations) => violations.run(global).await,
         }
     }
@@ -173,10 +209,14 @@ fn fields(
     mode: Option<Mode>,
     description: Option<String>,
     content_types: Vec<String>,
+    compatibility: Option<String>,
 ) -> Map<String, Value> {
     let mut fields = Map::new();
     if let Some(mode) = mode {
         fields.insert("mode".into(), mode.as_str().into());
+    }
+    if let Some(compatibility) = compatibility {
+        fields.insert("compatibility".into(), compatibility.into());
     }
     if let Some(description) = description {
         fields.insert("description".into(), description.into());
@@ -187,7 +227,7 @@ fn fields(
     fields
 }
 
-fn print(global: &Global, event_type: &Value) {
+pub(super) fn print(global: &Global, event_type: &Value) {
     if global.json {
         output::json(event_type);
         return;
@@ -196,11 +236,17 @@ fn print(global: &Global, event_type: &Value) {
         Value::Number(n) if n.as_u64() != Some(0) => format!("schema version {n}"),
         _ => "no schema".into(),
     };
-    output::data(format_args!(
-        "{}  {version}  {}",
-        field(event_type, "name"),
-        field(event_type, "mode")
-    ));
+    let mut line =
+        format!("{}  {version}  {}", field(event_type, "name"), field(event_type, "mode"));
+    if let Some(mode) = event_type["compatibility"].as_str().filter(|mode| *mode != "none") {
+        line = format!("{line}  {mode} compatible");
+    }
+    for (name, word) in [("deprecated_at", "deprecated"), ("archived_at", "archived")] {
+        if event_type[name].is_string() {
+            line = format!("{line}  {word}");
+        }
+    }
+    output::data(line);
 }
 
 async fn list(global: &Global) -> Result<(), Failure> {
@@ -217,7 +263,7 @@ async fn list(global: &Global) -> Result<(), Failure> {
 
 impl Create {
     async fn run(self, global: &Global) -> Result<(), Failure> {
-        let mut body = fields(self.mode, self.description, self.content_types);
+        let mut body = fields(self.mode, self.description, self.content_types, self.compatibility);
         body.insert("name".into(), self.name.into());
         if let Some(schema) = &self.schema {
             body.insert("schema".into(), input::json_file(schema)?);

@@ -13,6 +13,8 @@ mod delivery;
 mod demo;
 mod event_type;
 mod events;
+mod evolution;
+mod filters;
 mod health;
 mod input;
 mod listen;
@@ -115,7 +117,7 @@ enum Command {
     #[command(subcommand)]
     EventType(event_type::Command),
     /// Send events to an endpoint
-    Subscribe(subscription::Subscribe),
+    Subscribe(Box<subscription::Subscribe>),
     /// Look at and change subscriptions
     #[command(subcommand)]
     Subscription(subscription::Command),

@@ -64,6 +64,9 @@ pub(super) struct Send {
     /// The schema version it satisfies, if not the newest
     #[arg(long, value_name = "N")]
     schema_version: Option<u32>,
+    /// What it is published on; repeat for more
+    #[arg(long = "channel", value_name = "NAME")]
+    channels: Vec<String>,
 }
 
 /// An event as the API takes it.
@@ -80,6 +83,8 @@ struct Event<'a> {
     occurred_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     schema_version: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    channels: &'a [String],
 }
 
 impl Send {
@@ -143,6 +148,7 @@ impl Send {
             subject: self.subject.as_deref(),
             occurred_at: self.occurred_at,
             schema_version: self.schema_version,
+            channels: &self.channels,
         };
         serde_json::to_string(&event)
             .map_err(|error| Failure::failed(format!("cannot write the event: {error}")))

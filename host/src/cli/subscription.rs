@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Global,
     client::Client,
-    credentials, health, input,
+    credentials, filters, health, input,
     output::{self, Failure, field, plain},
     policy::{ChangePolicy, PolicyFlags},
     signing::{Rotate, handshake, show_secrets},
@@ -32,6 +32,12 @@ pub(super) struct Subscribe {
     /// Event types to listen to: order.created, order.* (one segment), order.** (any)
     #[arg(long = "to", required = true, num_args = 1.., value_name = "PATTERN")]
     event_types: Vec<String>,
+    /// Take events of this channel only; repeat for more
+    #[arg(long = "channel", value_name = "NAME")]
+    channels: Vec<String>,
+    /// Take only events that pass this filter (docs/filters.md)
+    #[arg(long, value_name = "JSON|@FILE")]
+    filter: Option<String>,
     #[command(flatten)]
     steps: Steps,
     /// A header for every request; repeat for more
@@ -87,6 +93,12 @@ pub(super) enum Command {
     Auth(credentials::Auth),
     /// Give or remove a secret for its headers
     HeaderSecret(credentials::HeaderSecret),
+    /// Set which of its events it takes, by what they say, or show it
+    Filter(filters::Filter),
+    /// Set the channels it takes events of
+    Channels(filters::Channels),
+    /// Say whether an event goes to it, and why
+    Match(filters::Match),
     /// Add a plugin to its pipeline
     AddStep(AddStep),
     /// Take a plugin out of its pipeline
@@ -185,6 +197,9 @@ impl Subscribe {
         let mut body = Map::new();
         body.insert("endpoint".into(), self.endpoint.into());
         body.insert("event_types".into(), self.event_types.into());
+        if !self.channels.is_empty() {
+            body.insert("channels".into(), self.channels.into());
+        }
         body.insert("pipeline".into(), self.steps.pipeline()?);
         if !self.headers.is_empty() {
             let headers: Map<_, _> =
@@ -210,7 +225,13 @@ impl Subscribe {
                 body.insert(name.into(), value);
             }
         }
-        let created = global.client()?.post(&[PATH], &body.into()).await?;
+        let mut text = Value::from(body).to_string();
+        if let Some(filter) = &self.filter {
+            // As it is spelt, so that no number is rounded.
+            text.pop();
+            text = format!("{text},\"filter\":{}}}", filters::raw_argument(filter)?);
+        }
+        let created = global.client()?.post_text(&[PATH], text).await?;
         show_secrets(global, &created);
         Ok(())
     }
@@ -272,6 +293,9 @@ impl Command {
             Self::RemoveSecret(remove) => remove.run(global).await,
             Self::Auth(auth) => auth.run(global).await,
             Self::HeaderSecret(secret) => secret.run(global).await,
+            Self::Filter(filter) => filter.run(global).await,
+            Self::Channels(channels) => channels.run(global).await,
+            Self::Match(wanted) => wanted.run(global).await,
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,
             Self::OutputSchema(schema) => schema.run(global).await,
@@ -315,6 +339,8 @@ fn show(global: &Global, subscription: &Value) {
     for (label, name) in [
         ("description", "description"),
         ("event types", "event_types"),
+        ("channels", "channels"),
+        ("filter", "filter"),
         ("headers", "headers"),
         ("in headers", "header_secrets"),
         ("auth", "auth"),
@@ -324,7 +350,7 @@ fn show(global: &Global, subscription: &Value) {
         ("updated", "updated_at"),
     ] {
         let text = plain(&subscription[name]);
-        if !text.is_empty() && text != "{}" {
+        if !text.is_empty() && text != "{}" && text != "[]" {
             output::data(format_args!("  {label:<12} {text}"));
         }
     }

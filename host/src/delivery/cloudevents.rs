@@ -177,6 +177,7 @@ mod tests {
             trace: None,
             content_type: None,
             context: None,
+            channels: vec![],
             payload: Bytes::new(),
         }
     }

@@ -38,7 +38,9 @@ fn fingerprint(event: &Publish) -> [u8; 32] {
         version.as_bytes(),
         &event.payload,
     ];
-    for part in parts {
+    // Events without channels keep the print they had before there were any.
+    let channels = event.channels.iter().map(String::as_bytes);
+    for part in parts.into_iter().chain(channels) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
@@ -70,6 +72,7 @@ mod tests {
             subject: None,
             occurred_at: None,
             schema_version: None,
+            channels: Vec::new(),
             trace: None,
             content_type: None,
             context: None,
@@ -83,6 +86,7 @@ mod tests {
         assert_ne!(same, fingerprint(&publish("{ }")));
         assert_ne!(same, fingerprint(&Publish { subject: Some("x".into()), ..publish("{}") }));
         assert_ne!(same, fingerprint(&Publish { schema_version: Some(1), ..publish("{}") }));
+        assert_ne!(same, fingerprint(&Publish { channels: vec!["eu".into()], ..publish("{}") }));
         let shifted = Publish {
             event_type: "order.create".into(),
             subject: Some("d".into()),

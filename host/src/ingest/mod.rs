@@ -13,17 +13,19 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use metrics::{Counter, Histogram};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::own::OwnEvent;
 use crate::{
-    catalog::{Catalog, Match},
+    catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
     delivery::Dispatcher,
     model::{
-        Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, SchemaMode,
-        SubscriptionId, Timestamp, TraceContext, Violation,
+        Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, Lifecycle,
+        SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation,
     },
+    routing::Facts,
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
 };
 
@@ -65,6 +67,8 @@ pub struct Publish {
     pub occurred_at: Option<Timestamp>,
     /// Which schema version it satisfies; the newest if none is given.
     pub schema_version: Option<u32>,
+    /// What it is published on. Checked by the caller.
+    pub channels: Vec<String>,
     /// Where in a distributed trace it is published.
     pub trace: Option<Arc<TraceContext>>,
 }
@@ -78,6 +82,8 @@ pub struct Published {
     pub event_type: EventTypeName,
     /// Whether this request was a repetition.
     pub repeated: bool,
+    /// How the type or the schema version it used ends.
+    pub lifecycle: Lifecycle,
 }
 
 /// Why an event was not accepted.
@@ -106,6 +112,14 @@ pub enum Rejected {
         version: u32,
         /// The newest there is.
         newest: u32,
+    },
+    /// The type takes no more events.
+    #[error("{event_type} is archived")]
+    Archived {
+        /// The type.
+        event_type: EventTypeName,
+        /// Since when.
+        since: Timestamp,
     },
     /// The payload is not JSON, nested too deeply, or empty.
     #[error("the payload is not acceptable: {0}")]
@@ -213,16 +227,20 @@ impl Ingest {
     ) -> Result<Published, Rejected> {
         let now = self.shared.clock.now();
         let keys = idempotency::keys(&event, self.shared.settings.idempotency_window, now);
-        let checked = match self.check(&event, now) {
+        let (checked, payload) = match self.check(&event, now) {
             Ok(checked) => checked,
             // What was accepted once stays so, though a newer schema would refuse it.
             Err(rejected) => return self.repeated(application, event, &keys, rejected).await,
         };
-        let matches = self.shared.catalog.matching(application.id, &checked.event_type);
-        let event_type = checked.event_type.clone();
+        let matches = {
+            let facts = checked.facts(&event, payload.as_ref());
+            self.shared.catalog.matching(application.id, &facts)
+        };
+        drop(payload);
+        let (event_type, lifecycle) = (checked.event_type.clone(), checked.lifecycle);
         self.persist(application, checked, event, keys, &matches)
             .await
-            .map(|(receipt, repeated)| Published { receipt, event_type, repeated })
+            .map(|(receipt, repeated)| Published { receipt, event_type, repeated, lifecycle })
     }
 
     /// What was answered when this request was first accepted, or why it is refused now.
@@ -239,7 +257,8 @@ impl Ingest {
             let used = self.shared.store.used_key(application.id, key, now).await;
             match used.map_err(Rejected::Store)? {
                 Some((true, receipt)) => {
-                    return Ok(Published { receipt, event_type, repeated: true });
+                    let lifecycle = Lifecycle::default();
+                    return Ok(Published { receipt, event_type, repeated: true, lifecycle });
                 }
                 Some((false, _)) => return Err(conflict(&key.key)),
                 None => {}
@@ -271,6 +290,7 @@ impl Ingest {
             schema_version: 0,
             violations: Vec::new(),
             accepted_at: self.shared.clock.now(),
+            lifecycle: Lifecycle::default(),
         };
         let event = Publish {
             event_type: Self::TEST_EVENT_TYPE.to_owned(),
@@ -280,6 +300,7 @@ impl Ingest {
             subject: None,
             occurred_at: None,
             schema_version: None,
+            channels: Vec::new(),
             trace: crate::telemetry::trace::current(),
             content_type: None,
             context: None,
@@ -287,10 +308,15 @@ impl Ingest {
         let only = [found.bare()];
         let (receipt, repeated) =
             self.persist(application, checked, event, Vec::new(), &only).await?;
-        Ok(Published { receipt, event_type, repeated })
+        Ok(Published { receipt, event_type, repeated, lifecycle: Lifecycle::default() })
     }
 
-    fn check(&self, event: &Publish, accepted_at: Timestamp) -> Result<Checked, Rejected> {
+    /// The payload is given back as it was parsed: nobody parses it again to match the event.
+    fn check(
+        &self,
+        event: &Publish,
+        accepted_at: Timestamp,
+    ) -> Result<(Checked, Option<Value>), Rejected> {
         let unknown = || Rejected::UnknownEventType {
             name: event.event_type.clone(),
             did_you_mean: self
@@ -304,16 +330,26 @@ impl Ingest {
             return Err(Rejected::Reserved { name: event.event_type.clone() });
         }
         let entry = self.shared.catalog.event_type(&name).ok_or_else(unknown)?;
+        if let Some(since) = entry.event_type.archived_at {
+            return Err(Rejected::Archived { event_type: name, since });
+        }
         let newest = entry.validators.len() as u32;
         let version = event.schema_version.unwrap_or(newest);
         if version > newest || (version == 0 && newest > 0) {
             return Err(Rejected::UnknownSchemaVersion { event_type: name, version, newest });
         }
-        let violations = payload::violations(&entry, version, event)?;
+        let (payload, violations) = payload::examine(&entry, version, event)?;
         if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
             return Err(Rejected::Violates { event_type: name, version, violations });
         }
-        Ok(Checked { event_type: name, schema_version: version, violations, accepted_at })
+        let checked = Checked {
+            event_type: name,
+            schema_version: version,
+            violations,
+            accepted_at,
+            lifecycle: lifecycle(&entry, version),
+        };
+        Ok((checked, payload))
     }
 
     async fn persist(
@@ -366,6 +402,7 @@ impl Ingest {
                 trace: event.trace,
                 content_type: event.content_type,
                 context: event.context,
+                channels: event.channels,
                 payload: event.payload,
             }),
             producer_id: event.id,
@@ -397,4 +434,31 @@ struct Checked {
     schema_version: u32,
     violations: Vec<Violation>,
     accepted_at: Timestamp,
+    lifecycle: Lifecycle,
+}
+
+impl Checked {
+    /// What subscriptions may ask of it.
+    fn facts<'a>(&'a self, event: &'a Publish, payload: Option<&'a Value>) -> Facts<'a> {
+        Facts {
+            event_type: &self.event_type,
+            schema_version: self.schema_version,
+            id: event.id.as_deref(),
+            subject: event.subject.as_deref(),
+            occurred_at: event.occurred_at.unwrap_or(self.accepted_at),
+            channels: &event.channels,
+            payload,
+            text: &event.payload,
+        }
+    }
+}
+
+/// How what an event uses ends: its type, or else the version of the schema.
+fn lifecycle(entry: &EventTypeEntry, version: u32) -> Lifecycle {
+    let whole = entry.event_type.lifecycle;
+    if whole.deprecated_at.is_some() {
+        return whole;
+    }
+    let index = version.checked_sub(1).map_or(usize::MAX, |index| index as usize);
+    entry.lifecycles.get(index).copied().unwrap_or_default()
 }

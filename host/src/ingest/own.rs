@@ -1,9 +1,10 @@
 //! The server's own events: published by no producer, checked by no schema of anybody's.
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::{Checked, Ingest, Publish, Rejected};
-use crate::model::{Application, EventId, EventTypeName, SubscriptionId};
+use crate::model::{Application, EventId, EventTypeName, Lifecycle, SubscriptionId};
 
 /// An event of the server's own.
 #[derive(Debug, Clone)]
@@ -30,16 +31,12 @@ impl Ingest {
             did_you_mean: None,
         };
         let event_type: EventTypeName = event.event_type.parse().map_err(unknown)?;
-        let mut matches = self.shared.catalog.matching(application.id, &event_type);
-        matches.retain(|found| wanted(found.subscription));
-        if matches.is_empty() {
-            return Ok(None);
-        }
         let checked = Checked {
             event_type,
             schema_version: 1,
             violations: Vec::new(),
             accepted_at: self.shared.clock.now(),
+            lifecycle: Lifecycle::default(),
         };
         let publish = Publish {
             event_type: event.event_type.to_owned(),
@@ -49,10 +46,21 @@ impl Ingest {
             subject: event.subject,
             occurred_at: None,
             schema_version: None,
+            channels: Vec::new(),
             trace: None,
             content_type: None,
             context: None,
         };
+        let payload: Option<Value> = serde_json::from_slice(&publish.payload).ok();
+        let mut matches = {
+            let facts = checked.facts(&publish, payload.as_ref());
+            self.shared.catalog.matching(application.id, &facts)
+        };
+        drop(payload);
+        matches.retain(|found| wanted(found.subscription));
+        if matches.is_empty() {
+            return Ok(None);
+        }
         let (receipt, _) =
             self.persist(application, checked, publish, Vec::new(), &matches).await?;
         Ok(Some(receipt.id))

@@ -17,12 +17,13 @@ use crate::{
     model::{SchemaMode, Violation, media},
 };
 
-/// What the type's schema has against a payload that can be accepted otherwise.
-pub(super) fn violations(
+/// What a payload is, if it is JSON, and what the type's schema has against one that can be
+/// accepted otherwise.
+pub(super) fn examine(
     entry: &EventTypeEntry,
     version: u32,
     event: &Publish,
-) -> Result<Vec<Violation>, Rejected> {
+) -> Result<(Option<Value>, Vec<Violation>), Rejected> {
     let content_type = event.content_type.as_deref().unwrap_or(media::JSON);
     let taken = &entry.event_type.content_types;
     if !media::takes(taken, content_type) {
@@ -36,18 +37,20 @@ pub(super) fn violations(
         return Err(Rejected::Malformed("it is empty".to_owned()));
     }
     if event.content_type.as_deref().is_some_and(|given| !media::is_json(given)) {
-        return Ok(Vec::new());
+        return Ok((None, Vec::new()));
     }
     // Parsed even when there is no schema: what is stored is JSON of bounded depth.
     let payload = parse(&event.payload).map_err(|error| Rejected::Malformed(error.to_string()))?;
-    if entry.event_type.mode == SchemaMode::Off {
-        return Ok(Vec::new());
-    }
-    let Some(index) = version.checked_sub(1) else { return Ok(Vec::new()) };
-    Ok(match entry.validators.get(index as usize) {
-        Some(validator) if !validator.accepts(&payload) => validator.violations(&payload),
+    let violations = match version.checked_sub(1).map(|index| index as usize) {
+        Some(index) if entry.event_type.mode != SchemaMode::Off => {
+            match entry.validators.get(index) {
+                Some(validator) if !validator.accepts(&payload) => validator.violations(&payload),
+                _ => Vec::new(),
+            }
+        }
         _ => Vec::new(),
-    })
+    };
+    Ok((Some(payload), violations))
 }
 
 /// Parses a JSON text. Of two members with one name some parsers take the first and some the

@@ -34,6 +34,8 @@ pub struct Event {
     pub content_type: Option<Arc<str>>,
     /// What it says of itself as a CloudEvent, if it came as one.
     pub context: Option<Arc<CloudContext>>,
+    /// What it was published on.
+    pub channels: Vec<String>,
     /// A JSON text, unless its content type says otherwise.
     pub payload: Bytes,
 }
@@ -42,6 +44,11 @@ impl Event {
     /// Whether its payload is no longer kept: no accepted payload is empty.
     pub const fn is_expired(&self) -> bool {
         self.payload.is_empty()
+    }
+
+    /// The payload, parsed, if it is JSON and still kept.
+    pub fn json(&self) -> Option<serde_json::Value> {
+        if self.is_json() { serde_json::from_slice(&self.payload).ok() } else { None }
     }
 
     /// What the payload is.

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
+use super::{Compatibility, Lifecycle};
+
 /// A name such as `order.created`: 1–8 segments of letters, digits, `_` and `-`,
 /// joined by dots; at most 128 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,6 +116,13 @@ pub struct EventType {
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// What a new version of its schema must be to the last.
+    pub compatibility: Compatibility,
+    #[serde(flatten)]
+    pub lifecycle: Lifecycle,
+    /// Since when it takes no more events.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub archived_at: Option<Timestamp>,
 }
 
 /// One version of an event type's schema.
@@ -127,6 +136,8 @@ pub struct SchemaVersion {
     /// When it was added.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    #[serde(flatten)]
+    pub lifecycle: Lifecycle,
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //! and knows nothing of HTTP, SQL or WebAssembly.
 
 mod application;
+mod channel;
 mod cloud_context;
 mod credentials;
 mod delivery;
 mod event;
 mod event_type;
+mod evolution;
 mod handshake;
 mod id;
 mod kept;
@@ -29,6 +31,7 @@ mod subscription;
 mod trace;
 
 pub use application::Application;
+pub use channel::{FilterText, MAX_EVENT_CHANNELS, MAX_SUBSCRIPTION_CHANNELS, check_channels};
 pub use cloud_context::{Attribute, CloudContext};
 pub use credentials::{
     Basic, Bearer, ClientAuth, Credentials, EndpointAuth, Mtls, Oauth2, SecretText,
@@ -39,6 +42,7 @@ pub use delivery::{
 };
 pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
+pub use evolution::{Compatibility, Lifecycle};
 pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{
     ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,

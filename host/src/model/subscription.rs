@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
 
-use super::{ApplicationId, Credentials, Pattern, Policy, Secret, Step, SubscriptionId};
+use super::{
+    ApplicationId, Credentials, FilterText, Pattern, Policy, Secret, Step, SubscriptionId,
+};
 
 /// An endpoint that listens to some event types.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,10 @@ pub struct Subscription {
     pub endpoint: Url,
     /// Which event types it listens to.
     pub event_types: Vec<Pattern>,
+    /// Of which channels it takes events; none for all.
+    pub channels: Vec<String>,
+    /// Which of them it takes.
+    pub filter: Option<FilterText>,
     /// The plugins its deliveries run through, in order.
     pub pipeline: Vec<Step>,
     /// The JSON Schema that what it sends must satisfy.

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use super::{Replays, Running, scope};
 use crate::{
     model::{DeliveryId, Replay, ReplayMode, ReplayState},
+    routing::Facts,
     store::{Candidate, StoreError, Take},
 };
 
@@ -81,7 +82,11 @@ impl Replays {
             return Ok(Step::End);
         };
         let now = self.clock.now();
-        let takes: Vec<Take> = found.iter().map(|found| self.take(replay.mode, *found)).collect();
+        let mut takes: Vec<Take> =
+            found.iter().map(|found| self.take(replay.mode, *found)).collect();
+        if replay.mode == ReplayMode::Missing {
+            self.leave_out(replay, &mut takes).await?;
+        }
         let Some(taken) = self.store.take(replay, &takes, now).await? else {
             return Ok(Step::Over);
         };
@@ -91,6 +96,22 @@ impl Replays {
             self.dispatcher.wake(subscription, now);
         }
         Ok(Step::Took(taken))
+    }
+
+    /// Passes over events that the subscription's channels or filter keep from it.
+    async fn leave_out(&self, replay: &Replay, takes: &mut [Take]) -> Result<(), StoreError> {
+        let subscription = replay.filter.subscription_ids.first();
+        let rule =
+            subscription.and_then(|id| self.catalog.rule(*id)).filter(|rule| !rule.is_open());
+        let Some(rule) = rule else { return Ok(()) };
+        for take in takes {
+            let stored = self.store.event(replay.application, take.candidate.event).await?;
+            let payload = stored.event.json();
+            if !rule.admits(&Facts::of(&stored, payload.as_ref())) {
+                take.fresh = None;
+            }
+        }
+        Ok(())
     }
 
     fn take(&self, mode: ReplayMode, candidate: Candidate) -> Take {

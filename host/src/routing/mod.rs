@@ -1,8 +1,15 @@
-//! The index from an event's type to the subscriptions that listen to it.
+//! The index from an event to the subscriptions that listen to it: by its type here, by its
+//! channels and values in `rules`.
 //!
 //! Exact names are one look-up; patterns with stars share a tree of their segments, so the
 //! cost of a match grows with the name's length and what it finds, not with how many
-//! subscriptions there are. Never looks at payloads, never does I/O.
+//! subscriptions there are. Never parses a payload, never does I/O.
+
+mod access;
+mod decimal;
+mod facts;
+mod filter;
+mod rules;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,6 +17,16 @@ use std::{
 };
 
 use crate::model::{EventTypeName, Pattern};
+
+use self::{
+    decimal::Decimal,
+    facts::{Field, Memo},
+};
+pub use self::{
+    facts::Facts,
+    filter::{Explanation, Filter, FilterError},
+    rules::{Routes, Rule},
+};
 
 /// Where patterns that begin alike stand.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 //! Owns drafts (4, 6, 7, 2019-09, 2020-12), formats, bounds on patterns and size, and what a
 //! violation looks like. Never fetches anything: a remote `$ref` is an error.
 
+mod compat;
 mod references;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::fmt;
 use jsonschema::{PatternOptions, ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
 
+pub use self::compat::{Direction, Finding, compare};
 use crate::model::Violation;
 
 /// A compiled schema.

@@ -7,6 +7,7 @@
 
 mod backlog;
 mod belt;
+mod evolution;
 mod handshakes;
 mod health;
 mod plugins;
@@ -24,6 +25,7 @@ pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
     Receipt, Record, Switch,
 };
+pub use evolution::Evolution;
 pub use handshakes::Handshakes;
 pub use health::Health;
 pub use plugins::Plugins;
@@ -267,7 +269,7 @@ pub trait History: Send + Sync {
 /// All of it, and what keeps it in order.
 #[async_trait]
 pub trait Store:
-    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts + Handshakes
+    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts + Handshakes + Evolution
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

@@ -42,7 +42,8 @@ pub struct Candidate {
 pub struct Take {
     /// Which.
     pub candidate: Candidate,
-    /// The delivery to make of it, with its pipeline; none to make the one there is due.
+    /// The delivery to make of it, with its pipeline; none to make the one there is due, or of
+    /// an event that is passed over.
     pub fresh: Option<(DeliveryId, Option<PipelineId>)>,
     /// Whether a delivery that an event lacks is to wait for older ones.
     pub ordering: Ordering,

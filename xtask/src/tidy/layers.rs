@@ -19,8 +19,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("limits", &["model", "clock"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
-    ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
-    ("recovery", &["model", "clock", "store", "delivery", "catalog"]),
+    ("backtest", &["model", "clock", "schema", "routing", "store", "plugin", "catalog"]),
+    ("recovery", &["model", "clock", "routing", "store", "delivery", "catalog"]),
     ("watch", &["model", "clock", "notices", "store", "plugin", "delivery", "catalog", "backtest"]),
     ("operational", &["model", "clock", "notices", "schema", "store", "catalog", "ingest"]),
     (

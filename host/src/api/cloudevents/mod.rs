@@ -184,6 +184,7 @@ impl Attributes {
             idempotency_key: key,
             subject,
             occurred_at,
+            channels: Vec::new(),
             trace: traced.map(Arc::new).or_else(trace::current),
         })
     }

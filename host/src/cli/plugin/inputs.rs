@@ -185,6 +185,7 @@ impl Inputs {
             trace: None,
             content_type: self.event.content_type.clone(),
             context: None,
+            channels: Vec::new(),
             payload,
         })
     }

@@ -173,6 +173,7 @@ pub(super) fn event(case: &Case) -> Result<Event, Failure> {
         trace: None,
         content_type: None,
         context: None,
+        channels: Vec::new(),
         payload: Bytes::from(recorded.payload.get().to_owned()),
     })
 }

@@ -137,6 +137,8 @@ pub(super) fn subscription(url: &str) -> Subscription {
         description: None,
         endpoint: url.parse().unwrap(),
         event_types: vec![],
+        channels: Vec::new(),
+        filter: None,
         pipeline: vec![],
         output_schema: None,
         headers: BTreeMap::new(),
@@ -236,6 +238,7 @@ pub(super) fn event() -> Arc<Event> {
         trace: None,
         content_type: None,
         context: None,
+        channels: Vec::new(),
         payload: Bytes::from_static(br#"{"order":42}"#),
     })
 }

@@ -189,6 +189,7 @@ fn seen(payload: &str) -> Seen {
         trace: None,
         content_type: None,
         context: None,
+        channels: vec![],
         payload: payload.clone(),
     };
     Seen { event: Arc::new(event), document: Document::new(payload) }

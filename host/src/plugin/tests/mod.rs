@@ -91,6 +91,7 @@ pub(super) fn event(payload: &str) -> Arc<LiveEvent> {
         trace: None,
         content_type: None,
         context: None,
+        channels: Vec::new(),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     }))
 }

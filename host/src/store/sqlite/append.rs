@@ -18,8 +18,8 @@ use crate::{
 static EVENTS: Bulk = Bulk::new(
     "INSERT INTO events (row, id, application_id, type, schema_version, subject, producer_id, \
          occurred_at, accepted_at, deliveries, violations, payload, traceparent, tracestate, \
-         content_type, context) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         content_type, context, channels) VALUES",
+    "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     "",
 );
 static DELIVERIES: Bulk = Bulk::new(
@@ -167,6 +167,8 @@ async fn insert_events(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -
             // Violations are plain strings: they always have a JSON form.
             let violations =
                 (!new.violations.is_empty()).then(|| json(&new.violations).ok()).flatten();
+            let channels =
+                (!event.channels.is_empty()).then(|| json(&event.channels).ok()).flatten();
             row.put(*number)
                 .put(event.id.as_bytes().as_slice())
                 .put(event.application.as_bytes().as_slice())
@@ -183,7 +185,8 @@ async fn insert_events(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -
                 .put(event.trace.as_ref().and_then(|trace| trace.state.as_deref()))
                 .put(event.content_type.as_deref())
                 // Texts and numbers: they always have a JSON form.
-                .put(event.context.as_deref().and_then(|context| json(context).ok()));
+                .put(event.context.as_deref().and_then(|context| json(context).ok()))
+                .put(channels);
         })
         .await
 }

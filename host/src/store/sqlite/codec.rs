@@ -89,10 +89,10 @@ pub(super) fn col_time(row: &SqliteRow, index: usize) -> Result<Timestamp> {
 pub(super) const EVENT_COLUMNS: &str = "e.id, e.application_id, a.name, e.type, e.schema_version, \
                                         e.subject, e.occurred_at, e.accepted_at, e.payload, \
                                         e.traceparent, e.tracestate, e.content_type, \
-                                        e.context";
+                                        e.context, e.channels";
 
 /// How many columns that is.
-pub(super) const EVENT_WIDTH: usize = 13;
+pub(super) const EVENT_WIDTH: usize = 14;
 
 /// An event from [`EVENT_COLUMNS`] that start at column `at`.
 pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
@@ -109,7 +109,12 @@ pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
         trace: trace(row, at + 9)?,
         content_type: col::<Option<&str>>(row, at + 11)?.map(Arc::from),
         context: col::<Option<&str>>(row, at + 12)?.map(from_json).transpose()?.map(Arc::new),
+        channels: channels(row, at + 13)?,
     })
+}
+
+fn channels(row: &SqliteRow, at: usize) -> Result<Vec<String>> {
+    col::<Option<&str>>(row, at)?.map_or_else(|| Ok(Vec::new()), from_json)
 }
 
 /// One that cannot be read is none: no event is lost for its trace.

@@ -83,6 +83,8 @@ mod tests {
             description: None,
             endpoint: "https://shop.example/hook".parse().unwrap(),
             event_types: vec!["**".parse().unwrap()],
+            channels: Vec::new(),
+            filter: None,
             pipeline: vec![],
             output_schema: None,
             headers: [].into(),

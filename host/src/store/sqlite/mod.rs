@@ -13,6 +13,7 @@ mod claim;
 mod codec;
 mod counts;
 mod credentials;
+mod evolution;
 mod handshakes;
 mod health;
 mod history;
@@ -247,6 +248,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
     (13, "ingestion", include_str!("../../../migrations/0013_ingestion.sql")),
+    (14, "filters", include_str!("../../../migrations/0014_filters.sql")),
+    (15, "schema evolution", include_str!("../../../migrations/0015_schema_evolution.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

@@ -341,10 +341,12 @@ impl Recovery for SqliteStore {
             }
         };
         sqlx::query(
-            "UPDATE replays SET taken = taken + ?1, total = max(total, taken + ?1) WHERE row = ?2",
+            "UPDATE replays SET taken = taken + ?1, total = max(total - ?3, taken + ?1)
+             WHERE row = ?2",
         )
         .bind(taken as i64)
         .bind(number)
+        .bind(passed_over(replay.mode, takes))
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
@@ -392,6 +394,12 @@ impl Recovery for SqliteStore {
     ) -> Result<Page<StoredEvent>> {
         undelivered::list(self, application, filter, before, limit).await
     }
+}
+
+/// How many were counted that the replay is not about after all: only what they say told.
+fn passed_over(mode: ReplayMode, takes: &[Take]) -> i64 {
+    let missing = mode == ReplayMode::Missing;
+    takes.iter().filter(|take| missing && take.fresh.is_none()).count() as i64
 }
 
 async fn row_of(

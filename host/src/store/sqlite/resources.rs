@@ -9,20 +9,21 @@ use super::{
     Result, SqliteStore, StoreError,
     codec::{
         bytes16, col, col_time, col_u32, col_u64, damaged, event_type, from_json, from_word, json,
-        millis, word,
+        millis, timestamp, word,
     },
     failed, sealing, subscriptions, taken,
 };
 use crate::{
     model::{
-        Application, ApplicationId, EventType, EventTypeName, KeyId, Pipeline, PipelineId,
-        ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
+        Application, ApplicationId, EventType, EventTypeName, KeyId, Lifecycle, Pipeline,
+        PipelineId, ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
     },
     store::{Resources, StoredKey},
 };
 
 const EVENT_TYPE: &str = "SELECT name, description, mode, violations, created_at,
-    (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name), content_types FROM event_types";
+    (SELECT coalesce(max(version), 0) FROM schemas WHERE event_type = name), content_types,
+    compatibility, deprecated_at, sunset_at, archived_at FROM event_types";
 
 fn event_type_from(row: &SqliteRow) -> Result<EventType> {
     Ok(EventType {
@@ -33,7 +34,18 @@ fn event_type_from(row: &SqliteRow) -> Result<EventType> {
         created_at: col_time(row, 4)?,
         latest_version: col_u32(row, 5)?,
         content_types: from_json(col(row, 6)?)?,
+        compatibility: from_word(col(row, 7)?)?,
+        lifecycle: lifecycle(row, 8)?,
+        archived_at: time(row, 10)?,
     })
+}
+
+fn lifecycle(row: &SqliteRow, at: usize) -> Result<Lifecycle> {
+    Ok(Lifecycle { deprecated_at: time(row, at)?, sunset_at: time(row, at + 1)? })
+}
+
+fn time(row: &SqliteRow, at: usize) -> Result<Option<Timestamp>> {
+    col::<Option<i64>>(row, at)?.map(timestamp).transpose()
 }
 
 #[async_trait]
@@ -100,14 +112,16 @@ impl Resources for SqliteStore {
         let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
         sqlx::query(
-            "INSERT INTO event_types (name, description, mode, created_at, content_types)
-             VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO event_types (name, description, mode, created_at, content_types,
+                 compatibility)
+             VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(event_type.name.as_str())
         .bind(event_type.description.as_deref())
         .bind(word(&event_type.mode)?)
         .bind(millis(event_type.created_at))
         .bind(json(&event_type.content_types)?)
+        .bind(word(&event_type.compatibility)?)
         .execute(&mut *transaction)
         .await
         .map_err(taken)?;
@@ -186,7 +200,8 @@ impl Resources for SqliteStore {
 
     async fn schemas(&self, name: &EventTypeName) -> Result<Vec<SchemaVersion>> {
         let rows = sqlx::query(
-            "SELECT version, schema, created_at FROM schemas WHERE event_type = ? ORDER BY version",
+            "SELECT version, schema, created_at, deprecated_at, sunset_at FROM schemas
+             WHERE event_type = ? ORDER BY version",
         )
         .bind(name.as_str())
         .fetch_all(&self.readers)
@@ -198,6 +213,7 @@ impl Resources for SqliteStore {
                     version: col_u32(row, 0)?,
                     schema: from_json(col(row, 1)?)?,
                     created_at: col_time(row, 2)?,
+                    lifecycle: lifecycle(row, 3)?,
                 })
             })
             .collect()

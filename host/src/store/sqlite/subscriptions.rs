@@ -13,7 +13,7 @@ use super::{
     taken,
 };
 use crate::{
-    model::{ApplicationId, DeliveryState, Subscription, SubscriptionId},
+    model::{ApplicationId, DeliveryState, FilterText, Subscription, SubscriptionId},
     seal::Vault,
 };
 
@@ -34,13 +34,15 @@ fn subscription(vault: &Vault, row: &SqliteRow) -> Result<Subscription> {
         created_at: col_time(row, 10)?,
         updated_at: col_time(row, 11)?,
         output_schema: col::<Option<&str>>(row, 12)?.map(from_json).transpose()?,
+        channels: from_json(col(row, 13)?)?,
+        filter: col::<Option<&str>>(row, 14)?.map(from_json).transpose()?,
     })
 }
 
 pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Subscription>> {
     let rows = sqlx::query(
         "SELECT id, application_id, description, endpoint, event_types, pipeline, headers, policy,
-                state, sealed, created_at, updated_at, output_schema
+                state, sealed, created_at, updated_at, output_schema, channels, filter
          FROM subscriptions ORDER BY id DESC",
     )
     .fetch_all(&store.readers)
@@ -53,8 +55,8 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     let mut write = store.write().await?;
     sqlx::query(
         "INSERT INTO subscriptions (id, application_id, description, endpoint, event_types, pipeline,
-             headers, policy, state, sealed, created_at, updated_at, output_schema)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             headers, policy, state, sealed, created_at, updated_at, output_schema, channels, filter)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(subscription.id.as_bytes().as_slice())
     .bind(subscription.application.as_bytes().as_slice())
@@ -69,6 +71,8 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     .bind(millis(subscription.created_at))
     .bind(millis(subscription.updated_at))
     .bind(subscription.output_schema.as_ref().map(json).transpose()?)
+    .bind(json(&subscription.channels)?)
+    .bind(subscription.filter.as_ref().map(FilterText::as_str))
     .execute(&mut *write.connection)
     .await
     .map_err(taken)?;
@@ -81,7 +85,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     let changed = sqlx::query(
         "UPDATE subscriptions SET description = ?, endpoint = ?, event_types = ?, pipeline = ?,
              headers = ?, policy = ?, state = ?, sealed = ?, updated_at = ?,
-             output_schema = ?
+             output_schema = ?, channels = ?, filter = ?
          WHERE id = ?",
     )
     .bind(subscription.description.as_deref())
@@ -94,6 +98,8 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     .bind(credentials::seal(&store.vault, subscription)?)
     .bind(millis(subscription.updated_at))
     .bind(subscription.output_schema.as_ref().map(json).transpose()?)
+    .bind(json(&subscription.channels)?)
+    .bind(subscription.filter.as_ref().map(FilterText::as_str))
     .bind(subscription.id.as_bytes().as_slice())
     .execute(&mut *write.connection)
     .await

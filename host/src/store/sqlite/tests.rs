@@ -68,6 +68,8 @@ impl Bench {
             description: Some("for tests".into()),
             endpoint: "http://127.0.0.1:9/hook".parse().unwrap(),
             event_types: vec!["order.**".parse().unwrap()],
+            channels: Vec::new(),
+            filter: None,
             pipeline: vec![],
             output_schema: None,
             headers: [("x-team".to_owned(), "blue".to_owned())].into(),
@@ -106,6 +108,7 @@ impl Bench {
             trace: Some(Arc::new(trace())),
             content_type: None,
             context: None,
+            channels: Vec::new(),
             payload: Bytes::from_static(br#"{"total": 1.10}"#),
         };
         NewEvent {
@@ -429,6 +432,9 @@ async fn lists_are_newest_first_filtered_and_paged() {
         latest_version: 0,
         violations: 0,
         created_at: at(0),
+        compatibility: crate::model::Compatibility::None,
+        lifecycle: crate::model::Lifecycle::default(),
+        archived_at: None,
     };
     bench.store.create_event_type(&kind, None).await.unwrap();
     assert!(matches!(bench.store.create_event_type(&kind, None).await, Err(StoreError::Exists)));
@@ -508,6 +514,9 @@ async fn schemas_are_numbered_from_one() {
         latest_version: 0,
         violations: 0,
         created_at: at(0),
+        compatibility: crate::model::Compatibility::None,
+        lifecycle: crate::model::Lifecycle::default(),
+        archived_at: None,
     };
     bench.store.create_event_type(&kind, None).await.unwrap();
     assert_eq!(bench.store.add_schema(&name, &schema, at(1)).await.unwrap(), 1);

@@ -168,6 +168,8 @@ fn subscription(plan: &Plan, number: usize, start: Timestamp, bug: Option<Bug>) 
         description: None,
         endpoint: format!("http://endpoint.test/{number}").parse().unwrap(),
         event_types: vec![],
+        channels: Vec::new(),
+        filter: None,
         pipeline: vec![],
         output_schema: None,
         headers: BTreeMap::new(),
@@ -368,6 +370,7 @@ impl World {
             trace: None,
             content_type: None,
             context: None,
+            channels: Vec::new(),
             payload: format!("{{\"at\":{}}}", now.as_millisecond()).into(),
         });
         let active = state == Some(SubscriptionState::Active);

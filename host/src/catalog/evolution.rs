@@ -1,0 +1,112 @@
+//! How event types change: schemas that must fit the last, deprecation, archiving.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Catalog, CatalogError, EventTypeEntry, Result, refused};
+use crate::{
+    model::{Compatibility, EventType, EventTypeName, Lifecycle, SchemaVersion},
+    schema::{Finding, compare},
+    store::StoreError,
+};
+
+/// Changes to how a type or a version ends; what is none stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EvolutionChange {
+    /// What a new version must be to the last.
+    pub compatibility: Option<Compatibility>,
+    /// Whether it is deprecated, from now on.
+    pub deprecated: Option<bool>,
+    /// When it is said to end.
+    pub sunset_at: Option<Option<crate::model::Timestamp>>,
+    /// Whether it takes no more events, from now on.
+    pub archived: Option<bool>,
+}
+
+impl Catalog {
+    /// What stands between the newest schema of a type and a new one. Nothing if it has none.
+    pub async fn compare_schema(
+        &self,
+        name: &EventTypeName,
+        schema: &Value,
+        mode: Compatibility,
+    ) -> Result<(u32, Vec<Finding>)> {
+        let Some(last) = self.schemas(name).await?.pop() else { return Ok((0, Vec::new())) };
+        let new = schema.clone();
+        // A comparison may take a second: others must not wait for it.
+        let found = tokio::task::spawn_blocking(move || compare(&last.schema, &new, mode)).await;
+        let found = found.map_err(|error| {
+            CatalogError::Store(StoreError::Failed(format!("a comparison of schemas: {error}")))
+        })?;
+        Ok((last.version, found))
+    }
+
+    fn changed(&self, before: Lifecycle, change: &EvolutionChange) -> Lifecycle {
+        let deprecated_at = match change.deprecated {
+            Some(true) => before.deprecated_at.or_else(|| Some(self.clock.now())),
+            Some(false) => None,
+            None => before.deprecated_at,
+        };
+        // What is not deprecated does not end.
+        let sunset_at = change.sunset_at.unwrap_or(before.sunset_at);
+        Lifecycle { deprecated_at, sunset_at: sunset_at.filter(|_| deprecated_at.is_some()) }
+    }
+
+    /// Changes how an event type ends.
+    pub async fn change_evolution(
+        &self,
+        name: &EventTypeName,
+        change: EvolutionChange,
+    ) -> Result<EventType> {
+        let _changing = self.changing.lock().await;
+        let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+        let before = &entry.event_type;
+        let lifecycle = self.changed(before.lifecycle, &change);
+        let compatibility = change.compatibility.unwrap_or(before.compatibility);
+        let archived_at = match change.archived {
+            Some(true) => before.archived_at.or_else(|| Some(self.clock.now())),
+            Some(false) => None,
+            None => before.archived_at,
+        };
+        let saved = self.store.set_evolution(name, compatibility, lifecycle, archived_at).await;
+        saved.map_err(refused)?;
+        let event_type = self.store.event_type(name).await.map_err(refused)?;
+        self.replace_event_type(EventTypeEntry {
+            event_type: event_type.clone(),
+            validators: entry.validators.clone(),
+            lifecycles: entry.lifecycles.clone(),
+        });
+        Ok(event_type)
+    }
+
+    /// Changes how one version of a schema ends.
+    pub async fn change_schema_lifecycle(
+        &self,
+        name: &EventTypeName,
+        version: u32,
+        change: EvolutionChange,
+    ) -> Result<SchemaVersion> {
+        let _changing = self.changing.lock().await;
+        let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+        let index = version.checked_sub(1).map_or(usize::MAX, |index| index as usize);
+        let before = entry.lifecycles.get(index).copied().ok_or(CatalogError::NotFound)?;
+        let lifecycle = self.changed(before, &change);
+        let saved = self.store.set_schema_lifecycle(name, version, lifecycle).await;
+        saved.map_err(refused)?;
+        let mut lifecycles = entry.lifecycles.clone();
+        lifecycles[index] = lifecycle;
+        self.replace_event_type(EventTypeEntry {
+            event_type: entry.event_type.clone(),
+            validators: entry.validators.clone(),
+            lifecycles,
+        });
+        let mut all = self.schemas(name).await?.into_iter();
+        all.find(|schema| schema.version == version).ok_or(CatalogError::NotFound)
+    }
+
+    fn replace_event_type(&self, entry: EventTypeEntry) {
+        let name = entry.event_type.name.clone();
+        self.write().event_types.insert(name, Arc::new(entry));
+    }
+}

@@ -1,0 +1,63 @@
+//! How event types change, in their rows.
+
+use async_trait::async_trait;
+
+use super::{
+    Result, SqliteStore,
+    codec::{millis, word},
+    failed,
+    resources::found,
+};
+use crate::{
+    model::{Compatibility, EventTypeName, Lifecycle, Timestamp},
+    store::Evolution,
+};
+
+#[async_trait]
+impl Evolution for SqliteStore {
+    async fn set_evolution(
+        &self,
+        name: &EventTypeName,
+        compatibility: Compatibility,
+        lifecycle: Lifecycle,
+        archived_at: Option<Timestamp>,
+    ) -> Result<()> {
+        let mut write = self.write().await?;
+        let changed = sqlx::query(
+            "UPDATE event_types SET compatibility = ?, deprecated_at = ?, sunset_at = ?,
+                    archived_at = ?
+             WHERE name = ?",
+        )
+        .bind(word(&compatibility)?)
+        .bind(lifecycle.deprecated_at.map(millis))
+        .bind(lifecycle.sunset_at.map(millis))
+        .bind(archived_at.map(millis))
+        .bind(name.as_str())
+        .execute(&mut *write.connection)
+        .await
+        .map_err(failed)?;
+        write.done();
+        found(changed.rows_affected())
+    }
+
+    async fn set_schema_lifecycle(
+        &self,
+        name: &EventTypeName,
+        version: u32,
+        lifecycle: Lifecycle,
+    ) -> Result<()> {
+        let mut write = self.write().await?;
+        let changed = sqlx::query(
+            "UPDATE schemas SET deprecated_at = ?, sunset_at = ? WHERE event_type = ? AND version = ?",
+        )
+        .bind(lifecycle.deprecated_at.map(millis))
+        .bind(lifecycle.sunset_at.map(millis))
+        .bind(name.as_str())
+        .bind(i64::from(version))
+        .execute(&mut *write.connection)
+        .await
+        .map_err(failed)?;
+        write.done();
+        found(changed.rows_affected())
+    }
+}
