@@ -126,6 +126,11 @@ pub async fn bytes_of(request: Request, types: &[&str], limit: usize) -> Result<
     read(&parts.headers, body, limit).await
 }
 
+/// A body of whatever type it is.
+pub async fn any_bytes(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    read(headers, body, limit).await
+}
+
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
     require(headers, &["application/json"])
 }

@@ -7,6 +7,7 @@
 mod batch;
 mod idempotency;
 mod own;
+mod sourced;
 
 use std::{sync::Arc, time::Duration};
 

@@ -22,6 +22,7 @@ mod replay;
 mod rollout;
 mod secret;
 pub mod signing;
+mod source;
 mod subscription;
 mod trace;
 
@@ -37,7 +38,8 @@ pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{
-    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,
+    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SourceId,
+    SourceSecretId, SubscriptionId,
 };
 pub use jiff::Timestamp;
 pub use kept::Kept;
@@ -57,5 +59,8 @@ pub use rollout::{
 };
 pub use secret::{PublicKey, PublicKeyError, Secret, SecretError, SecretKind};
 pub use signing::Scheme;
+pub use source::{
+    HmacRule, IdRule, Source, SourceKind, SourceSecret, SourceSettings, TypeRule, UnknownTypes,
+};
 pub use subscription::{DisabledReason, FailingSince, Subscription, SubscriptionState};
 pub use trace::TraceContext;

@@ -11,6 +11,7 @@ mod handshakes;
 mod health;
 mod plugins;
 mod recovery;
+mod sources;
 pub mod sqlite;
 mod upkeep;
 
@@ -28,6 +29,7 @@ pub use handshakes::Handshakes;
 pub use health::Health;
 pub use plugins::Plugins;
 pub use recovery::{Candidate, Recovery, Scope, Take};
+pub use sources::SourceStore;
 pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
 
 use crate::model::{
@@ -273,7 +275,16 @@ pub trait History: Send + Sync {
 /// All of it, and what keeps it in order.
 #[async_trait]
 pub trait Store:
-    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts + Handshakes
+    Belt
+    + Resources
+    + Plugins
+    + History
+    + Health
+    + Recovery
+    + Upkeep
+    + Counts
+    + Handshakes
+    + SourceStore
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

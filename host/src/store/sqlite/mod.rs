@@ -26,6 +26,7 @@ mod recovery;
 mod resources;
 mod retention;
 mod sealing;
+mod sources;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -246,6 +247,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
+    (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
