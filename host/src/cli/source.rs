@@ -360,19 +360,19 @@ async fn refusals(global: &Global, id: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    fn rule(settings: &Settings, current: Option<Value>) -> Value {
-        settings.json(current.as_ref()).unwrap().remove("event_type").unwrap_or_default()
+    fn rule(settings: &Settings, current: Option<&Value>) -> Value {
+        settings.json(current).unwrap().remove("event_type").unwrap_or_default()
     }
 
     #[test]
     fn flags_change_the_event_types_rule_part_by_part() {
         let none = Settings::default();
-        assert_eq!(rule(&none, usual("github")), Value::Null);
+        assert_eq!(rule(&none, usual("github").as_ref()), Value::Null);
         let action = Settings { type_suffix: Some("/action".into()), ..Settings::default() };
         let expected = json!({"header": "x-github-event", "prefix": "github", "suffix": "/action"});
-        assert_eq!(rule(&action, usual("github")), expected);
+        assert_eq!(rule(&action, usual("github").as_ref()), expected);
         let pointer = Settings { type_pointers: vec!["/kind".into()], ..Settings::default() };
-        assert_eq!(rule(&pointer, usual("github")), json!({"pointers": ["/kind"]}));
+        assert_eq!(rule(&pointer, usual("github").as_ref()), json!({"pointers": ["/kind"]}));
         let fixed = Settings { r#type: Some("a.b".into()), ..Settings::default() };
         assert_eq!(rule(&fixed, None), json!({"fixed": "a.b"}));
     }

@@ -163,7 +163,7 @@ impl Sources {
     /// Notes that a request's body was never looked at: too large, too slow, cut off.
     pub fn unread(&self, id: Option<SourceId>, detail: &str) {
         if let Some(source) = id.and_then(|id| self.source(id)) {
-            let refusal = Refusal::new(Reason::Malformed, detail);
+            let refusal = Refusal::new(Reason::Unreadable, detail);
             self.note(&source, &refusal, false, &Reading::default());
         }
     }

@@ -38,6 +38,8 @@ pub enum Reason {
     TooNew,
     /// It was signed with another secret, or changed.
     NoMatch,
+    /// Its body was too large or too slow, or was cut off.
+    Unreadable,
     /// Its body is of a type that is not taken.
     ContentType,
     /// Its body is not JSON.
@@ -67,6 +69,7 @@ impl Reason {
             Self::TooOld => "too_old",
             Self::TooNew => "too_new",
             Self::NoMatch => "no_match",
+            Self::Unreadable => "unreadable",
             Self::ContentType => "content_type",
             Self::Malformed => "malformed",
             Self::NoEventType => "no_event_type",
