@@ -142,9 +142,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock,
         config.backlog_high,
     ));
-    let sources = Sources::load(store.clone(), catalog.clone(), ingest.clone(), clock)
-        .await
-        .map_err(|e| failed("the database cannot be read")(&e))?;
+    let sources =
+        Sources::load(store.clone(), catalog.clone(), ingest.clone(), runtime.clone(), clock)
+            .await
+            .map_err(|e| failed("the database cannot be read")(&e))?;
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let retention = Retention::start(retention_settings(&config), store.clone(), clock);
     let ready = Arc::new(AtomicBool::new(true));

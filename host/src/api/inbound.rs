@@ -28,7 +28,7 @@ use crate::{
 /// What a third party is told of a request that was taken.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReceivedOut {
-    /// The event's id; null if nobody wants its type.
+    /// The event's id; null if nobody wants it.
     id: Option<EventId>,
     /// Its type.
     #[serde(rename = "type")]
@@ -74,7 +74,7 @@ pub async fn receive(
             repeated: published.repeated,
         })
         .into_response(),
-        Received::Ignored => {
+        Received::Ignored | Received::Dropped => {
             Json(ReceivedOut { id: None, event_type: None, repeated: false }).into_response()
         }
         Received::Challenge(text) => {
@@ -105,6 +105,7 @@ fn unusable(Refusal { reason, detail }: Refusal) -> Problem {
         Reason::ContentType => (Code::WrongContentType, "The body is not of a type that is taken"),
         Reason::Malformed => (Code::MalformedPayload, "The body is not acceptable JSON"),
         Reason::UnknownEventType => (Code::UnknownEventType, "There is no such event type"),
+        Reason::TransformFailed => (Code::TransformFailed, "The source's plugins failed"),
         _ => (Code::UnmappableRequest, "No event can be made of the request"),
     };
     Problem::new(code, title).detail(detail)

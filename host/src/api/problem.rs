@@ -174,6 +174,8 @@ registry! {
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,
         "A stored plugin could not be loaded; the server's log says why.";
+    TransformFailed = "transform-failed", SERVICE_UNAVAILABLE,
+        "The plugins of the source failed or took too long; the request can be repeated. The source's list of refusals says why.";
     CompileTimeout = "compile-timeout", SERVICE_UNAVAILABLE,
         "Compiling the plugin took longer than the server waits; the machine may be busy: try again after Retry-After.";
     CompilerUnavailable = "compiler-unavailable", SERVICE_UNAVAILABLE,

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::model::{
     Application, EventTypeName, HmacRule, IdRule, Scheme, SecretText, Source, SourceId, SourceKind,
-    SourceSecret, SourceSecretId, SourceSettings, Timestamp, TypeRule, UnknownTypes,
+    SourceSecret, SourceSecretId, SourceSettings, Step, Timestamp, TypeRule, UnknownTypes,
     signing::{self, Piece},
 };
+use crate::sources::MAX_STEPS;
 
 const MAX_POINTERS: usize = 4;
 const MAX_POINTER: usize = 256;
@@ -52,6 +53,11 @@ pub struct SourceIn {
     /// What becomes of requests of an event type that was never created.
     #[serde(default)]
     pub unknown_event_types: UnknownTypes,
+    /// The plugins that a request runs through before it is an event: what they make of the
+    /// payload is stored, what they drop is not.
+    #[serde(default)]
+    #[schema(max_items = 4)]
+    pub pipeline: Vec<Step>,
 }
 
 fn tolerance() -> u32 {
@@ -84,6 +90,9 @@ pub struct SourcePatch {
     pub subject: Option<Option<String>>,
     /// What becomes of requests of an event type that was never created.
     pub unknown_event_types: Option<UnknownTypes>,
+    /// The plugins that a request runs through before it is an event; replaces the list.
+    #[schema(max_items = 4)]
+    pub pipeline: Option<Vec<Step>>,
 }
 
 impl SourcePatch {
@@ -105,6 +114,9 @@ impl SourcePatch {
         }
         settings.unknown_event_types =
             self.unknown_event_types.unwrap_or(settings.unknown_event_types);
+        if let Some(pipeline) = self.pipeline {
+            settings.pipeline = pipeline;
+        }
     }
 }
 
@@ -156,6 +168,8 @@ pub struct SourceOut {
     pub subject: Option<String>,
     /// What becomes of requests of an event type that was never created.
     pub unknown_event_types: UnknownTypes,
+    /// The plugins that a request runs through before it is an event.
+    pub pipeline: Vec<Step>,
     /// What verifies its requests: any one of them.
     pub secrets: Vec<SourceSecretOut>,
     /// When it was created.
@@ -183,6 +197,7 @@ impl SourceOut {
             delivery_id: settings.delivery_id,
             subject: settings.subject,
             unknown_event_types: settings.unknown_event_types,
+            pipeline: settings.pipeline,
             secrets: active.map(Into::into).collect(),
             created_at: source.created_at,
             updated_at: source.updated_at,
@@ -242,6 +257,10 @@ pub fn check(source: &Source) -> Result<(), Problem> {
     }
     if let Some(pointer) = &settings.subject {
         check_pointer("/subject", pointer, &mut refuse);
+    }
+    if settings.pipeline.len() > MAX_STEPS {
+        let count = settings.pipeline.len();
+        refuse("/pipeline", format!("has {count} steps; at most {MAX_STEPS} are allowed"));
     }
     if wrong.is_empty() {
         return Ok(());

@@ -61,6 +61,12 @@ pub fn secret_of(
     Ok(SourceSecret { id: SourceSecretId::new(now), text, created_at: now, expires_at: None })
 }
 
+/// Refuses steps whose plugin is not there, or does not take their config.
+async fn check_steps(api: &Api, source: &Source) -> Result<(), Problem> {
+    let ready = api.catalog.ready_steps(source.application, &source.settings.pipeline, true).await;
+    ready.map(drop).map_err(|error| refusal::catalog(error, &subject(&source.name)))
+}
+
 /// Create a source
 ///
 /// The answer has its path, and its secret if one was made, which is not shown again.
@@ -90,12 +96,14 @@ pub async fn create_source(
             delivery_id: given.delivery_id,
             subject: given.subject,
             unknown_event_types: given.unknown_event_types,
+            pipeline: given.pipeline,
         },
         secrets: Vec::new(),
         created_at: now,
         updated_at: now,
     };
     check(&source)?;
+    check_steps(&api, &source).await?;
     let mut shown = None;
     let secret = match given.secret {
         Some(secret) => Some(secret),
@@ -177,8 +185,13 @@ pub async fn change_source(
 ) -> Result<Json<SourceOut>, Problem> {
     let mut tried = Source::clone(&*find(&api, &acting, id)?);
     let name = patch.name.clone().unwrap_or_else(|| id.to_string());
+    // A config that a forced version broke must not stand in the way of other changes.
+    let has_steps = patch.pipeline.is_some();
     patch.apply(&mut tried);
     check(&tried)?;
+    if has_steps {
+        check_steps(&api, &tried).await?;
+    }
     let Source { name: new_name, settings, .. } = tried;
     let saved = api
         .sources

@@ -10,6 +10,7 @@ mod plugins;
 mod quarantine;
 mod rollout;
 mod state;
+mod steps;
 mod subscriptions;
 
 use std::{

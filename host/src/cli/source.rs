@@ -117,6 +117,9 @@ pub(super) struct Settings {
     /// What becomes of requests of an event type that was never created
     #[arg(long, value_parser = ["refuse", "create", "ignore"])]
     unknown_types: Option<String>,
+    /// The plugins that a request runs through before it is an event: [{"plugin", "config", "on_error"}]
+    #[arg(long, value_name = "JSON|@FILE")]
+    pipeline: Option<String>,
 }
 
 impl Settings {
@@ -126,6 +129,9 @@ impl Settings {
         let mut body = Map::new();
         if let Some(hmac) = &self.hmac {
             body.insert("hmac".into(), input::json_argument(hmac)?);
+        }
+        if let Some(pipeline) = &self.pipeline {
+            body.insert("pipeline".into(), input::json_argument(pipeline)?);
         }
         let plain = [
             ("username", self.username.clone().map(Value::from)),
@@ -319,6 +325,7 @@ fn show(global: &Global, source: &Value) {
         ("unknown", "unknown_event_types"),
         ("id", "delivery_id"),
         ("subject", "subject"),
+        ("pipeline", "pipeline"),
         ("tolerance", "tolerance_seconds"),
         ("hmac", "hmac"),
         ("username", "username"),

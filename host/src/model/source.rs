@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    ApplicationId, SecretText, SourceId, SourceSecretId,
+    ApplicationId, SecretText, SourceId, SourceSecretId, Step,
     signing::{Algorithm, Encoding, KeyForm, Template},
 };
 
@@ -195,6 +195,8 @@ pub struct SourceSettings {
     pub subject: Option<String>,
     /// What becomes of requests of other types.
     pub unknown_event_types: UnknownTypes,
+    /// What a request is run through before it is an event.
+    pub pipeline: Vec<Step>,
 }
 
 impl SourceSettings {

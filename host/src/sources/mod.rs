@@ -6,6 +6,7 @@
 
 mod reading;
 mod refusal;
+mod transform;
 mod verify;
 
 #[cfg(test)]
@@ -26,12 +27,14 @@ use crate::{
     clock::Clock,
     ingest::{Ingest, Publish, Published, Rejected},
     model::{ApplicationId, EventTypeName, SchemaMode, Source, SourceId, UnknownTypes},
+    plugin::Runtime,
     store::{SharedStore, StoreError},
     telemetry::trace::{self, Kind},
 };
 use reading::Reading;
 use refusal::Refusals;
 pub use refusal::{Reason, Refusal, Refused};
+pub use transform::MAX_STEPS;
 pub use verify::check_secret;
 
 /// Most sources of an application.
@@ -46,6 +49,8 @@ pub enum Received {
     Event(Published),
     /// Nobody wants its type, and the source was told so.
     Ignored,
+    /// The source's own plugins dropped it.
+    Dropped,
     /// The third party asked whether the URL is the right one; what it wants to hear.
     Challenge(String),
 }
@@ -67,6 +72,7 @@ pub struct Sources {
     store: SharedStore,
     catalog: Arc<Catalog>,
     ingest: Ingest,
+    runtime: Arc<Runtime>,
     clock: Clock,
     known: RwLock<BTreeMap<SourceId, Arc<Source>>>,
     /// Held through a change, so that store and memory see changes in the same order.
@@ -88,18 +94,22 @@ impl Sources {
         store: SharedStore,
         catalog: Arc<Catalog>,
         ingest: Ingest,
+        runtime: Arc<Runtime>,
         clock: Clock,
     ) -> Result<Arc<Self>, StoreError> {
         let known = store.sources().await?.into_iter().map(|source| (source.id, Arc::new(source)));
-        Ok(Arc::new(Self {
+        let sources = Arc::new(Self {
             known: RwLock::new(known.collect()),
             store,
             catalog,
             ingest,
+            runtime,
             clock,
             changing: Mutex::default(),
             refusals: Refusals::default(),
-        }))
+        });
+        sources.load_plugins().await;
+        Ok(sources)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<SourceId, Arc<Source>>> {
@@ -194,6 +204,7 @@ impl Sources {
             Ok(Received::Event(published)) => {
                 count(kind, if published.repeated { "repeated" } else { "accepted" });
             }
+            Ok(Received::Dropped) => count(kind, "dropped"),
             Ok(Received::Ignored) => count(kind, "ignored"),
             Ok(Received::Challenge(_)) => count(kind, "challenge"),
             Err(not_taken) => {
@@ -238,6 +249,10 @@ impl Sources {
         }
         let Some(application) = self.catalog.application(source.application) else {
             return Err(NotTaken::Unverified);
+        };
+        let transformed = self.transform(source, &application, reading, payload).await;
+        let Some(payload) = transformed.map_err(NotTaken::Unusable)? else {
+            return Ok(Received::Dropped);
         };
         let mut span = trace::span("receive", Kind::Producer, None);
         let event = Publish {

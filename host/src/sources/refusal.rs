@@ -52,6 +52,8 @@ pub enum Reason {
     UnknownEventType,
     /// Its payload does not satisfy the event type's schema.
     SchemaViolation,
+    /// The source's own plugins failed.
+    TransformFailed,
     /// Too much was waiting to be stored.
     Overloaded,
     /// It could not be stored.
@@ -76,6 +78,7 @@ impl Reason {
             Self::NoDeliveryId => "no_delivery_id",
             Self::UnknownEventType => "unknown_event_type",
             Self::SchemaViolation => "schema_violation",
+            Self::TransformFailed => "transform_failed",
             Self::Overloaded => "overloaded",
             Self::Storage => "storage",
         }

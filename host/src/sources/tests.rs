@@ -33,6 +33,7 @@ fn source(kind: SourceKind, secrets: &[&str]) -> Source {
             delivery_id: None,
             subject: None,
             unknown_event_types: UnknownTypes::Refuse,
+            pipeline: vec![],
         },
         secrets: secrets.iter().map(secret).collect(),
         created_at: now,

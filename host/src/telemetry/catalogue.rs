@@ -98,7 +98,7 @@ pub const METRICS: &[Metric] = &[
     counter(
         "hookmill_source_requests_total",
         &["kind", "outcome"],
-        "Requests to sources: `accepted`, `repeated`, `ignored`, `challenge`, or why they were refused",
+        "Requests to sources: `accepted`, `repeated`, `dropped`, `ignored`, `challenge`, or why they were refused",
     ),
     histogram(
         "hookmill_accept_seconds",

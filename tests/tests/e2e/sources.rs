@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
-use hookmill_tests::{ADMIN_KEY, Answer, Client, Receiver, Server, binary, github_events};
+use hookmill_tests::{ADMIN_KEY, Answer, Client, Receiver, Server, binary, github_events, plugin};
 use serde_json::{Value, json};
 use sha2::{Sha256, Sha512};
 
@@ -710,4 +710,51 @@ async fn the_command_line_makes_and_changes_sources() {
     assert!(run(&["source", "refusals", id]).contains("no_match"));
     assert!(run(&["source", "list"]).contains("stripe"));
     run(&["source", "delete", id]);
+}
+
+#[tokio::test]
+async fn a_sources_own_plugins_filter_and_transform_what_becomes_an_event() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    client.upload(plugin("field-filter")).await.expect(201);
+    client.upload(plugin("redact")).await.expect(201);
+    let pipeline = json!([
+        {"plugin": "field-filter", "config": {"pass_if": {"at": "/total", "greater": 10}}},
+        {"plugin": "redact", "config": {"fields": [{"at": "/email", "action": "remove"}]}}
+    ]);
+    let made = json!({"name": "shop", "kind": "basic", "username": "shop", "secret": "s",
+        "event_type": {"fixed": "shop.order"}, "unknown_event_types": "create",
+        "pipeline": [{"plugin": "nothing"}]});
+    let mut made = made;
+    assert_eq!(client.post("/v1/sources", &made).await.problem(), "unknown-plugin");
+    made["pipeline"] = json!([{"plugin": "field-filter", "config": {"pass": 1}}]);
+    assert_eq!(client.post("/v1/sources", &made).await.problem(), "invalid-config");
+    made["pipeline"] = pipeline;
+    let made = client.post("/v1/sources", &made).await.expect(201);
+    let source = made["id"].as_str().unwrap();
+    let headers =
+        owned(&[("authorization", "Basic c2hvcDpz"), ("content-type", "application/json")]);
+    for _ in 0..2 {
+        let client = server.client();
+        let small = post(&client, source, &headers, r#"{"total":9}"#).await.expect(200);
+        assert_eq!(small["id"], Value::Null);
+        let body = r#"{"total": 19.90, "email":"a@example.com"}"#;
+        let large = post(&client, source, &headers, body).await.expect(200);
+        let path = format!("/v1/events/{}/payload", large["id"].as_str().unwrap());
+        let stored = client.get(&path).await;
+        assert_eq!(stored.expect(200), json!({"total": 19.9}));
+        // A total that is no number fails the filter: the third party is to try again.
+        let odd = post(&client, source, &headers, r#"{"total":"19.90"}"#).await;
+        assert_eq!((odd.status, odd.problem().as_str()), (503, "transform-failed"));
+        let list = client.get(&format!("/v1/sources/{source}/refusals")).await.expect(200);
+        assert_eq!(list["data"][0]["reason"], "transform_failed");
+        assert_eq!(client.delete("/v1/plugins/redact").await.problem(), "in-use");
+        server.kill().await;
+        server.restart().await;
+    }
+    let client = server.client();
+    client.patch(&format!("/v1/sources/{source}"), &json!({"pipeline": []})).await.expect(200);
+    client.delete("/v1/plugins/redact").await.expect(204);
+    let raw = post(&client, source, &headers, r#"{"total":9}"#).await.expect(200);
+    assert!(raw["id"].is_string());
 }

@@ -18,7 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("delivery", &["model", "clock", "notices", "store", "plugin"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
-    ("sources", &["model", "clock", "store", "delivery", "catalog", "ingest"]),
+    ("sources", &["model", "clock", "store", "plugin", "delivery", "catalog", "ingest"]),
     ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
     ("recovery", &["model", "clock", "store", "delivery", "catalog"]),
     ("watch", &["model", "clock", "notices", "store", "plugin", "delivery", "catalog", "backtest"]),

@@ -195,6 +195,7 @@ mod tests {
                 delivery_id: None,
                 subject: None,
                 unknown_event_types: UnknownTypes::Create,
+                pipeline: vec![],
             },
             secrets: vec![SourceSecret {
                 id: SourceSecretId::new(now),
