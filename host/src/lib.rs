@@ -20,6 +20,7 @@ pub mod routing;
 pub mod schema;
 pub mod seal;
 pub mod server;
+pub mod sources;
 pub mod store;
 pub mod telemetry;
 pub mod watch;

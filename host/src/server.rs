@@ -41,6 +41,7 @@ use crate::{
     recovery::Replays,
     retention::{Retention, RetentionSettings},
     seal::KeySource,
+    sources::Sources,
     store::{SharedStore, StoredKey, sqlite::SqliteStore},
     telemetry::{self, Exporter},
     watch::{Watch, WatchSettings},
@@ -142,6 +143,10 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock,
         config.backlog_high,
     ));
+    let sources =
+        Sources::load(store.clone(), catalog.clone(), ingest.clone(), runtime.clone(), clock)
+            .await
+            .map_err(|e| failed("the database cannot be read")(&e))?;
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let retention = Retention::start(retention_settings(&config), store.clone(), clock);
     let admission = Admission::new(
@@ -159,6 +164,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         store: store.clone(),
         catalog: catalog.clone(),
         ingest,
+        sources,
         runtime: runtime.clone(),
         watch: watch.clone(),
         backtests: backtests.clone(),

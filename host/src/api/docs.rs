@@ -51,6 +51,7 @@ const KEY_HELP: &str = "An admin key, `hmk_admin_…`: shown once by `hookmill s
         (name = "Subscriptions", description = "Endpoints and what they listen to."),
         (name = "Event types", description = "Names of events and the schemas of their payloads."),
         (name = "Plugins", description = "WebAssembly components that filter and transform."),
+        (name = "Sources", description = "Inbound endpoints for third parties that sign what they send."),
         (name = "Applications", description = "Tenants; one called `default` is always there."),
         (name = "Server", description = "Whether it is well, and what it has to say of itself.")
     ),
@@ -174,6 +175,10 @@ macro_rules! refusals {
 }
 
 refusals! {
+    /// 422 on sources.
+    BadSource = InvalidSource, "The source cannot be saved as given; `errors` lists every reason.";
+    /// 401 on third parties' requests.
+    Unproven = UnverifiedRequest, "The signature is missing or wrong, or there is no such source.";
     /// 410.
     Expired = PayloadExpired, "The event's payload is no longer kept.";
     /// 409 on backups.

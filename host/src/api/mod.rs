@@ -21,6 +21,7 @@ mod explain;
 mod extract;
 mod handshake;
 mod health;
+mod inbound;
 mod inflate;
 mod message;
 mod observe;
@@ -37,6 +38,9 @@ mod publish;
 mod refusal;
 mod replays;
 mod schema_evolution;
+mod source_io;
+mod source_secrets;
+mod sources;
 mod subscription_check;
 mod subscription_credentials;
 mod subscription_health;
@@ -68,7 +72,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::problem::{Code, Problem};
 use crate::{
     backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest,
-    model::Policy, plugin::Runtime, recovery::Replays, store::SharedStore, watch::Watch,
+    model::Policy, plugin::Runtime, recovery::Replays, sources::Sources, store::SharedStore,
+    watch::Watch,
 };
 
 pub use auth::{Auth, KnownKey, generate_key, hash_key};
@@ -123,6 +128,8 @@ pub struct Api {
     pub catalog: Arc<Catalog>,
     /// Where events go in.
     pub ingest: Ingest,
+    /// What takes third parties' requests.
+    pub sources: Arc<Sources>,
     /// What runs plugins.
     pub runtime: Arc<Runtime>,
     /// What watches plugins at work.
@@ -210,6 +217,13 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(subscriptions::test_subscription))
         .routes(routes!(subscription_match::match_subscription))
         .routes(routes!(subscription_secret::rotate_secret))
+        // It may create an event type on its way, which is not to be left half done.
+        .routes(routes!(inbound::receive))
+        .routes(routes!(sources::create_source, sources::list_sources))
+        .routes(routes!(sources::get_source, sources::change_source, sources::delete_source))
+        .routes(routes!(sources::list_refusals))
+        .routes(routes!(source_secrets::add_source_secret))
+        .routes(routes!(source_secrets::remove_source_secret))
         .routes(routes!(handshake::get_handshake, handshake::ask_for_leave))
         .routes(routes!(subscription_secrets::list_secrets, subscription_secrets::add_secret))
         .routes(routes!(subscription_secrets::remove_secret))

@@ -279,6 +279,9 @@ pub async fn delete_plugin(
     QueryParams(query): QueryParams<OwnerQuery>,
 ) -> Result<StatusCode, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
+    if let Some(source) = api.sources.user_of(owner, &name, None) {
+        return Err(plugin_subject(&name).in_use(format_args!("the source {}", source.name)));
+    }
     api.catalog
         .delete_plugin(owner, &name, None)
         .await
@@ -307,6 +310,10 @@ pub async fn delete_plugin_version(
     QueryParams(query): QueryParams<OwnerQuery>,
 ) -> Result<StatusCode, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
+    if let Some(source) = api.sources.user_of(owner, &name, Some(&version)) {
+        let subject = version_subject(&name, &version);
+        return Err(subject.in_use(format_args!("the source {}", source.name)));
+    }
     api.catalog
         .delete_plugin(owner, &name, Some(&version))
         .await

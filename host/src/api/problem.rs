@@ -90,6 +90,8 @@ registry! {
         "The event's payload cannot be accepted: it is empty, or JSON that is nested too deeply or that parsers read differently.";
     Unauthorized = "unauthorized", UNAUTHORIZED,
         "The request carries no valid key; send `Authorization: Bearer hmk_admin_…`.";
+    UnverifiedRequest = "unverified-request", UNAUTHORIZED,
+        "The request to a source has no signature that is valid there, or there is no such source; the source's list of refusals says which.";
     NotFound = "not-found", NOT_FOUND,
         "What the path names does not exist, or belongs to another application.";
     UnknownRoute = "unknown-route", NOT_FOUND,
@@ -138,6 +140,10 @@ registry! {
         "The name has a form that names of its kind may not have.";
     InvalidSubscription = "invalid-subscription", UNPROCESSABLE_ENTITY,
         "The subscription cannot be saved as given; `errors` lists every reason.";
+    InvalidSource = "invalid-source", UNPROCESSABLE_ENTITY,
+        "The source, or its secret, cannot be saved as given; `errors` lists every reason.";
+    UnmappableRequest = "unmappable-request", UNPROCESSABLE_ENTITY,
+        "The request to a source is genuine, but does not say its event type or its id; `detail` says what is missing.";
     InvalidRollout = "invalid-rollout", UNPROCESSABLE_ENTITY,
         "The rollout cannot be started as given; `errors` lists every reason.";
     InvalidReplay = "invalid-replay", UNPROCESSABLE_ENTITY,
@@ -176,6 +182,8 @@ registry! {
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,
         "A stored plugin could not be loaded; the server's log says why.";
+    TransformFailed = "transform-failed", SERVICE_UNAVAILABLE,
+        "The plugins of the source failed or took too long; the request can be repeated. The source's list of refusals says why.";
     CompileTimeout = "compile-timeout", SERVICE_UNAVAILABLE,
         "Compiling the plugin took longer than the server waits; the machine may be busy: try again after Retry-After.";
     CompilerUnavailable = "compiler-unavailable", SERVICE_UNAVAILABLE,

@@ -51,6 +51,13 @@ impl Catalog {
         closest(name, known).and_then(|name| name.parse().ok())
     }
 
+    /// How many begin with this segment.
+    pub fn event_types_below(&self, first: &str) -> usize {
+        let state = self.read();
+        let all = state.event_types.keys();
+        all.filter(|name| name.segments().next() == Some(first)).count()
+    }
+
     /// All of them by name, with violations counted up to now.
     pub async fn event_types(&self) -> Result<Vec<EventType>> {
         self.store.event_types().await.map_err(refused)

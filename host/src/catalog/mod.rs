@@ -11,6 +11,7 @@ mod plugins;
 mod quarantine;
 mod rollout;
 mod state;
+mod steps;
 mod subscriptions;
 
 use std::{
@@ -283,7 +284,7 @@ impl Catalog {
         }
         self.store.delete_application(id).await.map_err(|error| match error {
             StoreError::InUse(_) => {
-                CatalogError::InUse("its subscriptions, plugins or events".to_owned())
+                CatalogError::InUse("its subscriptions, sources, plugins or events".to_owned())
             }
             other => refused(other),
         })?;

@@ -244,7 +244,7 @@ impl Catalog {
         own.or_else(|| all.next()).cloned()
     }
 
-    fn resolve_step(
+    pub(super) fn resolve_step(
         &self,
         application: ApplicationId,
         index: usize,

@@ -122,8 +122,9 @@ impl Rotate {
             _ => next,
         };
         output::say(format_args!(
-            "the secrets of {} subscriptions are sealed under master key {}, which is in {}",
+            "the secrets of {} subscriptions and {} sources are sealed under master key {}, which is in {}",
             done.subscriptions,
+            done.sources,
             key.id(),
             place.display()
         ));

@@ -28,6 +28,7 @@ mod scratch;
 mod send;
 mod serve;
 mod signing;
+mod source;
 mod steps;
 mod style;
 mod subscription;
@@ -123,6 +124,9 @@ enum Command {
     Subscription(subscription::Command),
     /// List subscriptions
     Subscriptions(subscription::List),
+    /// Inbound endpoints for third parties that sign what they send
+    #[command(subcommand)]
+    Source(source::Command),
     /// Tenants: owners of subscriptions, events and plugins
     #[command(subcommand)]
     Application(application::Command),
@@ -188,6 +192,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Subscribe(subscribe) => subscribe.run(&global).await,
         Command::Subscription(command) => command.run(&global).await,
         Command::Subscriptions(list) => list.run(&global).await,
+        Command::Source(command) => command.run(&global).await,
         Command::Application(command) => command.run(&global).await,
         Command::Plugin(command) => command.run(&global).await,
         Command::Send(send) => send.run(&global).await,

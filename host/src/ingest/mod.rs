@@ -8,6 +8,7 @@ mod batch;
 mod idempotency;
 mod own;
 mod payload;
+mod sourced;
 
 use std::{sync::Arc, time::Duration};
 
@@ -227,6 +228,17 @@ impl Ingest {
     ) -> Result<Published, Rejected> {
         let now = self.shared.clock.now();
         let keys = idempotency::keys(&event, self.shared.settings.idempotency_window, now);
+        self.accept(application, event, keys, now).await
+    }
+
+    /// Accepts an event that these keys tell from others.
+    async fn accept(
+        &self,
+        application: &Application,
+        event: Publish,
+        keys: Vec<Idempotency>,
+        now: Timestamp,
+    ) -> Result<Published, Rejected> {
         let (checked, payload) = match self.check(&event, now) {
             Ok(checked) => checked,
             // What was accepted once stays so, though a newer schema would refuse it.

@@ -159,6 +159,10 @@ typed_id!(/// A replay.
     ReplayId, "rpl");
 typed_id!(/// An API key.
     KeyId, "key");
+typed_id!(/// An inbound endpoint.
+    SourceId, "src");
+typed_id!(/// A secret of an inbound endpoint.
+    SourceSecretId, "ssc");
 
 #[cfg(test)]
 mod tests {

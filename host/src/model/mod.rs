@@ -27,6 +27,7 @@ mod replay;
 mod rollout;
 mod secret;
 pub mod signing;
+mod source;
 mod subscription;
 mod trace;
 
@@ -45,7 +46,8 @@ pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use evolution::{Compatibility, Lifecycle};
 pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{
-    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,
+    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SourceId,
+    SourceSecretId, SubscriptionId,
 };
 pub use jiff::Timestamp;
 pub use kept::Kept;
@@ -66,5 +68,8 @@ pub use rollout::{
 };
 pub use secret::{PublicKey, PublicKeyError, Secret, SecretError, SecretKind};
 pub use signing::Scheme;
+pub use source::{
+    HmacRule, IdRule, Source, SourceKind, SourceSecret, SourceSettings, TypeRule, UnknownTypes,
+};
 pub use subscription::{DisabledReason, FailingSince, Subscription, SubscriptionState};
 pub use trace::TraceContext;

@@ -12,6 +12,7 @@ mod handshakes;
 mod health;
 mod plugins;
 mod recovery;
+mod sources;
 pub mod sqlite;
 mod upkeep;
 
@@ -30,6 +31,7 @@ pub use handshakes::Handshakes;
 pub use health::Health;
 pub use plugins::Plugins;
 pub use recovery::{Candidate, Recovery, Scope, Take};
+pub use sources::SourceStore;
 pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
 
 use crate::model::{
@@ -269,7 +271,17 @@ pub trait History: Send + Sync {
 /// All of it, and what keeps it in order.
 #[async_trait]
 pub trait Store:
-    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts + Handshakes + Evolution
+    Belt
+    + Resources
+    + Plugins
+    + History
+    + Health
+    + Recovery
+    + Upkeep
+    + Counts
+    + Handshakes
+    + Evolution
+    + SourceStore
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

@@ -95,6 +95,11 @@ pub const METRICS: &[Metric] = &[
         &["reason"],
         "Events and batches refused, by code of the problem",
     ),
+    counter(
+        "hookmill_source_requests_total",
+        &["kind", "outcome"],
+        "Requests to sources: `accepted`, `repeated`, `dropped`, `ignored`, `challenge`, or why they were refused",
+    ),
     histogram(
         "hookmill_accept_seconds",
         SECONDS,

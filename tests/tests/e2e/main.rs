@@ -25,4 +25,5 @@ mod resources;
 mod rollout;
 mod secrets;
 mod signatures;
+mod sources;
 mod trust;

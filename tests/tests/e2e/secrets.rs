@@ -203,7 +203,7 @@ async fn a_rotated_master_key_opens_all_and_the_last_one_nothing() {
     let read = || std::fs::read_to_string(&key).unwrap();
     let first = read();
     let told = said(&hookmill(&folder, &rotate), 0);
-    assert!(told.contains("the secrets of 4 subscriptions are sealed"), "{told}");
+    assert!(told.contains("the secrets of 4 subscriptions and 0 sources are sealed"), "{told}");
     assert_ne!(read(), first);
     assert!(!folder.join("hookmill.db.key.new").exists());
     assert_eq!(leaks(&folder, &wanted(&[("private key", &private_key)])), [""; 0]);

@@ -27,6 +27,7 @@ mod recovery;
 mod resources;
 mod retention;
 mod sealing;
+mod sources;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -250,6 +251,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "ingestion", include_str!("../../../migrations/0013_ingestion.sql")),
     (14, "filters", include_str!("../../../migrations/0014_filters.sql")),
     (15, "schema evolution", include_str!("../../../migrations/0015_schema_evolution.sql")),
+    (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

@@ -85,6 +85,7 @@ impl Resources for SqliteStore {
         let used: i64 = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM subscriptions WHERE application_id = ?1)
                   + (SELECT count(*) FROM plugins WHERE owner = ?1)
+                  + (SELECT count(*) FROM sources WHERE application_id = ?1)
                   + EXISTS (SELECT 1 FROM events WHERE application_id = ?1)",
         )
         .bind(id.as_bytes().as_slice())

@@ -12,7 +12,7 @@ use super::{
     codec::damaged,
     connect,
     credentials::{self, closed, place},
-    failed, lock, migrate,
+    failed, lock, migrate, sources,
 };
 use crate::seal::{KeySource, MasterKey, Place, Vault};
 
@@ -128,6 +128,8 @@ async fn pragma(connection: &mut SqliteConnection, statement: &'static str) -> R
 pub struct Rotated {
     /// Subscriptions whose secrets were sealed anew.
     pub subscriptions: usize,
+    /// The same of sources.
+    pub sources: usize,
 }
 
 /// Seals every secret of a database that no server has open under a new data key, and that under
@@ -155,6 +157,7 @@ pub async fn rotate_master_key(
         let sealed = new.seal(&place(id), &text).map_err(|error| closed(&error))?;
         put_sealed(&mut transaction, id, &sealed).await?;
     }
+    let sources = sources::reseal(&mut transaction, &old, &new).await?;
     if let Some(sealed) = fact(&mut transaction, "key").await? {
         let key = old.open(&INSTALLATION_KEY, &sealed).map_err(|error| closed(&error))?;
         let sealed = new.seal(&INSTALLATION_KEY, &key).map_err(|error| closed(&error))?;
@@ -169,7 +172,7 @@ pub async fn rotate_master_key(
         tracing::warn!(%error, "what was sealed under the old key may still be in unused parts of the database file; the next start clears it");
     }
     connection.close().await.map_err(failed)?;
-    Ok(Rotated { subscriptions: rows.len() })
+    Ok(Rotated { subscriptions: rows.len(), sources })
 }
 
 /// The installation's own key: `fresh` if it has none yet.

@@ -1,0 +1,59 @@
+//! Events from sources: told apart by what the third party calls their delivery.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+
+use super::{Ingest, Publish, Published, Rejected};
+use crate::{
+    model::{Application, SourceId, Timestamp},
+    store::Idempotency,
+};
+
+/// How long a delivery's id is remembered at least: third parties repeat one for up to three
+/// days.
+const REMEMBERED: Duration = Duration::from_secs(4 * 24 * 3600);
+
+/// The key that a third party's repetitions share, in a space of its source's own. What comes
+/// again under the same id is the same event, though some parties change its text on the way:
+/// the print says nothing of the payload.
+fn key(source: SourceId, delivery: &str, window: Duration, now: Timestamp) -> Idempotency {
+    let key = format!("{source}:{delivery}");
+    Idempotency {
+        fingerprint: Sha256::digest(key.as_bytes()).into(),
+        key,
+        expires_at: now.checked_add(window.max(REMEMBERED)).unwrap_or(Timestamp::MAX),
+    }
+}
+
+impl Ingest {
+    /// Accepts an event that a source verified. Its `id` is the third party's for the delivery:
+    /// the source accepts it once.
+    pub async fn publish_sourced(
+        &self,
+        application: &Application,
+        source: SourceId,
+        event: Publish,
+    ) -> Result<Published, Rejected> {
+        let now = self.shared.clock.now();
+        let window = self.shared.settings.idempotency_window;
+        let keys: Vec<_> = event.id.iter().map(|id| key(source, id, window, now)).collect();
+        self.accept(application, event, keys, now).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deliveries_of_one_source_are_told_from_anothers_and_kept_for_days() {
+        let now = Timestamp::UNIX_EPOCH;
+        let (one, other) = (SourceId::new(now), SourceId::new(now));
+        let of = |source, delivery| key(source, delivery, Duration::from_secs(60), now);
+        assert_eq!(of(one, "7").key, of(one, "7").key);
+        assert_eq!(of(one, "7").fingerprint, of(one, "7").fingerprint);
+        assert_ne!(of(one, "7").key, of(other, "7").key);
+        assert_eq!(of(one, "7").expires_at, Timestamp::from_second(4 * 24 * 3600).unwrap());
+    }
+}

@@ -1,0 +1,371 @@
+//! Sources: inbound endpoints that verify a third party's own signature and turn its requests
+//! into events.
+//!
+//! Owns every change to a source, and what becomes of a request to one. Never speaks HTTP; what
+//! it hands to the ingest is durable when that says so.
+
+mod reading;
+mod refusal;
+mod transform;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::sync::Mutex;
+
+use crate::{
+    catalog::{Catalog, CatalogError},
+    clock::Clock,
+    ingest::{Ingest, Publish, Published, Rejected},
+    model::{
+        ApplicationId, Compatibility, EventTypeName, SchemaMode, Source, SourceId, UnknownTypes,
+        media,
+    },
+    plugin::Runtime,
+    store::{SharedStore, StoreError},
+    telemetry::trace::{self, Kind},
+};
+use reading::Reading;
+use refusal::Refusals;
+pub use refusal::{Reason, Refusal, Refused};
+pub use transform::MAX_STEPS;
+pub use verify::check_secret;
+
+/// Most sources of an application.
+pub const MAX_SOURCES: usize = 100;
+/// Most event types below one prefix that sources create.
+const MAX_CREATED_TYPES: usize = 500;
+
+/// What became of a request that was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It is an event, on disk.
+    Event(Published),
+    /// Nobody wants its type, and the source was told so.
+    Ignored,
+    /// The source's own plugins dropped it.
+    Dropped,
+    /// The third party asked whether the URL is the right one; what it wants to hear.
+    Challenge(String),
+}
+
+/// Why a request was not taken.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// There is no such source, or the request is not one of its third party's. Which, only
+    /// the owner is told.
+    Unverified,
+    /// It is the third party's, but cannot become an event.
+    Unusable(Refusal),
+    /// The ingest refused it.
+    Rejected(Rejected),
+}
+
+/// See the module.
+pub struct Sources {
+    store: SharedStore,
+    catalog: Arc<Catalog>,
+    ingest: Ingest,
+    runtime: Arc<Runtime>,
+    clock: Clock,
+    known: RwLock<BTreeMap<SourceId, Arc<Source>>>,
+    /// Held through a change, so that store and memory see changes in the same order.
+    changing: Mutex<()>,
+    refusals: Refusals,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").finish_non_exhaustive()
+    }
+}
+
+type Changed = Result<Arc<Source>, StoreError>;
+
+impl Sources {
+    /// Reads them from the store.
+    pub async fn load(
+        store: SharedStore,
+        catalog: Arc<Catalog>,
+        ingest: Ingest,
+        runtime: Arc<Runtime>,
+        clock: Clock,
+    ) -> Result<Arc<Self>, StoreError> {
+        let known = store.sources().await?.into_iter().map(|source| (source.id, Arc::new(source)));
+        let sources = Arc::new(Self {
+            known: RwLock::new(known.collect()),
+            store,
+            catalog,
+            ingest,
+            runtime,
+            clock,
+            changing: Mutex::default(),
+            refusals: Refusals::default(),
+        });
+        sources.load_plugins().await;
+        Ok(sources)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<SourceId, Arc<Source>>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, source: &Arc<Source>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(source.id, Arc::clone(source));
+    }
+
+    /// A source as it is now.
+    pub fn source(&self, id: SourceId) -> Option<Arc<Source>> {
+        self.read().get(&id).cloned()
+    }
+
+    /// An application's, newest first.
+    pub fn of(&self, application: ApplicationId) -> Vec<Arc<Source>> {
+        let known = self.read();
+        known.values().rev().filter(|source| source.application == application).cloned().collect()
+    }
+
+    /// Adds a source that was checked; `InUse` if the application has as many as it may.
+    pub async fn create(&self, source: Source) -> Changed {
+        let _changing = self.changing.lock().await;
+        if self.of(source.application).len() >= MAX_SOURCES {
+            return Err(StoreError::InUse(MAX_SOURCES as u64));
+        }
+        self.store.create_source(&source).await?;
+        let source = Arc::new(source);
+        self.put(&source);
+        Ok(source)
+    }
+
+    /// Applies `change` to the source as it is now and saves it.
+    pub async fn change(&self, id: SourceId, change: impl FnOnce(&mut Source) + Send) -> Changed {
+        let _changing = self.changing.lock().await;
+        let mut source = Source::clone(&*self.source(id).ok_or(StoreError::NotFound)?);
+        change(&mut source);
+        source.updated_at = self.clock.now();
+        self.store.put_source(&source).await?;
+        let source = Arc::new(source);
+        self.put(&source);
+        Ok(source)
+    }
+
+    /// Removes a source; its URL takes nothing any more.
+    pub async fn delete(&self, id: SourceId) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        self.store.delete_source(id).await?;
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.refusals.forget(id);
+        Ok(())
+    }
+
+    /// The last requests that a source refused, newest first.
+    pub fn refusals(&self, id: SourceId) -> Vec<Refused> {
+        self.refusals.of(id)
+    }
+
+    /// Notes that a request's body was never looked at: too large, too slow, cut off.
+    pub fn unread(&self, id: Option<SourceId>, detail: &str) {
+        if let Some(source) = id.and_then(|id| self.source(id)) {
+            let refusal = Refusal::new(Reason::Unreadable, detail);
+            self.note(&source, &refusal, false, &Reading::default());
+        }
+    }
+
+    /// Takes a request: verified, read, and handed to the ingest.
+    pub async fn receive(
+        &self,
+        id: Option<SourceId>,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Received, NotTaken> {
+        let Some(source) = id.and_then(|id| self.source(id)) else {
+            verify::spend(&body);
+            return Err(NotTaken::Unverified);
+        };
+        if let Err(refusal) = verify::verify(&source, headers, &body, self.clock.now()) {
+            if refusal.reason != Reason::NoMatch || !source.settings.kind.signs() {
+                verify::spend(&body);
+            }
+            tracing::debug!(source = %source.id, reason = refusal.reason.as_str(), "a request was not verified");
+            self.note(&source, &refusal, false, &Reading::default());
+            return Err(NotTaken::Unverified);
+        }
+        let kind = source.settings.kind;
+        let mut reading = Reading::default();
+        let taken = self.take(&source, headers, body, &mut reading).await;
+        match &taken {
+            Ok(Received::Event(published)) => {
+                count(kind, if published.repeated { "repeated" } else { "accepted" });
+            }
+            Ok(Received::Dropped) => count(kind, "dropped"),
+            Ok(Received::Ignored) => count(kind, "ignored"),
+            Ok(Received::Challenge(_)) => count(kind, "challenge"),
+            Err(not_taken) => {
+                let refusal = refusal_of(not_taken);
+                tracing::warn!(
+                    source = %source.id,
+                    reason = refusal.reason.as_str(),
+                    delivery_id = reading.delivery_id.as_deref().unwrap_or_default(),
+                    "a verified request of a source was refused"
+                );
+                self.note(&source, &refusal, true, &reading);
+            }
+        }
+        taken
+    }
+
+    /// Makes an event of a verified request. What was read of it stays in `reading`, whatever
+    /// comes of it.
+    async fn take(
+        &self,
+        source: &Source,
+        headers: &HeaderMap,
+        body: Bytes,
+        reading: &mut Reading,
+    ) -> Result<Received, NotTaken> {
+        let kind = source.settings.kind;
+        let payload = reading::payload(kind, headers, body).map_err(NotTaken::Unusable)?;
+        if let Some(challenge) = reading::challenge(kind, &payload) {
+            return Ok(Received::Challenge(challenge));
+        }
+        reading::read(source, headers, &payload, reading).map_err(NotTaken::Unusable)?;
+        let unknown = source.settings.unknown_event_types;
+        if unknown != UnknownTypes::Refuse
+            && let Ok(name) = reading.event_type.parse::<EventTypeName>()
+            && !name.is_reserved()
+            && self.catalog.event_type(&name).is_none()
+        {
+            if unknown == UnknownTypes::Ignore {
+                return Ok(Received::Ignored);
+            }
+            self.create_type(source, name).await?;
+        }
+        let Some(application) = self.catalog.application(source.application) else {
+            return Err(NotTaken::Unverified);
+        };
+        let transformed = self.transform(source, &application, reading, payload).await;
+        let Some(payload) = transformed.map_err(NotTaken::Unusable)? else {
+            return Ok(Received::Dropped);
+        };
+        let mut span = trace::span("receive", Kind::Producer, None);
+        let event = Publish {
+            event_type: reading.event_type.clone(),
+            payload,
+            content_type: None,
+            context: None,
+            channels: Vec::new(),
+            id: reading.delivery_id.clone(),
+            idempotency_key: None,
+            subject: reading.subject.clone(),
+            occurred_at: None,
+            schema_version: None,
+            trace: span.context(),
+        };
+        let published = self.ingest.publish_sourced(&application, source.id, event).await;
+        match &published {
+            Ok(published) => {
+                let id = published.receipt.id;
+                span.set("hookmill.event.id", || id.to_string());
+                span.set("hookmill.event.type", || published.event_type.to_string());
+                tracing::debug!(event_id = %id, source = %source.id, "accepted");
+            }
+            Err(rejected) => span.failed(reason_of(rejected).as_str()),
+        }
+        published.map(Received::Event).map_err(NotTaken::Rejected)
+    }
+
+    /// Creates an event type that a third party named, unless there are too many of its like.
+    async fn create_type(&self, source: &Source, name: EventTypeName) -> Result<(), NotTaken> {
+        let unusable =
+            |why: String| NotTaken::Unusable(Refusal::new(Reason::UnknownEventType, why));
+        let first = name.segments().next().unwrap_or_default().to_owned();
+        if self.catalog.event_types_below(&first) >= MAX_CREATED_TYPES {
+            let why = format!(
+                "there are {MAX_CREATED_TYPES} event types that begin with {first}; sources create no more"
+            );
+            return Err(unusable(why));
+        }
+        let description = Some(format!("Created by the source {}.", source.name));
+        let content_types = vec![media::JSON.to_owned()];
+        let created = self.catalog.create_event_type(
+            name,
+            description,
+            SchemaMode::Enforce,
+            content_types,
+            Compatibility::default(),
+            None,
+        );
+        match created.await {
+            // Another request was faster.
+            Ok(_) | Err(CatalogError::Exists) => Ok(()),
+            Err(CatalogError::Store(error)) => Err(NotTaken::Rejected(Rejected::Store(error))),
+            Err(other) => Err(unusable(other.to_string())),
+        }
+    }
+
+    fn note(&self, source: &Source, refusal: &Refusal, verified: bool, reading: &Reading) {
+        count(source.settings.kind, refusal.reason.as_str());
+        let refused = Refused {
+            at: self.clock.now(),
+            verified,
+            reason: refusal.reason,
+            detail: refusal.detail.clone(),
+            delivery_id: reading.delivery_id.clone(),
+            event_type: Some(reading.event_type.clone()).filter(|name| !name.is_empty()),
+            count: 1,
+        };
+        self.refusals.note(source.id, refused);
+    }
+}
+
+fn count(kind: crate::model::SourceKind, outcome: &'static str) {
+    metrics::counter!(
+        "hookmill_source_requests_total", "kind" => kind.as_str(), "outcome" => outcome
+    )
+    .increment(1);
+}
+
+fn refusal_of(not_taken: &NotTaken) -> Refusal {
+    match not_taken {
+        // Its application went away this moment.
+        NotTaken::Unverified => Refusal::new(Reason::Storage, "the application is gone"),
+        NotTaken::Unusable(refusal) => refusal.clone(),
+        NotTaken::Rejected(rejected) => {
+            let detail = match rejected {
+                Rejected::Violates { violations, .. } => {
+                    let first = violations.first();
+                    let first = first.map(|v| format!(": {} {}", v.at, v.message));
+                    format!("{rejected}{}", first.unwrap_or_default())
+                }
+                _ => rejected.to_string(),
+            };
+            Refusal::new(reason_of(rejected), detail)
+        }
+    }
+}
+
+fn reason_of(rejected: &Rejected) -> Reason {
+    match rejected {
+        Rejected::UnknownEventType { .. }
+        | Rejected::Reserved { .. }
+        | Rejected::Archived { .. }
+        | Rejected::UnknownSchemaVersion { .. } => Reason::UnknownEventType,
+        Rejected::ContentType { .. } => Reason::ContentType,
+        Rejected::Malformed(_) => Reason::Malformed,
+        Rejected::Violates { .. } => Reason::SchemaViolation,
+        // Of a source's keys none stands for two events.
+        Rejected::Conflict { .. } => Reason::NoDeliveryId,
+        Rejected::Overloaded { .. } => Reason::Overloaded,
+        Rejected::Store(_) => Reason::Storage,
+    }
+}

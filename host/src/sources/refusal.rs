@@ -1,0 +1,217 @@
+//! Why requests to sources were refused: the reasons there are, and the last of each source.
+//!
+//! Kept in memory and bounded. Of a request that was not verified nothing is kept but that it
+//! came: its senders are anybody.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::{SourceId, Timestamp};
+
+/// Most verified requests of a source whose refusal is remembered.
+const VERIFIED: usize = 100;
+/// The same of requests that were not verified, one for each reason.
+const UNVERIFIED: usize = 16;
+/// Longest text that is remembered, in bytes.
+const MOST: usize = 500;
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The source has no secret yet.
+    NoSecret,
+    /// What the signature takes is not there.
+    MissingHeader,
+    /// What the signature takes cannot be read.
+    MalformedHeader,
+    /// What the signature takes is there twice.
+    RepeatedHeader,
+    /// It was signed too long ago.
+    TooOld,
+    /// It was signed in the future.
+    TooNew,
+    /// It was signed with another secret, or changed.
+    NoMatch,
+    /// Its body was too large or too slow, or was cut off.
+    Unreadable,
+    /// Its body is of a type that is not taken.
+    ContentType,
+    /// Its body is not JSON.
+    Malformed,
+    /// It says nothing that could be its event type.
+    NoEventType,
+    /// It has no id to tell repetitions by, or no usable one.
+    NoDeliveryId,
+    /// Its event type was never created.
+    UnknownEventType,
+    /// Its payload does not satisfy the event type's schema.
+    SchemaViolation,
+    /// The source's own plugins failed.
+    TransformFailed,
+    /// Too much was waiting to be stored.
+    Overloaded,
+    /// It could not be stored.
+    Storage,
+}
+
+impl Reason {
+    /// As in JSON, and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSecret => "no_secret",
+            Self::MissingHeader => "missing_header",
+            Self::MalformedHeader => "malformed_header",
+            Self::RepeatedHeader => "repeated_header",
+            Self::TooOld => "too_old",
+            Self::TooNew => "too_new",
+            Self::NoMatch => "no_match",
+            Self::Unreadable => "unreadable",
+            Self::ContentType => "content_type",
+            Self::Malformed => "malformed",
+            Self::NoEventType => "no_event_type",
+            Self::NoDeliveryId => "no_delivery_id",
+            Self::UnknownEventType => "unknown_event_type",
+            Self::SchemaViolation => "schema_violation",
+            Self::TransformFailed => "transform_failed",
+            Self::Overloaded => "overloaded",
+            Self::Storage => "storage",
+        }
+    }
+}
+
+/// A refusal, for whoever reads the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// In a word.
+    pub reason: Reason,
+    /// In a sentence.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// Of a reason.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into() }
+    }
+}
+
+/// A refused request, as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Refused {
+    /// When it came; of several alike, the last.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Whether its signature was good: then it is an event that was not taken.
+    pub verified: bool,
+    /// Why it was refused, in a word.
+    pub reason: Reason,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// The third party's id for it, if it was verified and has one.
+    pub delivery_id: Option<String>,
+    /// The event type it would have had, if it was verified and has one.
+    pub event_type: Option<String>,
+    /// How many there were like it. Those that were not verified are counted by reason.
+    pub count: u64,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    verified: VecDeque<Refused>,
+    unverified: VecDeque<Refused>,
+}
+
+/// The last refusals of every source.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<HashMap<SourceId, Lists>>);
+
+impl Refusals {
+    fn lists(&self) -> MutexGuard<'_, HashMap<SourceId, Lists>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers one, in place of the oldest if there are many.
+    pub(super) fn note(&self, source: SourceId, mut refused: Refused) {
+        for text in [&mut refused.detail].into_iter().chain(&mut refused.delivery_id) {
+            text.truncate(text.floor_char_boundary(MOST));
+        }
+        let mut all = self.lists();
+        let lists = all.entry(source).or_default();
+        let (list, most) = if refused.verified {
+            (&mut lists.verified, VERIFIED)
+        } else {
+            (&mut lists.unverified, UNVERIFIED)
+        };
+        // A third party repeats what was refused: that is one event, refused again.
+        let alike = list.iter().position(|old| {
+            old.reason == refused.reason
+                && old.event_type == refused.event_type
+                && old.delivery_id == refused.delivery_id
+        });
+        if let Some(old) = alike.and_then(|at| list.remove(at)) {
+            refused.count += old.count;
+        }
+        list.push_front(refused);
+        list.truncate(most);
+    }
+
+    /// Those of a source, newest first.
+    pub(super) fn of(&self, source: SourceId) -> Vec<Refused> {
+        let all = self.lists();
+        let Some(lists) = all.get(&source) else { return Vec::new() };
+        let mut list: Vec<_> = lists.verified.iter().chain(&lists.unverified).cloned().collect();
+        list.sort_by_key(|refused| std::cmp::Reverse(refused.at));
+        list
+    }
+
+    /// Forgets those of a source that is gone.
+    pub(super) fn forget(&self, source: SourceId) {
+        self.lists().remove(&source);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(second: i64, reason: Reason, delivery_id: Option<&str>) -> Refused {
+        Refused {
+            at: Timestamp::from_second(second).unwrap(),
+            verified: delivery_id.is_some(),
+            reason,
+            detail: "é".repeat(MOST),
+            delivery_id: delivery_id.map(Into::into),
+            event_type: None,
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn a_flood_of_what_anybody_may_send_drives_out_nothing_that_matters() {
+        let source = SourceId::new(Timestamp::UNIX_EPOCH);
+        let refusals = Refusals::default();
+        refusals.note(source, refused(0, Reason::UnknownEventType, Some("a")));
+        refusals.note(source, refused(1, Reason::UnknownEventType, Some("a")));
+        for second in 2..1000 {
+            refusals.note(source, refused(second, Reason::NoMatch, None));
+        }
+        let list = refusals.of(source);
+        assert_eq!(list.len(), 2);
+        assert_eq!((list[0].reason, list[0].count), (Reason::NoMatch, 998));
+        assert_eq!((list[1].delivery_id.as_deref(), list[1].count), (Some("a"), 2));
+        assert_eq!(list[0].detail.len(), MOST);
+        for id in 0..1000 {
+            let delivery = id.to_string();
+            refusals.note(source, refused(2000, Reason::SchemaViolation, Some(&delivery)));
+        }
+        assert_eq!(refusals.of(source).len(), VERIFIED + 1);
+        refusals.forget(source);
+        assert!(refusals.of(source).is_empty());
+    }
+}

@@ -1,0 +1,124 @@
+//! A source's own pipeline: what a request is made into before it is an event.
+//!
+//! Owns how long that may take, and what a failure comes to. Never sends what plugins add to a
+//! request: an event has a payload only.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{
+    Sources,
+    reading::Reading,
+    refusal::{Reason, Refusal},
+};
+use crate::{
+    model::{
+        Application, ApplicationId, Event, EventId, EventTypeName, Outcome, PluginVersion, Source,
+    },
+    plugin::LiveEvent,
+};
+
+/// Most steps of a source.
+pub const MAX_STEPS: usize = 4;
+/// How long all of them may take: third parties wait three seconds for an answer, some of them.
+const MOST: Duration = Duration::from_millis(2_500);
+
+impl Sources {
+    /// What a source's steps make of a payload; none if they drop it.
+    pub(super) async fn transform(
+        &self,
+        source: &Source,
+        application: &Application,
+        reading: &Reading,
+        payload: Bytes,
+    ) -> Result<Option<Bytes>, Refusal> {
+        if source.settings.pipeline.is_empty() {
+            return Ok(Some(payload));
+        }
+        let failed = |why: String| Refusal::new(Reason::TransformFailed, why);
+        // As the ingest would: plugins are given JSON of bounded depth.
+        if let Err(error) = serde_json::from_slice::<Value>(&payload) {
+            return Err(Refusal::new(Reason::Malformed, format!("the body is not JSON: {error}")));
+        }
+        let event_type: EventTypeName = reading
+            .event_type
+            .parse()
+            .map_err(|why: &str| Refusal::new(Reason::NoEventType, why))?;
+        let now = self.clock.now();
+        let event = Event {
+            id: EventId::new(now),
+            application: application.id,
+            application_name: application.name.as_str().into(),
+            event_type,
+            schema_version: 0,
+            subject: reading.subject.clone(),
+            occurred_at: now,
+            accepted_at: now,
+            trace: None,
+            content_type: None,
+            context: None,
+            channels: Vec::new(),
+            payload,
+        };
+        let pipeline = self
+            .catalog
+            .ready_steps(application.id, &source.settings.pipeline, false)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
+        let live = LiveEvent::new(Arc::new(event));
+        let run = timeout(MOST, self.runtime.run(&live, &pipeline)).await.map_err(|_| {
+            failed(format!("the source's plugins took longer than {} ms", MOST.as_millis()))
+        })?;
+        match &run.outcome {
+            Outcome::Send(message) if is_json(&message.content_type) => {
+                Ok(Some(message.body.clone()))
+            }
+            Outcome::Send(message) => {
+                let kind = &message.content_type;
+                Err(failed(format!("the source's plugins made {kind} of it; JSON is needed")))
+            }
+            Outcome::Drop { .. } => Ok(None),
+            Outcome::Fail { reason, .. } => Err(failed(reason.clone())),
+        }
+    }
+
+    /// Loads what the sources run. What cannot be loaded fails their requests, not the start.
+    pub(super) async fn load_plugins(&self) {
+        let all: Vec<_> = self.read().values().cloned().collect();
+        for source in all.iter().filter(|source| !source.settings.pipeline.is_empty()) {
+            let steps = &source.settings.pipeline;
+            if let Err(error) = self.catalog.ready_steps(source.application, steps, false).await {
+                tracing::error!(source = %source.id, %error, "cannot load a source's plugins");
+            }
+        }
+    }
+
+    /// A source that runs a plugin of this owner: any version, or this one.
+    pub fn user_of(
+        &self,
+        owner: Option<ApplicationId>,
+        name: &str,
+        version: Option<&str>,
+    ) -> Option<Arc<Source>> {
+        let is = |found: &PluginVersion| {
+            found.application == owner
+                && found.name == name
+                && version.is_none_or(|wanted| found.version == wanted)
+        };
+        let runs = |source: &&Arc<Source>| {
+            let mut steps = source.settings.pipeline.iter();
+            steps.any(|step| {
+                self.catalog.plugin(source.application, &step.plugin).is_some_and(|v| is(&v))
+            })
+        };
+        self.read().values().find(runs).cloned()
+    }
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+}
