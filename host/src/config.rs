@@ -36,6 +36,28 @@ pub struct Config {
     pub plugin_cache: Option<PathBuf>,
     /// The admin key. Without one, one is made at the first start and shown once.
     pub admin_key: Option<String>,
+    /// The file or URL of an identity provider's keys (JWKS): its tokens are let in. Without
+    /// it, keys alone are.
+    pub jwt_jwks: Option<String>,
+    /// What tokens must have as `iss`; needed with `jwt_jwks`.
+    pub jwt_issuer: Option<String>,
+    /// What tokens must have as `aud`, or among it; needed with `jwt_jwks`.
+    pub jwt_audience: Option<String>,
+    /// The algorithms that tokens may be signed by. A list, or a text with commas.
+    #[serde(deserialize_with = "texts")]
+    pub jwt_algorithms: Vec<String>,
+    /// The claim with the name or id of the application that a token acts for.
+    pub jwt_application_claim: String,
+    /// The claim with a token's scopes.
+    pub jwt_scope_claim: String,
+    /// What this server's scopes begin with there.
+    pub jwt_scope_prefix: String,
+    /// How far the provider's clock may be from this one, in seconds.
+    pub jwt_leeway_seconds: u64,
+    /// How often the provider's keys are read again, in seconds.
+    pub jwt_refresh_seconds: u64,
+    /// The shortest time between two looks for a key that is not known, in seconds.
+    pub jwt_refetch_seconds: u64,
     /// The key that the database's secrets are sealed under: base64 of 32 bytes. Without it
     /// and `master_key_file`, it is in the file `<database>.key`, made at the first start.
     pub master_key: Option<SecretText>,
@@ -68,6 +90,8 @@ pub struct Config {
     /// Days after which a delivery that has not ended is cancelled, so that its event can go;
     /// 0 for never.
     pub retain_unfinished_days: f64,
+    /// Days that entries of the audit log are kept; 0 for ever.
+    pub retain_audit_days: f64,
     /// Seconds an attempt may take as a whole, the response's body included.
     pub attempt_timeout_seconds: f64,
     /// Seconds connecting may take.
@@ -147,6 +171,16 @@ impl Default for Config {
             database: PathBuf::from("hookmill.db"),
             plugin_cache: None,
             admin_key: None,
+            jwt_jwks: None,
+            jwt_issuer: None,
+            jwt_audience: None,
+            jwt_algorithms: ["RS256", "ES256", "EdDSA"].map(str::to_owned).to_vec(),
+            jwt_application_claim: "hookmill_application".to_owned(),
+            jwt_scope_claim: "scope".to_owned(),
+            jwt_scope_prefix: "hookmill:".to_owned(),
+            jwt_leeway_seconds: 60,
+            jwt_refresh_seconds: 300,
+            jwt_refetch_seconds: 30,
             master_key: None,
             master_key_file: None,
             allow_networks: Vec::new(),
@@ -160,6 +194,7 @@ impl Default for Config {
             retain_attempts_days: 30.0,
             retain_events_days: 30.0,
             retain_unfinished_days: 0.0,
+            retain_audit_days: 365.0,
             attempt_timeout_seconds: 15.0,
             connect_timeout_seconds: 5.0,
             max_timeout_seconds: 60.0,
@@ -464,6 +499,7 @@ impl Config {
             }
         }
         self.check_retention()?;
+        self.check_jwt()?;
         if let Some(text) = self.otlp_headers.iter().find(|text| !text.contains(':')) {
             // What stands there may be a key.
             return Err(ConfigError::OutOfBounds {
@@ -489,12 +525,38 @@ impl Config {
         Ok(())
     }
 
+    fn check_jwt(&self) -> Result<(), ConfigError> {
+        let bounds = [
+            ("jwt_leeway_seconds", self.jwt_leeway_seconds, 0, 600, "0 to 600 are allowed"),
+            ("jwt_refresh_seconds", self.jwt_refresh_seconds, 1, 86_400, "1 to 86400 are allowed"),
+            ("jwt_refetch_seconds", self.jwt_refetch_seconds, 0, 3_600, "0 to 3600 are allowed"),
+        ];
+        for (setting, given, least, most, expected) in bounds {
+            if !(least..=most).contains(&given) {
+                let given = given.to_string();
+                return Err(ConfigError::OutOfBounds { setting, given, expected });
+            }
+        }
+        let needed = [("jwt_issuer", &self.jwt_issuer), ("jwt_audience", &self.jwt_audience)];
+        for (setting, value) in needed {
+            if self.jwt_jwks.is_some() && value.as_ref().is_none_or(String::is_empty) {
+                return Err(ConfigError::OutOfBounds {
+                    setting,
+                    given: "not given".to_owned(),
+                    expected: "it is needed with jwt_jwks: a provider's tokens are for many servers",
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn check_retention(&self) -> Result<(), ConfigError> {
         for (setting, days) in [
             ("retain_payload_days", self.retain_payload_days),
             ("retain_attempts_days", self.retain_attempts_days),
             ("retain_events_days", self.retain_events_days),
             ("retain_unfinished_days", self.retain_unfinished_days),
+            ("retain_audit_days", self.retain_audit_days),
         ] {
             if !(0.0..=36_500.0).contains(&days) {
                 let expected = "0 to 36500 are allowed, parts of a day too; 0 is for ever";

@@ -85,7 +85,15 @@ registry! {
     MalformedPayload = "malformed-payload", BAD_REQUEST,
         "The event's payload is JSON that cannot be accepted, for example nested too deeply.";
     Unauthorized = "unauthorized", UNAUTHORIZED,
-        "The request carries no valid key; send `Authorization: Bearer hmk_admin_…`.";
+        "The request carries no valid key or token; send `Authorization: Bearer hmk_…`.";
+    InsufficientScope = "insufficient-scope", FORBIDDEN,
+        "The key lacks the scope that the request needs; `scope` names it.";
+    AdminNeeded = "admin-needed", FORBIDDEN,
+        "What the request is for belongs to the platform, and needs an admin key.";
+    ForeignApplication = "foreign-application", FORBIDDEN,
+        "The request names an application that is not the key's own.";
+    BeyondPortal = "beyond-portal", FORBIDDEN,
+        "A portal token is for subscriptions, deliveries and replays, and for reading event types.";
     NotFound = "not-found", NOT_FOUND,
         "What the path names does not exist, or belongs to another application.";
     UnknownRoute = "unknown-route", NOT_FOUND,
@@ -110,6 +118,8 @@ registry! {
         "The delivery is being attempted at this moment; try again when the attempt is over.";
     ReplayEnded = "replay-ended", CONFLICT,
         "The replay has taken all there was, or was cancelled; make a new one.";
+    LastAdminKey = "last-admin-key", CONFLICT,
+        "It is the last key that may do everything and does not expire; make another first.";
     BackupRunning = "backup-running", CONFLICT,
         "Another backup is being made; wait for its end.";
     PayloadExpired = "payload-expired", GONE,
@@ -130,6 +140,8 @@ registry! {
         "The name has a form that names of its kind may not have.";
     InvalidSubscription = "invalid-subscription", UNPROCESSABLE_ENTITY,
         "The subscription cannot be saved as given; `errors` lists every reason.";
+    InvalidKey = "invalid-key", UNPROCESSABLE_ENTITY,
+        "The key or token cannot be made as given; `errors` lists every reason.";
     InvalidRollout = "invalid-rollout", UNPROCESSABLE_ENTITY,
         "The rollout cannot be started as given; `errors` lists every reason.";
     InvalidReplay = "invalid-replay", UNPROCESSABLE_ENTITY,

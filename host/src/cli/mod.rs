@@ -4,6 +4,7 @@
 //! the file of one that is stopped; all others speak REST through [`client`]. Data goes to stdout, talk to stderr. Never holds business rules.
 
 mod application;
+mod audit;
 mod client;
 mod completions;
 mod credentials;
@@ -14,6 +15,7 @@ mod event_type;
 mod events;
 mod health;
 mod input;
+mod key;
 mod listen;
 mod master_key;
 mod output;
@@ -123,6 +125,11 @@ enum Command {
     /// Tenants: owners of subscriptions, events and plugins
     #[command(subcommand)]
     Application(application::Command),
+    /// Keys: who is let in, and what they may do
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Who changed what, the newest first
+    Audit(audit::Audit),
     /// Write, build, test, upload and run plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -186,6 +193,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Subscription(command) => command.run(&global).await,
         Command::Subscriptions(list) => list.run(&global).await,
         Command::Application(command) => command.run(&global).await,
+        Command::Key(command) => command.run(&global).await,
+        Command::Audit(audit) => audit.run(&global).await,
         Command::Plugin(command) => command.run(&global).await,
         Command::Send(send) => send.run(&global).await,
         Command::Events(command) => command.run(&global).await,

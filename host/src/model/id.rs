@@ -159,6 +159,8 @@ typed_id!(/// A replay.
     ReplayId, "rpl");
 typed_id!(/// An API key.
     KeyId, "key");
+typed_id!(/// An entry of the audit log.
+    AuditId, "aud");
 
 #[cfg(test)]
 mod tests {

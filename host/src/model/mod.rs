@@ -4,6 +4,7 @@
 //! and knows nothing of HTTP, SQL or WebAssembly.
 
 mod application;
+mod audit;
 mod credentials;
 mod delivery;
 mod event;
@@ -27,6 +28,7 @@ mod subscription;
 mod trace;
 
 pub use application::Application;
+pub use audit::{AuditEntry, AuditFilter, ChangeOutcome};
 pub use credentials::{
     Basic, Bearer, ClientAuth, Credentials, EndpointAuth, Mtls, Oauth2, SecretText,
 };
@@ -38,11 +40,12 @@ pub use event::{Event, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{
-    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SubscriptionId,
+    ApplicationId, AuditId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId,
+    SubscriptionId,
 };
 pub use jiff::Timestamp;
 pub use kept::Kept;
-pub use key::{KeyScope, UnknownScope};
+pub use key::{ApiKey, KeyScope, Scopes, UnknownScope};
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};
