@@ -1,5 +1,7 @@
 //! The product from outside: the real binary, real sockets, real plugins.
 
+mod access;
+mod audit;
 mod author;
 mod backtest;
 mod bad_input;
@@ -25,4 +27,5 @@ mod resources;
 mod rollout;
 mod secrets;
 mod signatures;
+mod tenancy;
 mod trust;
