@@ -1,6 +1,7 @@
 //! Hookmill, the programmable webhook server, as a library: the binary is a thin hand-over
 //! to [`cli`].
 
+pub mod access;
 pub mod api;
 pub mod backtest;
 pub mod catalog;

@@ -23,7 +23,8 @@ use url::Url;
 
 use self::connections::Connections;
 use crate::{
-    api::{self, Api, ApiLimits, Auth, Door, EndpointPolicy, KnownKey},
+    access::{Access, JwksSource, JwtSettings, Jwts, NewKey},
+    api::{self, Api, ApiLimits, Door, EndpointPolicy},
     backtest::Backtests,
     catalog::{Catalog, Change},
     clock::Clock,
@@ -34,7 +35,7 @@ use crate::{
     },
     ingest::{Ingest, IngestSettings},
     limits::{Admission, AdmissionSettings},
-    model::{KeyId, Policy, SecretText},
+    model::{Policy, Scopes, SecretText},
     notices::Notices,
     operational,
     plugin::{Compiler, PluginSettings, Runtime},
@@ -42,7 +43,7 @@ use crate::{
     retention::{Retention, RetentionSettings},
     seal::KeySource,
     sources::Sources,
-    store::{SharedStore, StoredKey, sqlite::SqliteStore},
+    store::{SharedStore, sqlite::SqliteStore},
     telemetry::{self, Exporter},
     watch::{Watch, WatchSettings},
 };
@@ -76,8 +77,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let is_new = !config.database.exists();
     let key_file = KeySource::Beside.path(&config.database).filter(|path| !path.exists());
     let store = open(&config).await?;
-    let key = admin_key(&store, &config, clock).await?;
-    let runtime = start_runtime(&store, &config).await?;
+    let installation_key = installation_key(&store).await?;
+    let (access, made_key) = access(&store, &config, &installation_key, clock).await?;
+    let runtime = start_runtime(installation_key, &config)?;
     let catalog = Catalog::load(store.clone(), runtime.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
@@ -170,7 +172,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         backtests: backtests.clone(),
         replays: replays.clone(),
         dispatcher: dispatcher.clone(),
-        auth: key.auth,
+        access: Arc::clone(&access),
         clock,
         limits: ApiLimits {
             max_body: config.max_body_bytes,
@@ -189,8 +191,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }),
         ready: ready.clone(),
     });
+    let keeping = tokio::spawn(
+        Arc::clone(&access).keep(store.clone(), Config::days(config.retain_audit_days)),
+    );
     let key_file = key_file.filter(|path| path.exists());
-    announce(&config, address, is_new, &catalog, (key.made.as_deref(), key_file.as_deref()));
+    announce(&config, address, is_new, &catalog, (made_key.as_deref(), key_file.as_deref()));
 
     let stop = async move {
         told_to_stop().await;
@@ -204,6 +209,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     replays.stop();
     dispatcher.shutdown().await;
     counting.abort();
+    keeping.abort();
+    access.keys.write_uses().await;
     store.close().await;
     if let Some(exporter) = exporter {
         exporter.flush().await;
@@ -222,11 +229,12 @@ async fn open(config: &Config) -> Result<SharedStore, ServeError> {
     Ok(Arc::new(store))
 }
 
-async fn start_runtime(store: &SharedStore, config: &Config) -> Result<Arc<Runtime>, ServeError> {
-    let key = store
-        .installation_key(random()?)
-        .await
-        .map_err(|e| failed("the database cannot be read")(&e))?;
+async fn installation_key(store: &SharedStore) -> Result<[u8; 32], ServeError> {
+    let unreadable = failed("the database cannot be read");
+    store.installation_key(random()?).await.map_err(|e| unreadable(&e))
+}
+
+fn start_runtime(key: [u8; 32], config: &Config) -> Result<Arc<Runtime>, ServeError> {
     let program = std::env::current_exe().map_err(|e| failed("this program has no path")(&e))?;
     let mut settings = PluginSettings::new(config.plugin_cache(), key, Compiler::Child(program));
     if let Some(threads) = config.plugin_threads {
@@ -309,32 +317,54 @@ impl EndpointPolicy for Endpoints {
     }
 }
 
-struct Key {
-    auth: Auth,
-    /// The key, if it was made just now.
-    made: Option<String>,
+/// Everybody who is let in, and the admin key if one was made just now: there was none, and
+/// none is configured.
+async fn access(
+    store: &SharedStore,
+    config: &Config,
+    installation_key: &[u8; 32],
+    clock: Clock,
+) -> Result<(Arc<Access>, Option<String>), ServeError> {
+    let jwts = match jwt_settings(config) {
+        None => None,
+        Some(settings) => {
+            let cannot = failed("tokens cannot be checked (jwt_jwks)");
+            Some(Jwts::start(settings, clock).await.map_err(|e| cannot(&e))?)
+        }
+    };
+    let configured = config.admin_key.as_deref();
+    let access = Access::load(store.clone(), configured, installation_key, jwts, clock)
+        .await
+        .map_err(|e| failed("the database cannot be read")(&e))?;
+    let mut made = None;
+    if access.keys.is_empty() {
+        let first = NewKey {
+            name: "first".into(),
+            application: None,
+            scopes: Scopes::ALL,
+            expires_at: None,
+        };
+        let cannot = failed("the first admin key cannot be made");
+        let (_, text) = access.keys.create(first).await.map_err(|e| cannot(&e))?;
+        made = Some(text);
+    }
+    Ok((Arc::new(access), made))
 }
 
-/// The configured key, or the stored one, or a new one.
-async fn admin_key(store: &SharedStore, config: &Config, clock: Clock) -> Result<Key, ServeError> {
-    let unreadable = failed("the database cannot be read");
-    if let Some(key) = &config.admin_key {
-        let key = KnownKey { name: "configured-key".into(), hash: api::hash_key(key) };
-        return Ok(Key { auth: Auth::new(vec![key]), made: None });
-    }
-    let known = store.keys().await.map_err(|e| unreadable(&e))?;
-    if !known.is_empty() {
-        return Ok(Key { auth: Auth::new(known.iter().map(known_key).collect()), made: None });
-    }
-    let key = api::generate_key().map_err(|e| failed("the system gives no random bytes")(&e))?;
-    let now = clock.now();
-    let stored = StoredKey { id: KeyId::new(now), hash: api::hash_key(&key), created_at: now };
-    store.create_key(&stored).await.map_err(|e| unreadable(&e))?;
-    Ok(Key { auth: Auth::new(vec![known_key(&stored)]), made: Some(key) })
-}
-
-fn known_key(stored: &StoredKey) -> KnownKey {
-    KnownKey { name: stored.id.to_string().into(), hash: stored.hash }
+fn jwt_settings(config: &Config) -> Option<JwtSettings> {
+    Some(JwtSettings {
+        jwks: JwksSource::from(config.jwt_jwks.as_deref()?),
+        // The configuration was checked: these are there.
+        issuer: config.jwt_issuer.clone()?,
+        audience: config.jwt_audience.clone()?,
+        algorithms: config.jwt_algorithms.clone(),
+        application_claim: config.jwt_application_claim.clone(),
+        scope_claim: config.jwt_scope_claim.clone(),
+        scope_prefix: config.jwt_scope_prefix.clone(),
+        leeway: Duration::from_secs(config.jwt_leeway_seconds),
+        refresh: Duration::from_secs(config.jwt_refresh_seconds),
+        refetch: Duration::from_secs(config.jwt_refetch_seconds),
+    })
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ServeError> {

@@ -138,5 +138,6 @@ pub async fn delete_application(
         .delete_application(application.id)
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
+    api.access.keys.forget(application.id);
     Ok(StatusCode::NO_CONTENT)
 }

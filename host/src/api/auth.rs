@@ -1,108 +1,36 @@
-//! Who asks, and for whom: admin keys, and the application a request acts for.
+//! Who asks, and for whom: what each route needs of a caller, and how one without it is refused.
 //!
-//! Owns the keys' form and their comparison. Never stores a key: it knows hashes only.
+//! Owns the refusals (RFC 6750) and the application a request acts for. Never checks a
+//! credential itself: that is `access`'s.
 
 use std::{marker::PhantomData, ops::Deref, sync::Arc};
 
 use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, HeaderValue, header, request::Parts},
+    extract::{FromRequestParts, MatchedPath},
+    http::{Extensions, HeaderMap, HeaderValue, header, request::Parts},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use super::{
     Api, explain,
     problem::{Code, Problem},
 };
-use crate::model::{Application, KeyScope};
-
-/// What an admin key starts with, so leaked ones can be found by searching.
-pub const KEY_PREFIX: &str = "hmk_admin_";
+use crate::{
+    access::{Caller, Denied, Kind, Reach},
+    model::{Application, KeyScope},
+};
 
 /// The header that names the application a request acts for.
 pub const APPLICATION_HEADER: &str = "hookmill-application";
 
-/// A new admin key: the prefix and 256 random bits in 43 characters. Fails if the
-/// operating system has no randomness to give.
-pub fn generate_key() -> Result<String, getrandom::Error> {
-    let mut bits = [0u8; 32];
-    getrandom::fill(&mut bits)?;
-    Ok(format!("{KEY_PREFIX}{}", URL_SAFE_NO_PAD.encode(bits)))
-}
-
-/// What is stored of a key. Its 256 random bits make a slow hash pointless.
-pub fn hash_key(key: &str) -> [u8; 32] {
-    Sha256::digest(key.as_bytes()).into()
-}
-
-/// A key that is let in.
-#[derive(Debug, Clone)]
-pub struct KnownKey {
-    /// What the history calls whoever uses it.
-    pub name: Arc<str>,
-    /// What is known of the key itself.
-    pub hash: [u8; 32],
-}
-
-/// The keys that are let in.
-#[derive(Clone)]
-pub struct Auth(Arc<[KnownKey]>);
-
-impl std::fmt::Debug for Auth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Auth({} keys)", self.0.len())
-    }
-}
-
-impl Auth {
-    /// Lets these keys in.
-    pub fn new(keys: Vec<KnownKey>) -> Self {
-        Self(keys.into())
-    }
-
-    /// Whose key a request carries; refuses one that carries none or a wrong one.
-    pub fn verify(&self, headers: &HeaderMap) -> Result<Arc<str>, Problem> {
-        let Some(value) = headers.get(header::AUTHORIZATION) else {
-            return Err(unauthorized("The request carries no key", "Bearer realm=\"hookmill\""));
-        };
-        let key = value
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, key)| key.trim());
-        let Some(key) = key else {
-            return Err(unauthorized(
-                "The Authorization header is not of the form Bearer and a key",
-                "Bearer realm=\"hookmill\", error=\"invalid_request\"",
-            ));
-        };
-        self.owner(key).ok_or_else(|| {
-            unauthorized(
-                "The key is not one of this server's",
-                "Bearer realm=\"hookmill\", error=\"invalid_token\"",
-            )
-        })
-    }
-
-    /// Compares with every hash to its end, so time tells nothing of how near a key came.
-    fn owner(&self, key: &str) -> Option<Arc<str>> {
-        let hash = hash_key(key);
-        let compared: Vec<bool> = self.0.iter().map(|key| key.hash.ct_eq(&hash).into()).collect();
-        let found = compared.iter().position(|&same| same)?;
-        Some(Arc::clone(&self.0[found].name))
-    }
-}
-
-fn unauthorized(title: &str, challenge: &'static str) -> Problem {
-    Problem::new(Code::Unauthorized, title)
-        .detail(
-            "Send `Authorization: Bearer hmk_admin_…` with the key that `hookmill serve` showed.",
-        )
-        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
-}
+/// What a portal token is for: everything below these, and nothing else.
+const PORTAL: [&str; 3] = ["/v1/subscriptions", "/v1/deliveries", "/v1/replays"];
+/// What it may read besides.
+const PORTAL_READS: [&str; 4] = [
+    "/v1/event-types",
+    "/v1/event-types/{name}",
+    "/v1/event-types/{name}/versions",
+    "/v1/event-types/{name}/versions/{version}",
+];
 
 mod sealed {
     pub trait Sealed {}
@@ -137,6 +65,160 @@ needs! {
     Manage;
 }
 
+/// Whoever makes a request.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Whose credential it carries.
+    pub caller: Arc<Caller>,
+    /// The one application that it can reach; none if that is every one.
+    pub home: Option<Arc<Application>>,
+}
+
+impl Identity {
+    /// Whether it can reach what belongs to no application.
+    pub fn is_admin(&self) -> bool {
+        self.home.is_none()
+    }
+}
+
+/// Whose request this is. Asked once for a request: what was found is kept with it.
+pub async fn identify(
+    api: &Api,
+    headers: &HeaderMap,
+    extensions: &mut Extensions,
+) -> Result<Identity, Problem> {
+    if let Some(known) = extensions.get::<Identity>() {
+        return Ok(known.clone());
+    }
+    let credential = credential(headers)?;
+    let caller = api.access.identify(credential).await.map_err(|why| denied(&why))?;
+    let home = match &caller.reach {
+        Reach::Platform => None,
+        Reach::Application(id) => Some(api.catalog.application(*id)),
+        Reach::Claimed(name) => Some(find_application(api, name)),
+    };
+    let home = match home {
+        Some(None) => {
+            return Err(unauthorized(
+                "The key or token is for an application that does not exist",
+                INVALID_TOKEN,
+            ));
+        }
+        Some(found) => found,
+        None => None,
+    };
+    if let Some(home) = &home
+        && headers.contains_key(APPLICATION_HEADER)
+        && !is_called(home, named_application(headers)?)
+    {
+        return Err(foreign(home));
+    }
+    let identity = Identity { caller, home };
+    extensions.insert(identity.clone());
+    Ok(identity)
+}
+
+/// Whether an application is meant by a name or id.
+fn is_called(application: &Application, name_or_id: &str) -> bool {
+    application.name == name_or_id || name_or_id.parse() == Ok(application.id)
+}
+
+/// Says the same whether the other application exists or not.
+pub fn foreign(home: &Application) -> Problem {
+    Problem::new(
+        Code::ForeignApplication,
+        format!("The key is of the application {}, and acts for no other", home.name),
+    )
+    .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT))
+}
+
+const REALM: &str = "Bearer realm=\"hookmill\"";
+const INVALID_REQUEST: &str = "Bearer realm=\"hookmill\", error=\"invalid_request\"";
+const INVALID_TOKEN: &str = "Bearer realm=\"hookmill\", error=\"invalid_token\"";
+const INSUFFICIENT: &str = "Bearer realm=\"hookmill\", error=\"insufficient_scope\"";
+
+fn credential(headers: &HeaderMap) -> Result<&str, Problem> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Err(unauthorized("The request carries no key", REALM));
+    };
+    value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim())
+        .ok_or_else(|| {
+            unauthorized(
+                "The Authorization header is not of the form Bearer and a key",
+                INVALID_REQUEST,
+            )
+        })
+}
+
+fn denied(why: &Denied) -> Problem {
+    match why {
+        Denied::Jwt(reason) => Problem::new(Code::Unauthorized, "The token is not accepted")
+            .detail(format!("The token is refused: {reason}."))
+            .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(INVALID_TOKEN)),
+        Denied::Key | Denied::Portal => unauthorized(&why.to_string(), INVALID_TOKEN),
+    }
+}
+
+fn unauthorized(title: &str, challenge: &'static str) -> Problem {
+    Problem::new(Code::Unauthorized, title)
+        .detail(
+            "Send `Authorization: Bearer hmk_…` with a key: the one that `hookmill serve` showed, \
+             or one that was made with it.",
+        )
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+/// Refuses a caller without a scope, naming it.
+fn missing(scope: KeyScope) -> Problem {
+    let challenge = match scope {
+        KeyScope::Read => "Bearer realm=\"hookmill\", error=\"insufficient_scope\", scope=\"read\"",
+        KeyScope::Publish => {
+            "Bearer realm=\"hookmill\", error=\"insufficient_scope\", scope=\"publish\""
+        }
+        KeyScope::Manage => {
+            "Bearer realm=\"hookmill\", error=\"insufficient_scope\", scope=\"manage\""
+        }
+    };
+    Problem::new(Code::InsufficientScope, format!("The key lacks the scope {scope}"))
+        .detail("A key's scopes never change; make one that has it.")
+        .member("scope", scope.as_str())
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+fn admin_needed() -> Problem {
+    Problem::new(Code::AdminNeeded, "This is the platform's, and needs an admin key")
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT))
+}
+
+/// A caller that may do `N`, whomever it belongs to.
+async fn allowed<N: Need>(parts: &mut Parts, api: &Api) -> Result<Identity, Problem> {
+    let identity = identify(api, &parts.headers, &mut parts.extensions).await?;
+    if identity.caller.kind == Kind::Portal {
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        within_portal(route, N::SCOPE)?;
+    }
+    if identity.caller.scopes.allow(N::SCOPE) { Ok(identity) } else { Err(missing(N::SCOPE)) }
+}
+
+/// Whether a portal token is for this route. What is not listed is not.
+fn within_portal(route: &str, scope: KeyScope) -> Result<(), Problem> {
+    let below = |root: &&str| {
+        route.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let reads = scope == KeyScope::Read && PORTAL_READS.contains(&route);
+    if scope != KeyScope::Publish && (reads || PORTAL.iter().any(below)) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::BeyondPortal, "A portal token is not for this")
+        .detail("It is for subscriptions, deliveries and replays, and for reading event types.")
+        .header(header::WWW_AUTHENTICATE, HeaderValue::from_static(INSUFFICIENT)))
+}
+
 /// A request whose key may do `N` for the whole platform: for what belongs to no application.
 #[derive(Debug, Clone)]
 pub struct Admin<N> {
@@ -147,13 +229,17 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Admin<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        api.auth.verify(&parts.headers).map(|_| Self { need: PhantomData })
+        let identity = allowed::<N>(parts, api).await?;
+        if identity.is_admin() { Ok(Self { need: PhantomData }) } else { Err(admin_needed()) }
     }
 }
 
-/// A request whose key may do `N`, whomever it belongs to: for what every application sees.
+/// A request whose key may do `N`, whomever it belongs to: for what every application sees, or
+/// what shows each its own.
 #[derive(Debug, Clone)]
 pub struct Known<N> {
+    /// Whose request it is.
+    pub identity: Identity,
     need: PhantomData<N>,
 }
 
@@ -161,7 +247,8 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Known<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        api.auth.verify(&parts.headers).map(|_| Self { need: PhantomData })
+        let identity = allowed::<N>(parts, api).await?;
+        Ok(Self { identity, need: PhantomData })
     }
 }
 
@@ -172,10 +259,19 @@ pub struct Actor {
     pub application: Arc<Application>,
     /// Whose key it carries, for the history of changes.
     pub by: Arc<str>,
+    /// Whether that key can reach what belongs to no application.
+    pub is_admin: bool,
 }
 
-/// A request whose key may do `N` for the application it acts for: the one its header names,
-/// else `default`.
+impl Actor {
+    /// Refuses one that cannot reach what belongs to no application.
+    pub fn must_be_admin(&self) -> Result<(), Problem> {
+        if self.is_admin { Ok(()) } else { Err(admin_needed()) }
+    }
+}
+
+/// A request whose key may do `N` for the application it acts for: the key's own; for an admin
+/// key the one that its header names, else `default`.
 #[derive(Debug, Clone)]
 pub struct Acting<N> {
     actor: Actor,
@@ -194,21 +290,25 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Acting<N> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
-        let by = api.auth.verify(&parts.headers)?;
-        let name = named_application(&parts.headers)?;
-        match find_application(api, name) {
-            Some(application) => Ok(Self { actor: Actor { application, by }, need: PhantomData }),
-            None => {
-                let known = api.catalog.applications();
-                Err(Problem::new(
-                    Code::UnknownApplication,
-                    format!("There is no application {name}"),
-                )
-                .did_you_mean(explain::closest(name, known.iter().map(|app| app.name.as_str())))
-                .detail("The header Hookmill-Application takes an application's name or id."))
-            }
-        }
+        let identity = allowed::<N>(parts, api).await?;
+        let (by, is_admin) = (Arc::clone(&identity.caller.id), identity.is_admin());
+        let application = match identity.home {
+            Some(home) => home,
+            None => named(api, &parts.headers)?,
+        };
+        Ok(Self { actor: Actor { application, by, is_admin }, need: PhantomData })
     }
+}
+
+/// The application that an admin's request names.
+pub fn named(api: &Api, headers: &HeaderMap) -> Result<Arc<Application>, Problem> {
+    let name = named_application(headers)?;
+    find_application(api, name).ok_or_else(|| {
+        let known = api.catalog.applications();
+        Problem::new(Code::UnknownApplication, format!("There is no application {name}"))
+            .did_you_mean(explain::closest(name, known.iter().map(|app| app.name.as_str())))
+            .detail("The header Hookmill-Application takes an application's name or id.")
+    })
 }
 
 /// The application of this name or id.
@@ -230,65 +330,39 @@ fn named_application(headers: &HeaderMap) -> Result<&str, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use axum::{http::StatusCode, response::IntoResponse};
+    use axum::response::IntoResponse;
 
     use super::*;
 
-    fn with(value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())])
-    }
-
-    fn auth(keys: &[&str]) -> Auth {
-        let known =
-            |key: &&str| KnownKey { name: Arc::from(&key[key.len() - 1..]), hash: hash_key(key) };
-        Auth::new(keys.iter().map(known).collect())
-    }
-
     #[test]
-    fn every_known_key_is_let_in_whatever_the_case_of_the_scheme() {
-        let auth = auth(&["hmk_admin_a", "hmk_admin_b"]);
-        for good in ["Bearer hmk_admin_a", "bearer hmk_admin_b", "BEARER  hmk_admin_a"] {
-            assert!(auth.verify(&with(good)).is_ok(), "{good}");
+    fn a_credential_is_taken_whatever_the_case_of_the_scheme() {
+        let with =
+            |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
+        for good in ["Bearer hmk_a", "bearer hmk_a", "BEARER  hmk_a "] {
+            assert_eq!(credential(&with(good)).unwrap(), "hmk_a", "{good}");
         }
-        // The one whose key it was is named, not just any.
-        assert_eq!(&*auth.verify(&with("Bearer hmk_admin_b")).unwrap(), "b");
-    }
-
-    #[test]
-    fn everything_else_is_refused_with_a_challenge() {
-        let auth = auth(&["hmk_admin_a"]);
-        let refused = [
-            HeaderMap::new(),
-            with(""),
-            with("Bearer"),
-            with("Bearer "),
-            with("Bearer hmk_admin_b"),
-            with("Bearer hmk_admin_a b"),
-            with("Basic aG1rX2FkbWluX2E6"),
-            with("hmk_admin_a"),
-        ];
-        for headers in refused {
-            let response = auth.verify(&headers).unwrap_err().into_response();
-            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{headers:?}");
-            let challenge = response.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
-            assert!(challenge.starts_with("Bearer realm=\"hookmill\""), "{challenge}");
+        for bad in ["", "Bearer", "Basic aG1rX2FkbWluX2E6", "hmk_a"] {
+            if let Ok(found) = credential(&with(bad)) {
+                assert!(bad.starts_with("Basic") && found.is_empty(), "{bad}");
+            }
         }
+        let response = credential(&HeaderMap::new()).unwrap_err().into_response();
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], REALM);
     }
 
     #[test]
-    fn no_keys_let_nobody_in() {
-        let nobody = Auth::new(Vec::new());
-        assert!(nobody.verify(&with("Bearer ")).is_err());
-        assert!(nobody.verify(&with("Bearer hmk_admin_a")).is_err());
-    }
-
-    #[test]
-    fn generated_keys_are_long_and_never_the_same() {
-        let (one, two) = (generate_key().unwrap(), generate_key().unwrap());
-        assert_ne!(one, two);
-        assert_eq!(one.len(), KEY_PREFIX.len() + 43);
-        assert!(auth(&[&one]).verify(&with(&format!("Bearer {one}"))).is_ok());
-        assert!(auth(&[&one]).verify(&with(&format!("Bearer {two}"))).is_err());
+    fn a_portal_token_is_for_what_is_listed_and_nothing_beside_it() {
+        let may = |route, scope| within_portal(route, scope).is_ok();
+        assert!(may("/v1/subscriptions", KeyScope::Manage));
+        assert!(may("/v1/subscriptions/{id}/pause", KeyScope::Manage));
+        assert!(may("/v1/event-types/{name}", KeyScope::Read));
+        for beyond in
+            ["/v1/subscriptionsx", "/v1/keys", "/v1/audit", "/v1/events", "/v1/plugins", ""]
+        {
+            assert!(!may(beyond, KeyScope::Read), "{beyond}");
+        }
+        assert!(!may("/v1/event-types/{name}", KeyScope::Manage));
+        assert!(!may("/v1/subscriptions", KeyScope::Publish));
     }
 
     #[test]

@@ -23,15 +23,19 @@ use utoipa::{
 };
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use crate::model::KeyScope;
+
 use super::{
     extract::PathParts,
     problem::{self, Code, MEDIA_TYPE, Problem, ProblemBody},
     routes,
 };
 
-const SECURITY: &str = "admin_key";
-const KEY_HELP: &str = "An admin key, `hmk_admin_…`: shown once by `hookmill serve` at its first \
-    start, or set in its configuration.";
+const SECURITY: &str = "bearer";
+const KEY_HELP: &str = "An API key (`hmk_admin_…`, `hmk_app_…`), a portal token (`hmk_portal_…`) or, if \
+    the server is set up for it, a JSON Web Token. What each operation needs of it is listed as its \
+    scope: `read`, `publish` or `manage`, which includes `read`; `admin` besides where it must be \
+    the platform's.";
 
 /// What the document says beside its operations.
 #[derive(OpenApi)]
@@ -40,8 +44,9 @@ const KEY_HELP: &str = "An admin key, `hmk_admin_…`: shown once by `hookmill s
         title = "Hookmill",
         description = "The programmable webhook server. Events go in here; signed webhooks \
             come out, filtered and transformed by each subscription's own WebAssembly plugins.\n\n\
-            Every request carries an admin key and acts for the application `default`, or for \
-            the one that the header `Hookmill-Application` names. Refusals are RFC 9457 \
+            Every request carries a key or a token. An application's acts for it; an admin key \
+            acts for the application `default`, or for the one that the header \
+            `Hookmill-Application` names. Refusals are RFC 9457 \
             problems; their `type` ends in a code that never changes its meaning.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
@@ -53,6 +58,7 @@ const KEY_HELP: &str = "An admin key, `hmk_admin_…`: shown once by `hookmill s
         (name = "Plugins", description = "WebAssembly components that filter and transform."),
         (name = "Sources", description = "Inbound endpoints for third parties that sign what they send."),
         (name = "Applications", description = "Tenants; one called `default` is always there."),
+        (name = "Access", description = "Keys, portal tokens, and who changed what."),
         (name = "Server", description = "Whether it is well, and what it has to say of itself.")
     ),
     components(schemas(ProblemBody))
@@ -71,22 +77,43 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         )),
     );
     for (path, item) in &mut document.paths.paths {
-        for operation in operations(item) {
-            complete(path, operation);
+        for (method, operation) in operations(item) {
+            complete(method, path, operation);
         }
     }
     document
 }
 
 /// The operations of a path.
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete]
-        .into_iter()
-        .filter_map(Option::as_mut)
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    [
+        ("get", &mut item.get),
+        ("put", &mut item.put),
+        ("post", &mut item.post),
+        ("patch", &mut item.patch),
+        ("delete", &mut item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// The scope that an operation needs. The handlers' signatures are what enforces it; a test
+/// calls each operation with every other key and holds it to this.
+fn scope(method: &str, path: &str) -> KeyScope {
+    match (method, path) {
+        ("post", "/v1/events" | "/v1/events/batch") => KeyScope::Publish,
+        ("get", path) if !path.starts_with("/v1/keys") => KeyScope::Read,
+        _ => KeyScope::Manage,
+    }
+}
+
+/// Whether only the platform's keys may do it. Every application reads event types.
+fn is_admins(method: &str, path: &str) -> bool {
+    is_platforms(path) && !(method == "get" && path.starts_with("/v1/event-types"))
 }
 
 /// Whether what a path names is the platform's, not an application's.
-fn is_platforms(path: &str) -> bool {
+pub(super) fn is_platforms(path: &str) -> bool {
     let is_event_type = path.starts_with("/v1/event-types") && !path.ends_with("/violations");
     is_event_type || path.starts_with("/v1/applications") || path == "/v1/backup"
 }
@@ -102,12 +129,17 @@ fn application_header() -> Parameter {
 }
 
 /// Adds what every operation shares.
-fn complete(path: &str, operation: &mut Operation) {
+fn complete(method: &str, path: &str, operation: &mut Operation) {
     let mut shared = vec![(Code::InvalidQuery, "The request is not well-formed.")];
     if path.starts_with("/v1/") {
-        operation.security = Some(vec![SecurityRequirement::new(SECURITY, [""; 0])]);
+        let mut scopes = vec![scope(method, path).as_str()];
+        if is_admins(method, path) {
+            scopes.push("admin");
+        }
+        operation.security = Some(vec![SecurityRequirement::new(SECURITY, scopes)]);
         shared.push((Code::Unauthorized, "The key is missing or wrong."));
-        if !is_platforms(path) {
+        shared.push((Code::InsufficientScope, "The key may not do that."));
+        if !is_platforms(path) && path != "/v1/audit" && !path.starts_with("/v1/keys") {
             operation.parameters.get_or_insert_default().push(application_header().into());
         }
     } else {
@@ -179,6 +211,8 @@ refusals! {
     BadSource = InvalidSource, "The source cannot be saved as given; `errors` lists every reason.";
     /// 401 on third parties' requests.
     Unproven = UnverifiedRequest, "The signature is missing or wrong, or there is no such source.";
+    /// 409 on revoking a key.
+    LastKey = LastAdminKey, "It is the last key that may do everything.";
     /// 410.
     Expired = PayloadExpired, "The event's payload is no longer kept.";
     /// 409 on backups.
@@ -321,7 +355,7 @@ mod tests {
         assert!(document.to_json().is_ok());
         let mut names = HashSet::new();
         for (path, item) in &mut document.paths.paths {
-            for operation in operations(item) {
+            for (_, operation) in operations(item) {
                 let name = operation.operation_id.clone().unwrap_or_default();
                 assert!(
                     !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),

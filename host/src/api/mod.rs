@@ -5,6 +5,8 @@
 //! ingest, the store and the dispatcher.
 
 mod applications;
+mod audit;
+mod auditor;
 pub mod auth;
 mod backtests;
 mod backup;
@@ -23,6 +25,7 @@ mod handshake;
 mod health;
 mod inbound;
 mod inflate;
+mod keys;
 mod message;
 mod observe;
 mod page;
@@ -33,6 +36,7 @@ mod plugin_rollout;
 mod plugin_run;
 mod plugin_upload;
 mod plugins;
+mod portal_tokens;
 pub mod problem;
 mod publish;
 mod refusal;
@@ -71,12 +75,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::problem::{Code, Problem};
 use crate::{
-    backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest,
-    model::Policy, plugin::Runtime, recovery::Replays, sources::Sources, store::SharedStore,
+    access::Access, backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher,
+    ingest::Ingest, model::Policy, plugin::Runtime, recovery::Replays, sources::Sources,
+    store::SharedStore,
     watch::Watch,
 };
 
-pub use auth::{Auth, KnownKey, generate_key, hash_key};
 pub use docs::openapi;
 pub use door::Door;
 
@@ -141,7 +145,7 @@ pub struct Api {
     /// What delivers.
     pub dispatcher: Arc<Dispatcher>,
     /// Who is let in.
-    pub auth: Auth,
+    pub access: Arc<Access>,
     /// What time it is.
     pub clock: Clock,
     /// What requests may weigh.
@@ -163,8 +167,10 @@ impl fmt::Debug for Api {
 /// The server's HTTP interface.
 pub fn router(api: Arc<Api>) -> Router {
     let (routes, _) = routes().split_for_parts();
+    let auditor = auditor::Auditor::new(Arc::clone(&api));
     // Layers wrap the routes that are there when they are added, so they come last.
     routes
+        .layer(middleware::from_fn_with_state(auditor, auditor::record))
         .merge(docs::pages())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
@@ -259,6 +265,11 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(backup::make_backup))
         .routes(routes!(applications::create_application, applications::list_applications))
         .routes(routes!(applications::get_application, applications::delete_application))
+        .routes(routes!(keys::create_key, keys::list_keys))
+        .routes(routes!(keys::get_key, keys::revoke_key))
+        .routes(routes!(keys::rotate_key))
+        .routes(routes!(portal_tokens::create_portal_token, portal_tokens::revoke_portal_tokens))
+        .routes(routes!(audit::list_audit))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -270,8 +281,13 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
 /// Finishes what was begun although the client has gone. A change that is dropped half-way has
 /// changed the store but not memory, or made deliveries due and told nobody.
 async fn to_the_end(request: Request, next: Next) -> Response {
+    finish(next.run(request)).await
+}
+
+/// Answers what the future comes to, which goes on if nobody waits for it any more.
+async fn finish(answering: impl Future<Output = Response> + Send + 'static) -> Response {
     // A panic is caught around this: it is passed on, not hidden.
-    tokio::spawn(next.run(request).in_current_span()).await.unwrap_or_else(|error| {
+    tokio::spawn(answering.in_current_span()).await.unwrap_or_else(|error| {
         match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(error) => Problem::internal("handling a request", &error).into_response(),

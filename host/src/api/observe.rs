@@ -23,8 +23,12 @@ const MAX_PATH: usize = 256;
 /// Where events come in.
 const INGEST: [&str; 2] = ["/v1/events", "/v1/events/batch"];
 
+/// A request's id, for what is written down about it.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub String);
+
 /// Wraps every request.
-pub(super) async fn observe(request: Request, next: Next) -> Response {
+pub(super) async fn observe(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let method = method(request.method());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
@@ -39,6 +43,7 @@ pub(super) async fn observe(request: Request, next: Next) -> Response {
         path = &path[..path.floor_char_boundary(MAX_PATH)],
         trace_id = field::Empty,
     );
+    request.extensions_mut().insert(RequestId(id.to_str().unwrap_or_default().to_owned()));
     let parent = trace::extract(request.headers());
     // Probes and scrapes would drown everything else.
     let mut span = is_api.then(|| trace::span("request", Kind::Server, parent));

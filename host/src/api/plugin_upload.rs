@@ -62,6 +62,9 @@ pub async fn upload_plugin(
     QueryParams(query): QueryParams<UploadQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
+    if query.shared {
+        acting.must_be_admin()?;
+    }
     let types = ["application/wasm", "application/octet-stream"];
     let upload = bytes_of(request, &types, api.limits.max_upload).await?;
     let inspected = api.runtime.inspect(upload).await.map_err(refusal::plugin)?;

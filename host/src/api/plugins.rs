@@ -116,6 +116,9 @@ pub fn owner_to_change(
     name: &str,
     shared: bool,
 ) -> Result<Option<ApplicationId>, Problem> {
+    if shared {
+        acting.must_be_admin()?;
+    }
     let all = api.catalog.plugins(acting.application.id);
     match select(&all, name, shared) {
         None => Err(missing(&all, name)),

@@ -89,7 +89,15 @@ registry! {
     MalformedPayload = "malformed-payload", BAD_REQUEST,
         "The event's payload cannot be accepted: it is empty, or JSON that is nested too deeply or that parsers read differently.";
     Unauthorized = "unauthorized", UNAUTHORIZED,
-        "The request carries no valid key; send `Authorization: Bearer hmk_admin_…`.";
+        "The request carries no valid key or token; send `Authorization: Bearer hmk_…`.";
+    InsufficientScope = "insufficient-scope", FORBIDDEN,
+        "The key lacks the scope that the request needs; `scope` names it.";
+    AdminNeeded = "admin-needed", FORBIDDEN,
+        "What the request is for belongs to the platform, and needs an admin key.";
+    ForeignApplication = "foreign-application", FORBIDDEN,
+        "The request names an application that is not the key's own.";
+    BeyondPortal = "beyond-portal", FORBIDDEN,
+        "A portal token is for subscriptions, deliveries and replays, and for reading event types.";
     UnverifiedRequest = "unverified-request", UNAUTHORIZED,
         "The request to a source has no signature that is valid there, or there is no such source; the source's list of refusals says which.";
     NotFound = "not-found", NOT_FOUND,
@@ -116,6 +124,8 @@ registry! {
         "The delivery is being attempted at this moment; try again when the attempt is over.";
     ReplayEnded = "replay-ended", CONFLICT,
         "The replay has taken all there was, or was cancelled; make a new one.";
+    LastAdminKey = "last-admin-key", CONFLICT,
+        "It is the last key that may do everything and does not expire; make another first.";
     BackupRunning = "backup-running", CONFLICT,
         "Another backup is being made; wait for its end.";
     PayloadExpired = "payload-expired", GONE,
@@ -144,6 +154,8 @@ registry! {
         "The source, or its secret, cannot be saved as given; `errors` lists every reason.";
     UnmappableRequest = "unmappable-request", UNPROCESSABLE_ENTITY,
         "The request to a source is genuine, but does not say its event type or its id; `detail` says what is missing.";
+    InvalidKey = "invalid-key", UNPROCESSABLE_ENTITY,
+        "The key or token cannot be made as given; `errors` lists every reason.";
     InvalidRollout = "invalid-rollout", UNPROCESSABLE_ENTITY,
         "The rollout cannot be started as given; `errors` lists every reason.";
     InvalidReplay = "invalid-replay", UNPROCESSABLE_ENTITY,

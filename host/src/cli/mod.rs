@@ -4,6 +4,7 @@
 //! the file of one that is stopped; all others speak REST through [`client`]. Data goes to stdout, talk to stderr. Never holds business rules.
 
 mod application;
+mod audit;
 mod client;
 mod completions;
 mod config;
@@ -17,6 +18,7 @@ mod evolution;
 mod filters;
 mod health;
 mod input;
+mod key;
 mod listen;
 mod master_key;
 mod output;
@@ -130,6 +132,11 @@ enum Command {
     /// Tenants: owners of subscriptions, events and plugins
     #[command(subcommand)]
     Application(application::Command),
+    /// Keys: who is let in, and what they may do
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Who changed what, the newest first
+    Audit(audit::Audit),
     /// Write, build, test, upload and run plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -194,6 +201,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Subscriptions(list) => list.run(&global).await,
         Command::Source(command) => command.run(&global).await,
         Command::Application(command) => command.run(&global).await,
+        Command::Key(command) => command.run(&global).await,
+        Command::Audit(audit) => audit.run(&global).await,
         Command::Plugin(command) => command.run(&global).await,
         Command::Send(send) => send.run(&global).await,
         Command::Events(command) => command.run(&global).await,

@@ -159,6 +159,14 @@ impl Config {
                         clear which key is meant";
             wrong.push(("master_key", what.to_owned()));
         }
+        let needed = [("jwt_issuer", &self.jwt_issuer), ("jwt_audience", &self.jwt_audience)];
+        for (name, value) in needed {
+            if self.jwt_jwks.is_some() && value.as_ref().is_none_or(String::is_empty) {
+                let what = "is not given, and needed with jwt_jwks: a provider's tokens are for \
+                            many servers";
+                wrong.push((name, what.to_owned()));
+            }
+        }
         wrong
     }
 }

@@ -34,6 +34,28 @@ settings! {
     plugin_cache: Option<PathBuf> = None, any().example("\"/var/cache/hookmill\"");
     /// The admin key. Without one, one is made at the first start and shown once.
     admin_key: Option<String> = None, any().secret().example("\"at least 24 characters of your own\"");
+    /// The file or URL of an identity provider's keys (JWKS): its tokens are let in. Without
+    /// it, keys alone are.
+    jwt_jwks: Option<String> = None, any().example("\"https://id.example/jwks.json\"");
+    /// What tokens must have as `iss`; needed with `jwt_jwks`.
+    jwt_issuer: Option<String> = None, any().example("\"https://id.example/\"");
+    /// What tokens must have as `aud`, or among it; needed with `jwt_jwks`.
+    jwt_audience: Option<String> = None, any().example("\"hookmill\"");
+    /// The algorithms that tokens may be signed by. A list, or a text with commas.
+    #[serde(deserialize_with = "texts")]
+    jwt_algorithms: Vec<String> = ["RS256", "ES256", "EdDSA"].map(str::to_owned).to_vec(), any();
+    /// The claim with the name or id of the application that a token acts for.
+    jwt_application_claim: String = "hookmill_application".to_owned(), any();
+    /// The claim with a token's scopes.
+    jwt_scope_claim: String = "scope".to_owned(), any();
+    /// What this server's scopes begin with there.
+    jwt_scope_prefix: String = "hookmill:".to_owned(), any();
+    /// How far the provider's clock may be from this one, in seconds.
+    jwt_leeway_seconds: u64 = 60, between(0.0, 600.0);
+    /// How often the provider's keys are read again, in seconds.
+    jwt_refresh_seconds: u64 = 300, between(1.0, DAY).said("1 to 86400, a day,");
+    /// The shortest time between two looks for a key that is not known, in seconds.
+    jwt_refetch_seconds: u64 = 30, between(0.0, 3_600.0);
     /// The key that the database's secrets are sealed under: base64 of 32 bytes. Without it
     /// and `master_key_file`, it is in the file `<database>.key`, made at the first start.
     master_key: Option<SecretText> = None,
@@ -69,6 +91,8 @@ settings! {
     /// Days that events are kept, with their deliveries and all else that belongs to them; 0
     /// for ever.
     retain_events_days: f64 = 30.0, between(0.0, AGES).said(AGES_SAID);
+    /// Days that entries of the audit log are kept; 0 for ever.
+    retain_audit_days: f64 = 365.0, between(0.0, AGES).said(AGES_SAID);
     /// Days after which a delivery that has not ended is cancelled, so that its event can go;
     /// 0 for never.
     retain_unfinished_days: f64 = 0.0, between(0.0, AGES).said(AGES_SAID);

@@ -163,6 +163,8 @@ typed_id!(/// An inbound endpoint.
     SourceId, "src");
 typed_id!(/// A secret of an inbound endpoint.
     SourceSecretId, "ssc");
+typed_id!(/// An entry of the audit log.
+    AuditId, "aud");
 
 #[cfg(test)]
 mod tests {

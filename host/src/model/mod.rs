@@ -4,6 +4,7 @@
 //! and knows nothing of HTTP, SQL or WebAssembly.
 
 mod application;
+mod audit;
 mod channel;
 mod cloud_context;
 mod credentials;
@@ -32,6 +33,7 @@ mod subscription;
 mod trace;
 
 pub use application::Application;
+pub use audit::{AuditEntry, AuditFilter, ChangeOutcome};
 pub use channel::{FilterText, MAX_EVENT_CHANNELS, MAX_SUBSCRIPTION_CHANNELS, check_channels};
 pub use cloud_context::{Attribute, CloudContext};
 pub use credentials::{
@@ -46,12 +48,12 @@ pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use evolution::{Compatibility, Lifecycle};
 pub use handshake::{Handshake, HandshakeRecord};
 pub use id::{
-    ApplicationId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SourceId,
+    ApplicationId, AuditId, BacktestId, DeliveryId, EventId, IdError, KeyId, ReplayId, SourceId,
     SourceSecretId, SubscriptionId,
 };
 pub use jiff::Timestamp;
 pub use kept::Kept;
-pub use key::{KeyScope, UnknownScope};
+pub use key::{ApiKey, KeyScope, Scopes, UnknownScope};
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};

@@ -10,6 +10,7 @@ mod belt;
 mod evolution;
 mod handshakes;
 mod health;
+mod keys;
 mod plugins;
 mod recovery;
 mod sources;
@@ -29,6 +30,7 @@ pub use belt::{
 pub use evolution::Evolution;
 pub use handshakes::Handshakes;
 pub use health::Health;
+pub use keys::{Audit, Keys, StoredKey};
 pub use plugins::Plugins;
 pub use recovery::{Candidate, Recovery, Scope, Take};
 pub use sources::SourceStore;
@@ -36,7 +38,7 @@ pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
 
 use crate::model::{
     Application, ApplicationId, Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState,
-    EventId, EventType, EventTypeName, KeyId, Pattern, Pipeline, PipelineId, PipelineRun, ReplayId,
+    EventId, EventType, EventTypeName, Pattern, Pipeline, PipelineId, PipelineRun, ReplayId,
     ResolvedStep, SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
 };
 
@@ -137,17 +139,6 @@ pub struct DeliveryFilter {
     pub until: Option<Timestamp>,
 }
 
-/// An API key, as stored: never the key itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredKey {
-    /// `key_…`
-    pub id: KeyId,
-    /// SHA-256 of the key's text. Keys carry 256 random bits, so no slow hash is needed.
-    pub hash: [u8; 32],
-    /// When it was created.
-    pub created_at: Timestamp,
-}
-
 /// The belt's operations: ingest → persist, and deliver → record.
 #[async_trait]
 pub trait Belt: Send + Sync {
@@ -219,9 +210,6 @@ pub trait Resources: Send + Sync {
     ) -> Result<PipelineId>;
     async fn pipeline(&self, id: PipelineId) -> Result<Pipeline>;
 
-    async fn create_key(&self, key: &StoredKey) -> Result<()>;
-    async fn keys(&self) -> Result<Vec<StoredKey>>;
-
     /// The installation's own secret: `fresh` if it has none yet.
     async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]>;
 }
@@ -282,6 +270,8 @@ pub trait Store:
     + Handshakes
     + Evolution
     + SourceStore
+    + Keys
+    + Audit
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

@@ -1,5 +1,7 @@
 //! The product from outside: the real binary, real sockets, real plugins.
 
+mod access;
+mod audit;
 mod author;
 mod backtest;
 mod bad_input;
@@ -26,4 +28,5 @@ mod rollout;
 mod secrets;
 mod signatures;
 mod sources;
+mod tenancy;
 mod trust;

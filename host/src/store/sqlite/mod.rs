@@ -5,6 +5,7 @@
 //! producer wait; `checkpoint` does them on a connection of its own.
 
 mod append;
+mod audit;
 pub mod backup;
 mod bulk;
 pub mod check;
@@ -17,6 +18,7 @@ mod evolution;
 mod handshakes;
 mod health;
 mod history;
+mod keys;
 pub mod log;
 mod order;
 #[cfg(test)]
@@ -248,6 +250,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
+    (11, "keys", include_str!("../../../migrations/0011_keys.sql")),
+    (12, "audit", include_str!("../../../migrations/0012_audit.sql")),
     (13, "ingestion", include_str!("../../../migrations/0013_ingestion.sql")),
     (14, "filters", include_str!("../../../migrations/0014_filters.sql")),
     (15, "schema evolution", include_str!("../../../migrations/0015_schema_evolution.sql")),

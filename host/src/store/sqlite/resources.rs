@@ -1,4 +1,4 @@
-//! Applications, event types, pipelines and keys. Subscriptions and plugins are long enough
+//! Applications, event types and pipelines. Subscriptions and plugins are long enough
 //! for files of their own.
 
 use async_trait::async_trait;
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     model::{
-        Application, ApplicationId, EventType, EventTypeName, KeyId, Lifecycle, Pipeline,
+        Application, ApplicationId, EventType, EventTypeName, Lifecycle, Pipeline,
         PipelineId, ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
     },
-    store::{Resources, StoredKey},
+    store::Resources,
 };
 
 const EVENT_TYPE: &str = "SELECT name, description, mode, violations, created_at,
@@ -280,35 +280,6 @@ impl Resources for SqliteStore {
                 .await
                 .map_err(failed)?;
         Ok(Pipeline { id, steps: from_json(&steps)?, contract: contract.map(Into::into) })
-    }
-
-    async fn create_key(&self, key: &StoredKey) -> Result<()> {
-        let mut write = self.write().await?;
-        sqlx::query("INSERT INTO api_keys (id, hash, created_at) VALUES (?, ?, ?)")
-            .bind(key.id.as_bytes().as_slice())
-            .bind(key.hash.as_slice())
-            .bind(millis(key.created_at))
-            .execute(&mut *write.connection)
-            .await
-            .map_err(taken)?;
-        write.done();
-        Ok(())
-    }
-
-    async fn keys(&self) -> Result<Vec<StoredKey>> {
-        let rows = sqlx::query("SELECT id, hash, created_at FROM api_keys ORDER BY id")
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed)?;
-        rows.iter()
-            .map(|row| {
-                Ok(StoredKey {
-                    id: KeyId::from_bytes(bytes16(col(row, 0)?)?),
-                    hash: col::<&[u8]>(row, 1)?.try_into().map_err(|_| damaged("a hash"))?,
-                    created_at: col_time(row, 2)?,
-                })
-            })
-            .collect()
     }
 
     async fn installation_key(&self, fresh: [u8; 32]) -> Result<[u8; 32]> {

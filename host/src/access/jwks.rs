@@ -1,0 +1,224 @@
+//! The keys of an identity provider: read from a file or a URL, kept, and read again.
+//!
+//! A key that is asked for and not known is looked for at most every so often, whoever asks.
+//! While the provider cannot be reached, the keys known before stay good.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{sync::Mutex, time::Instant};
+use url::Url;
+
+use crate::clock::Clock;
+
+/// Largest document.
+const MAX_BYTES: usize = 256 * 1024;
+/// Most keys in one.
+const MAX_KEYS: usize = 100;
+/// How long the provider has to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where the keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksSource {
+    /// In a file.
+    File(PathBuf),
+    /// Behind an `https` or `http` URL.
+    Url(Url),
+}
+
+impl From<&str> for JwksSource {
+    fn from(text: &str) -> Self {
+        match Url::parse(text) {
+            Ok(url) if ["http", "https"].contains(&url.scheme()) => Self::Url(url),
+            _ => Self::File(text.into()),
+        }
+    }
+}
+
+/// One of the provider's keys.
+#[derive(Debug)]
+pub(super) struct ProviderKey {
+    pub key: DecodingKey,
+    /// The only algorithm it is for, if it says so.
+    algorithm: Option<String>,
+    /// The curve, if it lies on one.
+    curve: Option<EllipticCurve>,
+}
+
+impl ProviderKey {
+    fn read(jwk: &Jwk) -> Option<Self> {
+        let curve = match &jwk.algorithm {
+            AlgorithmParameters::EllipticCurve(parameters) => Some(parameters.curve.clone()),
+            AlgorithmParameters::OctetKeyPair(parameters) => Some(parameters.curve.clone()),
+            AlgorithmParameters::RSA(_) => None,
+            // A shared secret has no place in a public document.
+            _ => return None,
+        };
+        if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
+            return None;
+        }
+        Some(Self {
+            key: DecodingKey::from_jwk(jwk).ok()?,
+            algorithm: jwk.common.key_algorithm.map(|algorithm| algorithm.to_string()),
+            curve,
+        })
+    }
+
+    /// Whether it may check what is signed by this algorithm.
+    pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
+        let fits = match algorithm {
+            Algorithm::ES256 => self.curve == Some(EllipticCurve::P256),
+            Algorithm::ES384 => self.curve == Some(EllipticCurve::P384),
+            Algorithm::EdDSA => self.curve == Some(EllipticCurve::Ed25519),
+            other => other.family() == AlgorithmFamily::Rsa && self.curve.is_none(),
+        };
+        let named = format!("{algorithm:?}");
+        fits && self.algorithm.as_ref().is_none_or(|only| *only == named)
+    }
+}
+
+/// The keys by their ids.
+type Keys = HashMap<String, Arc<ProviderKey>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Jwks {
+    source: JwksSource,
+    http: reqwest::Client,
+    /// The shortest time between two looks.
+    gap: Duration,
+    clock: Clock,
+    known: RwLock<Arc<Keys>>,
+    /// When it was last read, or tried to be; held while it is.
+    looked: Mutex<Option<Instant>>,
+    text: Mutex<Vec<u8>>,
+}
+
+/// What a look came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Nothing is new.
+    Same,
+    /// The document is another one.
+    Changed,
+}
+
+impl Jwks {
+    pub(super) fn new(source: JwksSource, gap: Duration, clock: Clock) -> Result<Self, String> {
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            source,
+            http,
+            gap,
+            clock,
+            known: RwLock::default(),
+            looked: Mutex::default(),
+            text: Mutex::default(),
+        })
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Arc<ProviderKey>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Looks again unless that was done a moment ago.
+    pub(super) async fn look_for_more(&self) -> Look {
+        self.look_after(self.gap).await
+    }
+
+    /// Looks again.
+    pub(super) async fn look_again(&self) -> Look {
+        self.look_after(Duration::ZERO).await
+    }
+
+    async fn look_after(&self, age: Duration) -> Look {
+        let mut looked = self.looked.lock().await;
+        let now = self.clock.instant();
+        if looked.is_some_and(|at| now.saturating_duration_since(at) < age) {
+            return Look::Same;
+        }
+        *looked = Some(now);
+        match self.read().await {
+            Ok(look) => look,
+            Err(error) => {
+                tracing::warn!(%error, "the identity provider's keys cannot be read; those known before stay good");
+                Look::Same
+            }
+        }
+    }
+
+    /// Reads the keys now.
+    pub(super) async fn read(&self) -> Result<Look, String> {
+        let read = match &self.source {
+            JwksSource::File(path) => tokio::fs::read(path)
+                .await
+                .map_err(|error| format!("cannot read {}: {error}", path.display()))?,
+            JwksSource::Url(url) => self.fetch(url.clone()).await?,
+        };
+        let mut text = self.text.lock().await;
+        if *text == read {
+            return Ok(Look::Same);
+        }
+        let keys = parse(&read)?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *text = read;
+        Ok(Look::Changed)
+    }
+
+    async fn fetch(&self, url: Url) -> Result<Vec<u8>, String> {
+        let response = self.http.get(url).send().await.map_err(|error| error.to_string())?;
+        if !response.status().is_success() {
+            return Err(format!("the answer is {}", response.status()));
+        }
+        let mut body = Vec::new();
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| error.to_string())?;
+            if body.len() + chunk.len() > MAX_BYTES {
+                return Err(format!("the answer is larger than {MAX_BYTES} bytes"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// The usable keys of a document. Those of kinds that nobody here knows are left out.
+fn parse(text: &[u8]) -> Result<Keys, String> {
+    #[derive(Deserialize)]
+    struct Document {
+        keys: Vec<Value>,
+    }
+    if text.len() > MAX_BYTES {
+        return Err(format!("the key set is larger than {MAX_BYTES} bytes"));
+    }
+    let document: Document =
+        serde_json::from_slice(text).map_err(|error| format!("this is no key set: {error}"))?;
+    let mut keys = Keys::new();
+    for value in document.keys.into_iter().take(MAX_KEYS) {
+        let Ok(jwk) = serde_json::from_value::<Jwk>(value) else { continue };
+        let Some(id) = jwk.common.key_id.clone() else { continue };
+        let Some(key) = ProviderKey::read(&jwk) else { continue };
+        keys.insert(id, Arc::new(key));
+    }
+    if keys.is_empty() {
+        return Err("the key set has no key with a `kid` that can check signatures".into());
+    }
+    Ok(keys)
+}

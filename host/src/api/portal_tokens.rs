@@ -1,0 +1,98 @@
+//! `/v1/portal-tokens`: for a while, an application's own people may look after its webhooks.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{extract::State, http::StatusCode, response::Json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    auth::{Acting, Manage},
+    docs::Unusable,
+    extract::OptionalJsonBody,
+    problem::{Code, FieldError, Problem},
+    refusal::{self, Subject},
+};
+use crate::model::Timestamp;
+
+/// How long a token is good, if not said otherwise.
+const DEFAULT_LIFETIME: u32 = 3600;
+/// How long it may be.
+const MAX_LIFETIME: u32 = 24 * 3600;
+
+/// A token to make.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"expires_in_seconds": 900}))]
+pub struct PortalTokenIn {
+    /// How long it is good: at most 24 hours, 1 hour if not given.
+    #[schema(minimum = 1, maximum = 86_400, default = 3600)]
+    expires_in_seconds: Option<u32>,
+    /// Whether it may only read.
+    #[serde(default)]
+    read_only: bool,
+}
+
+/// A token that was made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PortalTokenOut {
+    /// The token, to be sent as `Authorization: Bearer …`. Shown once.
+    #[schema(example = "hmk_portal_AZPx…")]
+    token: String,
+    /// What the audit log calls whoever uses it.
+    actor: String,
+    /// When it ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Make a portal token
+///
+/// It acts for the application of this request: it reads and changes subscriptions, deliveries
+/// and replays, and reads event types, and nothing else.
+#[utoipa::path(
+    post,
+    path = "/v1/portal-tokens",
+    tag = "Access",
+    request_body = Option<PortalTokenIn>,
+    responses((status = 201, body = PortalTokenOut), Unusable)
+)]
+pub async fn create_portal_token(
+    acting: Acting<Manage>,
+    State(api): State<Arc<Api>>,
+    OptionalJsonBody(given): OptionalJsonBody<PortalTokenIn>,
+) -> Result<(StatusCode, Json<PortalTokenOut>), Problem> {
+    let lifetime = given.expires_in_seconds.unwrap_or(DEFAULT_LIFETIME);
+    if !(1..=MAX_LIFETIME).contains(&lifetime) {
+        let why = format!("is {lifetime}; 1 to {MAX_LIFETIME} are allowed");
+        return Err(Problem::new(Code::InvalidKey, "The token cannot be made as given")
+            .errors([FieldError::new("/expires_in_seconds", why)]));
+    }
+    let lifetime = Duration::from_secs(lifetime.into());
+    let token = api.access.portal.issue(acting.application.id, lifetime, !given.read_only);
+    let out = PortalTokenOut { token: token.text, actor: token.id, expires_at: token.expires_at };
+    Ok((StatusCode::CREATED, Json(out)))
+}
+
+/// Revoke all portal tokens of the application
+///
+/// They are let in no more from this moment on.
+#[utoipa::path(
+    delete,
+    path = "/v1/portal-tokens",
+    tag = "Access",
+    responses((status = 204, description = "They are revoked"))
+)]
+pub async fn revoke_portal_tokens(
+    acting: Acting<Manage>,
+    State(api): State<Arc<Api>>,
+) -> Result<StatusCode, Problem> {
+    let subject = Subject::new("application", acting.application.name.clone());
+    api.access
+        .portal
+        .revoke(acting.application.id)
+        .await
+        .map_err(|error| refusal::store(error, &subject))?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,68 @@
+//! Every change leaves an entry: who, what, before and after, and never a secret.
+
+use hookmill_tests::{ADMIN_KEY, Receiver, Server};
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_change_is_written_down_with_what_was_and_is() {
+    let mut server = Server::start().await;
+    let admin = server.client();
+    let receiver = Receiver::start().await;
+    admin.post("/v1/applications", &json!({"name": "shop"})).await.expect(201);
+    let scopes = json!(["read", "manage"]);
+    let key = json!({"name": "backend", "application": "shop", "scopes": scopes});
+    let made = admin.post("/v1/keys", &key).await.expect(201);
+    let shop = admin.with_key(made["key"].as_str());
+    let (id, secret) = shop.subscribe(&receiver.url("/"), &["**"], &json!([])).await;
+    let rename = [("content-type", "application/json"), ("x-request-id", "rename-1")];
+    let path = format!("/v1/subscriptions/{id}");
+    shop.send("PATCH", &path, &rename, r#"{"description":"new"}"#).await.expect(200);
+    shop.post(&format!("{path}/rotate-secret"), &Value::Null).await;
+    // What is refused is no change.
+    shop.patch(&path, &json!({"endpoint": "nowhere"})).await;
+    shop.delete(&path).await.expect(204);
+
+    let all = shop.get("/v1/audit").await.expect(200);
+    let actions: Vec<_> = all["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(actions.last(), Some(&"create_key"), "{actions:?}");
+    assert_eq!(actions[0], "delete_subscription");
+    assert_eq!(actions.iter().filter(|action| **action == "change_subscription").count(), 1);
+    let change = &shop.get("/v1/audit?action=change_subscription").await.expect(200)["data"][0];
+    assert_eq!(change["actor"], made["id"]);
+    assert_eq!(change["actor_name"], "backend");
+    assert_eq!(change["resource"], "subscription");
+    assert_eq!(change["resource_id"], json!(id));
+    assert_eq!(change["request_id"], "rename-1");
+    assert_eq!(change["outcome"], "done");
+    assert_eq!(
+        (&change["before"]["description"], &change["after"]["description"]),
+        (&Value::Null, &json!("new"))
+    );
+    let gone = &all["data"][0];
+    assert!(gone["before"].is_object() && gone["after"].is_null());
+    let made_entry = shop.get("/v1/audit?action=create_subscription").await.expect(200);
+    assert_eq!(made_entry["data"][0]["resource_id"], json!(id));
+
+    // The platform's is for admins; secrets are for nobody.
+    let everything = admin.get("/v1/audit?limit=200").await.expect(200);
+    let actors = everything["data"].as_array().unwrap();
+    assert!(actors.iter().any(|entry| entry["action"] == "create_application"));
+    let text = everything.to_string();
+    for hidden in [made["key"].as_str().unwrap(), &secret, ADMIN_KEY, "whsec_"] {
+        assert!(!text.contains(hidden), "{hidden} in {text}");
+    }
+    assert!(!actions.contains(&"create_application"));
+    // Pages cover it once, and it outlives a crash.
+    let page = admin.get("/v1/audit?limit=2").await.expect(200);
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let next = admin.get(&format!("/v1/audit?limit=2&cursor={cursor}")).await.expect(200);
+    assert_eq!(next["data"][0], actors[2]);
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(server.client().get("/v1/audit?limit=200").await.expect(200), everything);
+}
