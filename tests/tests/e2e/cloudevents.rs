@@ -126,16 +126,19 @@ async fn what_is_no_cloudevent_is_refused_naming_the_attribute() {
     let answer = client.send("POST", "/v1/events", &binary, "1").await;
     assert_eq!(answer.expect(400)["errors"][0]["at"], "ce-source");
     let xml = [("content-type", "application/cloudevents+xml")];
-    assert_eq!(client.send("POST", "/v1/events", &xml, "<a/>").await.problem(), "wrong-content-type");
+    assert_eq!(
+        client.send("POST", "/v1/events", &xml, "<a/>").await.problem(),
+        "wrong-content-type"
+    );
 
     // Source and id are one event, whatever the mode; another source's id is another's.
-    let event = |source: &str| {
-        json!({"specversion": "1.0", "id": "7", "source": source, "type": "a", "data": {"n": 1}})
-    };
+    let event = |source: &str| json!({"specversion": "1.0", "id": "7", "source": source, "type": "a", "data": {"n": 1}});
     let ids = [event("/s"), event("/s"), event("/t")].map(|event| event.to_string());
     let mut got = Vec::new();
     for body in ids {
-        got.push(client.send("POST", "/v1/events", &structured, body).await.expect(202)["id"].clone());
+        got.push(
+            client.send("POST", "/v1/events", &structured, body).await.expect(202)["id"].clone(),
+        );
     }
     assert_eq!(got[0], got[1]);
     assert_ne!(got[0], got[2]);

@@ -28,11 +28,7 @@ const fn route(name: &'static str, path: &'static str) -> Route {
 }
 
 const ROUTES: &[Route] = &[
-    Route {
-        before: r#"{"type":"t","payload":"#,
-        after: "}",
-        ..route("single", "/v1/events")
-    },
+    Route { before: r#"{"type":"t","payload":"#, after: "}", ..route("single", "/v1/events") },
     Route { is_whole: true, ..route("raw", "/v1/events?type=t") },
     Route {
         before: r#"{"events":[{"type":"t","payload":"#,
@@ -236,8 +232,11 @@ async fn send(client: &Client, route: &Route, number: usize, payload: &[u8]) -> 
     let mut body = route.before.replace("ID", &id).into_bytes();
     body.extend_from_slice(payload);
     body.extend_from_slice(route.after.as_bytes());
-    let headers: Vec<(&str, &str)> =
-        route.headers.iter().map(|&(name, value)| (name, if value == "ID" { &*id } else { value })).collect();
+    let headers: Vec<(&str, &str)> = route
+        .headers
+        .iter()
+        .map(|&(name, value)| (name, if value == "ID" { &*id } else { value }))
+        .collect();
     client.send("POST", route.path, &headers, body).await
 }
 
@@ -253,7 +252,7 @@ fn fates(answer: &Answer) -> Vec<(u64, Option<String>)> {
     match body["data"].as_array() {
         Some(items) => items
             .iter()
-            .map(|item| one(item["status"].as_u64().unwrap(), item, &item["problem"]))
+            .map(|item| one(item["status"].as_u64().unwrap_or_default(), item, &item["problem"]))
             .collect(),
         None => vec![one(u64::from(answer.status), &body, &body)],
     }
