@@ -111,6 +111,8 @@ fn event(event_type: &str, payload: &str) -> Arc<Event> {
         occurred_at: now,
         accepted_at: now,
         trace: None,
+        content_type: None,
+        context: None,
         payload: Bytes::copy_from_slice(payload.as_bytes()),
     })
 }
