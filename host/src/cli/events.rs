@@ -93,7 +93,11 @@ impl Show {
         let client = global.client()?;
         if self.payload {
             let payload = client.get_bytes(&["events", &self.id, "payload"]).await?;
-            output::data(String::from_utf8_lossy(&payload));
+            match str::from_utf8(&payload) {
+                Ok(text) => output::data(text),
+                // A line break would be one byte too many.
+                Err(_) => output::bytes(&payload),
+            }
             return Ok(());
         }
         let event = client.get(&["events", &self.id], &[]).await?;
@@ -102,7 +106,10 @@ impl Show {
             return Ok(());
         }
         let fields = event.as_object().into_iter().flatten();
-        for (name, value) in fields.filter(|(name, value)| *name != "payload" && !value.is_null()) {
+        let long = ["payload", "payload_base64"];
+        let fields =
+            fields.filter(|(name, value)| !long.contains(&name.as_str()) && !value.is_null());
+        for (name, value) in fields {
             output::data(format_args!("{name:<16} {}", output::plain(value)));
         }
         let filter = [("event_id", Some(self.id))];

@@ -108,7 +108,17 @@ impl Failure {
 /// process then ends quietly.
 pub(super) fn data(line: impl Display) {
     let mut stdout = io::stdout().lock();
-    if let Err(error) = writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+    written(writeln!(stdout, "{line}").and_then(|()| stdout.flush()));
+}
+
+/// Prints bytes to stdout and nothing else.
+pub(super) fn bytes(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    written(stdout.write_all(bytes).and_then(|()| stdout.flush()));
+}
+
+fn written(result: io::Result<()>) {
+    if let Err(error) = result {
         let quiet = error.kind() == io::ErrorKind::BrokenPipe;
         if !quiet {
             eprintln!("error: cannot write to stdout: {error}");

@@ -47,6 +47,7 @@ fn fingerprint(event: &Publish) -> [u8; 32] {
     // Said only where it is not what it always was, so that older prints stay the same.
     if let Some(content_type) = &event.content_type {
         hash.update(b"content type");
+        hash.update((content_type.len() as u64).to_be_bytes());
         hash.update(content_type.as_bytes());
     }
     if let Some(context) = event.context.as_deref() {
@@ -62,6 +63,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::model::CloudContext;
 
     fn publish(payload: &'static str) -> Publish {
         Publish {
@@ -87,12 +89,30 @@ mod tests {
         assert_ne!(same, fingerprint(&Publish { subject: Some("x".into()), ..publish("{}") }));
         assert_ne!(same, fingerprint(&Publish { schema_version: Some(1), ..publish("{}") }));
         assert_ne!(same, fingerprint(&Publish { channels: vec!["eu".into()], ..publish("{}") }));
+        let text = Publish { content_type: Some("text/plain".into()), ..publish("{}") };
+        assert_ne!(same, fingerprint(&text));
         let shifted = Publish {
             event_type: "order.create".into(),
             subject: Some("d".into()),
             ..publish("{}")
         };
         assert_ne!(same, fingerprint(&shifted), "parts do not run into each other");
+    }
+
+    #[test]
+    fn a_cloudevents_id_is_its_sources() {
+        let of = |source: &str, id: &str| {
+            let context = CloudContext {
+                id: id.into(),
+                source: source.into(),
+                dataschema: None,
+                extensions: Default::default(),
+            };
+            let event = Publish { context: Some(context.into()), ..publish("{}") };
+            keys(&event, Duration::from_secs(60), Timestamp::UNIX_EPOCH)[0].key.clone()
+        };
+        assert_eq!(of("/a", "7"), "ce:/a 7");
+        assert_ne!(of("/a", "b 7"), of("/a/b", "7"));
     }
 
     #[test]

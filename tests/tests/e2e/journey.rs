@@ -60,7 +60,7 @@ async fn what_no_plugin_touches_arrives_byte_for_byte() {
     client.event_type("odd.json").await;
     let (_, secret) = client.subscribe(&receiver.url("/raw"), &["**"], &json!([])).await;
     let payload =
-        "{ \"b\" : 1.10, \"a\":12345678901234567890123,\n\t\"a\": \"\\u00e9\\/é\" , \"z\":[ ] }";
+        "{ \"b\" : 1.10, \"a\":12345678901234567890123,\n\t\"c\": \"\\u00e9\\/é\" , \"z\":[ ] }";
     let body = format!("{{\"type\":\"odd.json\",\"payload\":{payload}}}");
     let json = [("content-type", "application/json")];
     client.send("POST", "/v1/events", &json, body).await.expect(202);
