@@ -12,6 +12,7 @@ mod flat;
 mod floor;
 mod languages;
 mod learned;
+mod matching;
 mod plugins;
 mod process;
 mod report;
@@ -28,7 +29,7 @@ use server::Places;
 const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [--rust FILE]
     [--javascript FILE] [--python FILE] [FIGURE …]
 figures: ingest deliver belt plugin pointer languages learned versions fan-out memory restart
-    backtest uploads bulkhead flat backlog bytes (all if none is named)";
+    backtest uploads bulkhead flat backlog bytes match (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -118,6 +119,9 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("bytes") {
         bytes::run(&places, &mut report).await;
+    }
+    if wants("match") {
+        matching::run(&mut report);
     }
     report.print();
 }
