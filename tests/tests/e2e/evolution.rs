@@ -32,18 +32,27 @@ async fn scene() -> (Server, Client) {
 async fn a_schema_that_breaks_what_is_promised_is_refused_with_the_report() {
     let (_server, client) = scene().await;
     for total in [1, 2, 3] {
-        let payload = if total == 3 { json!({"id": 3}) } else { json!({"id": total, "total": total}) };
-        client.post("/v1/events", &json!({"type": "order.paid", "payload": payload})).await.expect(202);
+        let payload =
+            if total == 3 { json!({"id": 3}) } else { json!({"id": total, "total": total}) };
+        client
+            .post("/v1/events", &json!({"type": "order.paid", "payload": payload}))
+            .await
+            .expect(202);
     }
     let path = "/v1/event-types/order.paid/versions";
     let strict = schema(&["id", "total"], "integer");
-    let report = client.post(&format!("{path}/check"), &json!({"schema": strict})).await.expect(200);
+    let report =
+        client.post(&format!("{path}/check"), &json!({"schema": strict})).await.expect(200);
     assert_eq!((&report["compatible"], &report["against"]), (&json!(false), &json!(1)));
     assert_eq!(report["findings"][0]["new"], "/required");
-    assert_eq!((&report["events"]["tried"], &report["events"]["satisfied"]), (&json!(3), &json!(2)));
+    assert_eq!(
+        (&report["events"]["tried"], &report["events"]["satisfied"]),
+        (&json!(3), &json!(2))
+    );
     assert_eq!(report["events"]["violating"].as_array().map(Vec::len), Some(1));
 
-    let problem = refused(&client.post(path, &json!({"schema": strict})).await, 409, "incompatible-schema");
+    let problem =
+        refused(&client.post(path, &json!({"schema": strict})).await, 409, "incompatible-schema");
     assert_eq!(problem["findings"], report["findings"]);
     let accept = json!({"schema": strict, "accept_unknown": true});
     refused(&client.post(path, &accept).await, 409, "incompatible-schema");
@@ -58,14 +67,21 @@ async fn a_schema_that_breaks_what_is_promised_is_refused_with_the_report() {
     client.post(path, &json!({"schema": unknown, "accept_unknown": true})).await.expect(201);
     client.patch("/v1/event-types/order.paid", &json!({"compatibility": "none"})).await.expect(200);
     client.post(path, &json!({"schema": false})).await.expect(201);
-    refused(&client.post(&format!("{path}/check"), &json!({"schema": {}, "last": 1001})).await, 400, "invalid-field");
+    refused(
+        &client.post(&format!("{path}/check"), &json!({"schema": {}, "last": 1001})).await,
+        400,
+        "invalid-field",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deprecation_is_told_and_an_archived_type_takes_nothing() {
     let (_server, client) = scene().await;
     let path = "/v1/event-types/order.paid";
-    client.post(&format!("{path}/versions"), &json!({"schema": schema(&["id"], "number")})).await.expect(201);
+    client
+        .post(&format!("{path}/versions"), &json!({"schema": schema(&["id"], "number")}))
+        .await
+        .expect(201);
     let end = json!({"deprecated": true, "sunset_at": "2027-01-01T00:00:00Z"});
     let changed = client.patch(&format!("{path}/versions/1"), &end).await.expect(200);
     assert!(changed["deprecated_at"].is_string(), "{changed}");

@@ -38,7 +38,8 @@ async fn publish(client: &Client, body: &Value) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_goes_to_those_whose_filter_and_channels_it_passes() {
     let (_server, receiver, client) = scene().await;
-    let large = json!({"filter": {"all": [{"exact": {"/currency": "EUR"}}, {"gt": {"/total": 100}}]}});
+    let large =
+        json!({"filter": {"all": [{"exact": {"/currency": "EUR"}}, {"gt": {"/total": 100}}]}});
     subscribe(&client, receiver.url("/large"), large).await;
     subscribe(&client, receiver.url("/eu"), json!({"channels": ["eu"]})).await;
     subscribe(&client, receiver.url("/all"), json!({})).await;
