@@ -111,7 +111,8 @@ async fn what_was_missed_is_replayed_by_the_filter() {
     }
     let more = json!({"filter": {"gte": {"/total": 15}}});
     let id = subscribe(&client, receiver.url("/late"), more).await;
-    let request = json!({"mode": "missing", "subscription_ids": [id]});
+    let request =
+        json!({"mode": "missing", "subscription_ids": [id], "since": "2026-01-01T00:00:00Z"});
     let made = client.post("/v1/replays", &request).await.expect(202);
     let path = format!("/v1/replays/{}", made["id"].as_str().unwrap());
     let done = client
