@@ -12,6 +12,7 @@ mod flat;
 mod floor;
 mod languages;
 mod learned;
+mod matching;
 mod overload;
 mod plugins;
 mod process;
@@ -29,7 +30,7 @@ use server::Places;
 const USAGE: &str = "usage: hookmill-bench --binary FILE --plugins DIR [--rust FILE]
     [--javascript FILE] [--python FILE] [FIGURE …]
 figures: ingest deliver belt plugin pointer languages learned versions fan-out memory restart
-    backtest uploads bulkhead flat backlog bytes overload (all if none is named)";
+    backtest uploads bulkhead flat backlog bytes match overload (all if none is named)";
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -119,6 +120,9 @@ async fn measure(mut arguments: impl Iterator<Item = String>) {
     }
     if wants("bytes") {
         bytes::run(&places, &mut report).await;
+    }
+    if wants("match") {
+        matching::run(&mut report);
     }
     if wants("overload") {
         overload::run(&places, &mut report).await;

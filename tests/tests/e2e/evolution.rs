@@ -1,0 +1,105 @@
+//! Schemas that must fit the last, types and versions that end.
+
+use hookmill_tests::{Answer, Client, Server};
+use serde_json::{Value, json};
+
+/// The body of a problem that must be this one.
+#[track_caller]
+fn refused(answer: &Answer, status: u16, problem: &str) -> Value {
+    let body = answer.expect(status);
+    assert_eq!(answer.problem(), problem, "{body}");
+    body
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
+    answer.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn schema(required: &[&str], total: &str) -> Value {
+    json!({"type": "object", "required": required,
+        "properties": {"id": {"type": "integer"}, "total": {"type": total}}})
+}
+
+async fn scene() -> (Server, Client) {
+    let server = Server::start().await;
+    let client = server.client();
+    let body = json!({"name": "order.paid", "compatibility": "backward", "schema": schema(&["id"], "integer")});
+    client.post("/v1/event-types", &body).await.expect(201);
+    (server, client)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_breaks_what_is_promised_is_refused_with_the_report() {
+    let (_server, client) = scene().await;
+    for total in [1, 2, 3] {
+        let payload =
+            if total == 3 { json!({"id": 3}) } else { json!({"id": total, "total": total}) };
+        client
+            .post("/v1/events", &json!({"type": "order.paid", "payload": payload}))
+            .await
+            .expect(202);
+    }
+    let path = "/v1/event-types/order.paid/versions";
+    let strict = schema(&["id", "total"], "integer");
+    let report =
+        client.post(&format!("{path}/check"), &json!({"schema": strict})).await.expect(200);
+    assert_eq!((&report["compatible"], &report["against"]), (&json!(false), &json!(1)));
+    assert_eq!(report["findings"][0]["new"], "/required");
+    assert_eq!(
+        (&report["events"]["tried"], &report["events"]["satisfied"]),
+        (&json!(3), &json!(2))
+    );
+    assert_eq!(report["events"]["violating"].as_array().map(Vec::len), Some(1));
+
+    let problem =
+        refused(&client.post(path, &json!({"schema": strict})).await, 409, "incompatible-schema");
+    assert_eq!(problem["findings"], report["findings"]);
+    let accept = json!({"schema": strict, "accept_unknown": true});
+    refused(&client.post(path, &accept).await, 409, "incompatible-schema");
+
+    let loose = schema(&["id"], "number");
+    client.post(path, &json!({"schema": loose})).await.expect(201);
+    let both = json!({"schema": schema(&["id"], "integer"), "compatibility": "forward"});
+    client.post(path, &both).await.expect(201);
+    let unknown = json!({"not": {"required": ["x"]}, "type": "object", "required": ["id"],
+        "properties": {"id": {"type": "integer"}, "total": {"type": "integer"}}});
+    refused(&client.post(path, &json!({"schema": unknown})).await, 409, "incompatible-schema");
+    client.post(path, &json!({"schema": unknown, "accept_unknown": true})).await.expect(201);
+    client.patch("/v1/event-types/order.paid", &json!({"compatibility": "none"})).await.expect(200);
+    client.post(path, &json!({"schema": false})).await.expect(201);
+    refused(
+        &client.post(&format!("{path}/check"), &json!({"schema": {}, "last": 1001})).await,
+        400,
+        "invalid-field",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deprecation_is_told_and_an_archived_type_takes_nothing() {
+    let (_server, client) = scene().await;
+    let path = "/v1/event-types/order.paid";
+    client
+        .post(&format!("{path}/versions"), &json!({"schema": schema(&["id"], "number")}))
+        .await
+        .expect(201);
+    let end = json!({"deprecated": true, "sunset_at": "2027-01-01T00:00:00Z"});
+    let changed = client.patch(&format!("{path}/versions/1"), &end).await.expect(200);
+    assert!(changed["deprecated_at"].is_string(), "{changed}");
+    refused(&client.patch(&format!("{path}/versions/9"), &end).await, 404, "not-found");
+    let event = json!({"type": "order.paid", "payload": {"id": 1}});
+    let mut old = event.clone();
+    old["schema_version"] = 1.into();
+    let fresh = client.post("/v1/events", &event).await;
+    assert_eq!(header(&fresh, "deprecation"), "");
+    let warned = client.post("/v1/events", &old).await;
+    assert!(header(&warned, "deprecation").starts_with('@'));
+    assert_eq!(header(&warned, "sunset"), "Fri, 01 Jan 2027 00:00:00 GMT");
+
+    let archived = client.patch(path, &json!({"archived": true})).await.expect(200);
+    assert!(archived["archived_at"].is_string());
+    refused(&client.post("/v1/events", &event).await, 409, "archived-event-type");
+    let kept = client.get("/v1/events?type=order.paid").await.expect(200);
+    assert_eq!(kept["data"].as_array().map(Vec::len), Some(2));
+    client.patch(path, &json!({"archived": false})).await.expect(200);
+    client.post("/v1/events", &event).await.expect(202);
+}
