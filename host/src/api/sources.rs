@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Json};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,11 +40,11 @@ pub fn find(api: &Api, acting: &Actor, id: SourceId) -> Result<Arc<Source>, Prob
         .ok_or_else(|| subject(id).not_found())
 }
 
-/// A secret for both sides.
+/// A secret for both sides, in a form that is good as text, as hexadecimal and as base64.
 pub fn new_secret() -> Result<SecretText, Problem> {
     let mut bits = [0u8; SECRET_BYTES];
     getrandom::fill(&mut bits).map_err(|cause| Problem::internal("making a secret", &cause))?;
-    Ok(SecretText::new(URL_SAFE_NO_PAD.encode(bits)))
+    Ok(SecretText::new(hex::encode(bits)))
 }
 
 /// A text as a secret of a source, if it can be one.
@@ -249,4 +248,19 @@ pub async fn list_refusals(
 ) -> Result<Json<RefusalsOut>, Problem> {
     find(&api, &acting, id)?;
     Ok(Json(RefusalsOut { data: api.sources.refusals(id) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+
+    use super::*;
+
+    #[test]
+    fn a_secret_that_is_made_fits_however_it_becomes_a_key() {
+        let made = new_secret().unwrap();
+        assert_eq!(hex::decode(made.reveal()).unwrap().len(), SECRET_BYTES);
+        assert!(STANDARD.decode(made.reveal()).is_ok());
+        assert_ne!(made, new_secret().unwrap());
+    }
 }
