@@ -142,7 +142,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         config.backlog_high,
     ));
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
-    let retention = Retention::start(retention_settings(&config), store.clone(), clock);
+    let woken = dispatcher.clone();
+    let wake = move |subscription| woken.wake(subscription, clock.now());
+    let retention = Retention::start(retention_settings(&config), store.clone(), clock, wake);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, queue) = (catalog.clone(), ingest.clone());
     let breakers = dispatcher.clone();
