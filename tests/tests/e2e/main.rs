@@ -25,4 +25,5 @@ mod resources;
 mod rollout;
 mod secrets;
 mod signatures;
+mod storm;
 mod trust;
