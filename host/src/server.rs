@@ -150,7 +150,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             .await
             .map_err(|e| failed("the database cannot be read")(&e))?;
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
-    let retention = Retention::start(retention_settings(&config), store.clone(), clock);
+    let woken = dispatcher.clone();
+    let wake = move |subscription| woken.wake(subscription, clock.now());
+    let retention = Retention::start(retention_settings(&config), store.clone(), clock, wake);
     let admission = Admission::new(
         AdmissionSettings {
             publishing: config.max_publishing,

@@ -16,8 +16,9 @@ use crate::config::LogFormat;
 
 /// Sends log lines to standard error. `RUST_LOG` says which; `info` if it says nothing.
 pub fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,hyper=warn,wasmtime=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("info,sqlx=warn,hyper=warn,wasmtime=warn,rustls_platform_verifier=off")
+    });
     let registry = tracing_subscriber::registry().with(filter);
     let started = match format {
         LogFormat::Text => {

@@ -13,6 +13,7 @@ use crate::{
     },
     routing::{Facts, Rule},
 };
+use crate::store::StoreError;
 
 impl Catalog {
     pub(super) async fn load_subscriptions(&self) -> Result<()> {
@@ -163,7 +164,16 @@ impl Catalog {
         self.store.delete_subscription(id, self.clock.now()).await.map_err(refused)?;
         self.write().remove_subscription(id);
         self.tell(Change::Deleted(id));
-        Ok(())
+        // What was matched before and stored after the deletion.
+        self.cancel_orphans(id).await
+    }
+
+    /// Cancels what was stored for a subscription that was deleted meanwhile.
+    pub async fn cancel_orphans(&self, id: SubscriptionId) -> Result<()> {
+        match self.store.delete_subscription(id, self.clock.now()).await {
+            Ok(()) | Err(StoreError::NotFound) => Ok(()),
+            Err(error) => Err(refused(error)),
+        }
     }
 
     /// A subscription's pipelines with versions and configs fixed: as they are now, or with

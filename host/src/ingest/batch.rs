@@ -97,20 +97,22 @@ impl Shared {
         }
     }
 
-    /// A subscription resumed between the match and the commit would never see a delivery
-    /// that was stored as held.
+    /// A subscription resumed or deleted between the match and the commit would never see a
+    /// delivery that was stored as held.
     fn resume_if_active(&self, id: SubscriptionId) {
-        let active = self
-            .catalog
-            .subscription(id)
-            .is_some_and(|subscription| subscription.state == SubscriptionState::Active);
-        if active {
-            let catalog = self.catalog.clone();
-            tokio::spawn(async move {
-                if let Err(error) = catalog.resume_held(id).await {
-                    tracing::error!(subscription = %id, %error, "held deliveries could not be resumed");
-                }
-            });
+        let state = self.catalog.subscription(id).map(|subscription| subscription.state);
+        if !matches!(state, None | Some(SubscriptionState::Active)) {
+            return;
         }
+        let catalog = self.catalog.clone();
+        tokio::spawn(async move {
+            let settled = match state {
+                Some(_) => catalog.resume_held(id).await,
+                None => catalog.cancel_orphans(id).await,
+            };
+            if let Err(error) = settled {
+                tracing::error!(subscription = %id, %error, "held deliveries could not be settled");
+            }
+        });
     }
 }

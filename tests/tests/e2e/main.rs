@@ -34,4 +34,5 @@ mod signatures;
 mod sources;
 mod tenancy;
 mod torture;
+mod storm;
 mod trust;

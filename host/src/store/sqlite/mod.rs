@@ -138,6 +138,7 @@ impl SqliteStore {
         let options = options(path);
         let mut writer = connect(path).await?;
         migrate(&mut writer).await?;
+        order::bury(&mut writer).await?;
         order::mend(&mut writer).await?;
         let vault = sealing::open(&mut writer, path, key).await?;
         // So that the file by itself is a database, whatever it holds: a plain copy of a new
