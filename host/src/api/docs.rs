@@ -24,6 +24,7 @@ use utoipa::{
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
+    exact,
     extract::PathParts,
     problem::{self, Code, MEDIA_TYPE, Problem, ProblemBody},
     routes,
@@ -271,7 +272,11 @@ pub async fn index() -> Json<Index> {
 pub async fn openapi_json() -> Result<Response, Problem> {
     static DOCUMENT: OnceLock<Result<Bytes, String>> = OnceLock::new();
     let document = DOCUMENT.get_or_init(|| {
-        serde_json::to_vec(&openapi()).map(Into::into).map_err(|error| error.to_string())
+        let exact = serde_json::to_value(openapi()).map(exact::document);
+        exact
+            .and_then(|exact| serde_json::to_vec(&exact))
+            .map(Into::into)
+            .map_err(|error| error.to_string())
     });
     match document {
         Ok(text) => {

@@ -15,6 +15,7 @@ mod delivery_inputs;
 mod docs;
 mod event_types;
 mod events;
+mod exact;
 mod explain;
 mod extract;
 mod handshake;

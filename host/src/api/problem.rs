@@ -74,7 +74,7 @@ registry! {
         "A part of the path is not an id of the kind expected there.";
     InvalidHeader = "invalid-header", BAD_REQUEST,
         "A request header has a value that cannot be used.";
-    UnknownApplication = "unknown-application", BAD_REQUEST,
+    UnknownApplication = "unknown-application", NOT_FOUND,
         "The header Hookmill-Application names an application that does not exist.";
     UnknownEventType = "unknown-event-type", BAD_REQUEST,
         "The event's type was never created; `did_you_mean` is the closest there is.";
