@@ -109,6 +109,7 @@ fn complete(path: &str, operation: &mut Operation) {
         shared.push((Code::Unauthorized, "The key is missing or wrong."));
         if !is_platforms(path) {
             operation.parameters.get_or_insert_default().push(application_header().into());
+            shared.push((Code::UnknownApplication, "The header names no application."));
         }
     } else {
         operation.security = Some(Vec::new());

@@ -19,8 +19,8 @@ const PLUGIN_REF: &str = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?(@[0-9][0-9A-Za-z.+
 /// A name or an id.
 const APPLICATION: &str = "^[a-z0-9._-]{1,64}$";
 const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
-/// As a header's value keeps it: visible ASCII, spaces between.
-const HEADER_TEXT: &str = "^[!-~]([ -~]{0,253}[!-~])?$";
+/// As a header keeps it: a bare word of visible ASCII, or a string of RFC 9651.
+const HEADER_TEXT: &str = r#"^([!#-~]([ -~]{0,253}[!-~])?|"([ !#-\[\]-~]|\\["\\]){1,255}")$"#;
 const URL: &str = "^https?://[^\\s]+$";
 const SECRET: &str = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$";
 
@@ -50,6 +50,7 @@ pub fn document(mut document: Value) -> Value {
             }
         }
         close_choices(schemas);
+        name_items(schemas);
     }
     let paths = document.get_mut("paths").and_then(Value::as_object_mut);
     for (path, item) in paths.into_iter().flatten() {
@@ -135,15 +136,30 @@ fn fields() -> Vec<(&'static str, Value)> {
         ("/RunEvent/properties/type", name),
         ("/SecretIn/properties/secret", secret.clone()),
         ("/RotateIn/properties/secret", secret),
+        ("/Bearer", written("token", "The token; never shown.")),
+        ("/Basic", written("password", "The password; never shown.")),
+        ("/Oauth2", written("client_secret", "The client's secret; never shown.")),
+        ("/Oauth2/properties/token_url", json!({"pattern": URL})),
+        ("/Mtls", written("private_key", "The key to it as PEM; never shown.")),
     ]
 }
 
-/// Puts `more` into `schema`, objects into objects.
+/// A field that is given and never shown. As no answer has it, the types leave it out.
+fn written(name: &str, description: &str) -> Value {
+    let field = json!({"type": "string", "description": description, "writeOnly": true});
+    json!({"properties": {name: field}, "required": [name]})
+}
+
+/// Puts `more` into `schema`: objects into objects, what is required
+/// beside what already is.
 fn merge(schema: &mut Value, more: Value) {
     match (schema, more) {
+        (Value::Array(schema), Value::Array(more)) => schema.extend(more),
         (Value::Object(schema), Value::Object(more)) => {
             for (key, value) in more {
-                merge(schema.entry(key).or_insert(Value::Null), value);
+                let replaced = key != "required" && value.is_array();
+                let field = schema.entry(key).or_insert(Value::Null);
+                if replaced { *field = value } else { merge(field, value) }
             }
         }
         (schema, more) => *schema = more,
@@ -161,14 +177,10 @@ fn close_choices(schemas: &mut Value) {
                 merge(variant, json!({"additionalProperties": false}));
                 continue;
             };
-            let mut one = json!({"additionalProperties": false, "required": []});
-            let mut required = Vec::new();
+            let mut one = json!({"additionalProperties": false});
             for part in &parts {
-                let part = resolved(&whole, part);
-                required.extend(part["required"].as_array().cloned().unwrap_or_default());
-                merge(&mut one, part);
+                merge(&mut one, resolved(&whole, part));
             }
-            one["required"] = required.into();
             one["description"] = variant["description"].clone();
             *variant = one;
         }
@@ -177,6 +189,17 @@ fn close_choices(schemas: &mut Value) {
         let variants = schemas.pointer_mut(&format!("/{choice}/oneOf"));
         for variant in variants.and_then(Value::as_array_mut).into_iter().flatten() {
             merge(variant, json!({"additionalProperties": false}));
+        }
+    }
+}
+
+/// The items of a page are things that have a name of their own.
+fn name_items(schemas: &mut Value) {
+    let known = schemas.as_object().map(|all| all.keys().cloned().collect::<Vec<_>>());
+    for name in known.unwrap_or_default() {
+        let page = schemas.pointer_mut(&format!("/PageOut_{name}/properties/data/items"));
+        if let Some(items) = page {
+            *items = json!({"$ref": format!("#/components/schemas/{name}")});
         }
     }
 }

@@ -34,6 +34,7 @@ pub mod problem;
 mod publish;
 mod refusal;
 mod replays;
+mod strict;
 mod subscription_check;
 mod subscription_credentials;
 mod subscription_health;
