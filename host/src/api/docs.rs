@@ -212,6 +212,8 @@ refusals! {
     ManyBacktests = TooManyBacktests, "As many run as the server allows.";
     /// 422 on replays.
     Unreplayable = InvalidReplay, "The replay cannot be started as given; `errors` lists every reason.";
+    /// 422 on rollouts.
+    Unrollable = InvalidRollout, "The rollout cannot be started as given; `errors` lists every reason.";
     /// 429 on replays.
     ManyReplays = TooManyReplays, "As many run as the server allows.";
     /// 409 on replays.

@@ -23,6 +23,7 @@ mod quarantine;
 mod recovery;
 mod resources;
 mod rollout;
+mod schemathesis;
 mod secrets;
 mod signatures;
 mod trust;
