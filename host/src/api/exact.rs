@@ -24,6 +24,14 @@ const HEADER_TEXT: &str = r#"^([!#-~]([ -~]{0,253}[!-~])?|"([ !#-\[\]-~]|\\["\\]
 const URL: &str = "^https?://[^\\s]+$";
 const SECRET: &str = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$";
 
+/// What answers with an ETag, and with 304 to who has it.
+const TAGGED: &[&str] = &["get_event_type", "get_subscription"];
+/// What is only done to the state that If-Match names.
+const CONDITIONAL: &[&str] =
+    &["change_event_type", "change_subscription", "delete_event_type", "delete_subscription"];
+/// A list of entity tags, or `*`.
+const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$"#;
+
 /// What the cursors of each list look like, by the list's operation.
 const CURSORS: &[(&str, &str)] = &[
     ("list_applications", "^app_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
@@ -215,6 +223,21 @@ fn exact_operation(path: &str, operation: &mut Value) {
     for parameter in parameters.into_iter().flatten() {
         exact_parameter(path, &id, parameter);
     }
+    if TAGGED.contains(&id.as_str()) {
+        let known = "What you have, as ETag named it: 304 if that is still so.";
+        conditional(operation, "If-None-Match", known);
+        operation["responses"]["304"] = json!({"description": "You have it."});
+    }
+    if CONDITIONAL.contains(&id.as_str()) {
+        let meant = "What the change is meant for, as ETag named it: 412 if it is no longer so.";
+        conditional(operation, "If-Match", meant);
+        operation["responses"]["412"] = json!({
+            "description": "It was changed meanwhile.",
+            "content": {"application/problem+json": {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+            }},
+        });
+    }
     if let Some(content) = operation.pointer_mut("/requestBody/content") {
         exact_content(content);
     }
@@ -229,6 +252,26 @@ fn exact_operation(path: &str, operation: &mut Value) {
         if !headers.is_empty() {
             merge(response, json!({"headers": headers}));
         }
+    }
+}
+
+/// Adds a header that makes an operation depend on a state, and the tag of that state to its
+/// answers.
+fn conditional(operation: &mut Value, header: &str, description: &str) {
+    let parameter = json!({
+        "name": header,
+        "in": "header",
+        "required": false,
+        "description": description,
+        "schema": {"type": "string", "pattern": TAGS},
+    });
+    if operation["parameters"].is_null() {
+        operation["parameters"] = json!([]);
+    }
+    merge(&mut operation["parameters"], json!([parameter]));
+    if let Some(answer) = operation.pointer_mut("/responses/200") {
+        let tag = json!({"description": "Its state.", "schema": {"type": "string"}});
+        merge(answer, json!({"headers": {"ETag": tag}}));
     }
 }
 
@@ -313,6 +356,15 @@ mod tests {
             let place = format!("/components/schemas{at}");
             assert!(document.pointer(&place).is_some(), "{place}");
         }
+    }
+
+    #[test]
+    fn everything_with_a_tag_is_an_operation() {
+        let document = exact().to_string();
+        for id in TAGGED.iter().chain(CONDITIONAL) {
+            assert!(document.contains(&format!("\"operationId\":\"{id}\"")), "{id}");
+        }
+        assert_eq!(document.matches("\"If-Match\"").count(), CONDITIONAL.len());
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod plugin_rollout;
 mod plugin_run;
 mod plugin_upload;
 mod plugins;
+mod preconditions;
 pub mod problem;
 mod publish;
 mod refusal;

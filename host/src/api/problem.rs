@@ -112,6 +112,8 @@ registry! {
         "The replay has taken all there was, or was cancelled; make a new one.";
     BackupRunning = "backup-running", CONFLICT,
         "Another backup is being made; wait for its end.";
+    PreconditionFailed = "precondition-failed", PRECONDITION_FAILED,
+        "What If-Match names is no longer how it is; get it anew, and make the change to that.";
     PayloadExpired = "payload-expired", GONE,
         "The event's payload was kept for as long as the server is set to, and is gone; so it can be neither read nor sent again.";
     HandshakeRefused = "handshake-refused", CONFLICT,

@@ -93,6 +93,7 @@ pub fn payload_expired(subject: &Subject) -> Problem {
 pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
     match error {
         CatalogError::Exists => subject.exists(),
+        CatalogError::Changed => super::preconditions::failed(),
         CatalogError::NotFound => subject.not_found(),
         CatalogError::InUse(by) => subject.in_use(by),
         CatalogError::Schema(error) => schema(&error, "/schema"),

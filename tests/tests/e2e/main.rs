@@ -19,6 +19,7 @@ mod openapi;
 mod operational;
 mod policy;
 mod power;
+mod preconditions;
 mod quarantine;
 mod recovery;
 mod resources;
