@@ -20,5 +20,6 @@ pub mod schema;
 pub mod seal;
 pub mod server;
 pub mod store;
+pub mod tail;
 pub mod telemetry;
 pub mod watch;

@@ -55,7 +55,7 @@ const KEY_HELP: &str = "An admin key, `hmk_admin_…`: shown once by `hookmill s
         (name = "Applications", description = "Tenants; one called `default` is always there."),
         (name = "Server", description = "Whether it is well, and what it has to say of itself.")
     ),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody, super::tail::TailItem<'_>))
 )]
 struct Document;
 
@@ -212,6 +212,8 @@ refusals! {
     ManyBacktests = TooManyBacktests, "As many run as the server allows.";
     /// 422 on replays.
     Unreplayable = InvalidReplay, "The replay cannot be started as given; `errors` lists every reason.";
+    /// 429 on tails.
+    ManyTails = TooManyTails, "As many watch as the server allows.";
     /// 422 on rollouts.
     Unrollable = InvalidRollout, "The rollout cannot be started as given; `errors` lists every reason.";
     /// 429 on replays.

@@ -45,6 +45,7 @@ mod subscription_secret;
 mod subscription_secrets;
 mod subscription_state;
 mod subscriptions;
+mod tail;
 
 use std::{
     any::Any,
@@ -176,6 +177,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
 
 fn resources() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .routes(routes!(tail::tail))
         .routes(routes!(events::list_events))
         .routes(routes!(events::get_event))
         .routes(routes!(events::get_event_payload))

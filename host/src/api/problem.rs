@@ -164,6 +164,8 @@ registry! {
         "The upload cannot become a plugin; `reason` names why.";
     TooManyBacktests = "too-many-backtests", TOO_MANY_REQUESTS,
         "As many backtests run as the server allows; wait for one to end, or cancel one.";
+    TooManyTails = "too-many-tails", TOO_MANY_REQUESTS,
+        "As many watch what happens as the server allows; end a tail that is not needed.";
     TooManyReplays = "too-many-replays", TOO_MANY_REQUESTS,
         "As many replays run as the server allows; wait for one to end, or pause or cancel one.";
     Internal = "internal", INTERNAL_SERVER_ERROR,
