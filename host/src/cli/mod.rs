@@ -28,6 +28,7 @@ mod signing;
 mod steps;
 mod style;
 mod subscription;
+mod tail;
 mod trust;
 mod verify;
 mod wire_flags;
@@ -141,6 +142,8 @@ enum Command {
     Replay(replay::Command),
     /// List replays
     Replays(replay::List),
+    /// Watch events come in and deliveries go out
+    Tail(tail::Tail),
     /// Receive webhooks on this machine, verify and print them
     Listen(listen::Listen),
     /// Check the signature of a recorded request
@@ -194,6 +197,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Retry(retry) => retry.run(&global).await,
         Command::Replay(command) => command.run(&global).await,
         Command::Replays(list) => list.run(&global).await,
+        Command::Tail(tail) => tail.run(&global).await,
         Command::Listen(listen) => listen.run().await,
         Command::Verify(verify) => verify.run(&global),
         Command::MasterKey(command) => command.run().await,

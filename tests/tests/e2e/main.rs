@@ -27,4 +27,5 @@ mod rollout;
 mod schemathesis;
 mod secrets;
 mod signatures;
+mod tail;
 mod trust;
