@@ -104,7 +104,7 @@ fn fields() -> Vec<(&'static str, Value)> {
         ("/SubscriptionIn/properties/description", text(2000)),
         ("/SubscriptionIn/properties/secret", secret.clone()),
         ("/SubscriptionPatch/properties/endpoint", url.clone()),
-        ("/SubscriptionPatch/properties/event_types", patterns.clone()),
+        ("/SubscriptionPatch/properties/event_types", patterns),
         ("/SubscriptionPatch/properties/output_schema", maybe_whole.clone()),
         ("/SubscriptionPatch/properties/headers", headers),
         ("/SubscriptionPatch/properties/description", text(2000)),

@@ -101,12 +101,13 @@ async fn the_command_prints_a_line_for_each() {
         .unwrap();
     let mut lines = BufReader::new(command.stdout.take().unwrap()).take(1 << 20).lines();
     // Nothing says when the command watches: events are sent until one is seen.
+    let mut again = tokio::time::interval(std::time::Duration::from_millis(50));
     let seen = timeout(PATIENCE, async {
         loop {
             client.publish("order.created", &json!({"id": 7})).await;
             tokio::select! {
                 line = lines.next_line() => return line.unwrap().unwrap(),
-                () = tokio::time::sleep(std::time::Duration::from_millis(50)) => {}
+                _ = again.tick() => {}
             }
         }
     });
