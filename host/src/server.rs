@@ -199,9 +199,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let key_file = key_file.filter(|path| path.exists());
     announce(&config, address, is_new, &catalog, (made_key.as_deref(), key_file.as_deref()));
 
+    let watched = dispatcher.clone();
     let stop = async move {
         told_to_stop().await;
         ready.store(false, Ordering::Relaxed);
+        watched.tail().end();
     };
     let patience = Duration::from_secs(config.shutdown_seconds);
     let door = Door::new(api::router(api), admission);

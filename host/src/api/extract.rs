@@ -233,12 +233,14 @@ fn unreadable(error: &axum::Error) -> Problem {
     Problem::new(Code::UnreadableBody, "The body could not be read").detail(error.to_string())
 }
 
-/// A text field's bounds: what is stored and shown must be short and printable.
+/// A text field's bounds: what is stored and shown must be short and printable. It is measured
+/// in characters, as JSON Schema's `maxLength` measures.
 pub fn check_text(at: &str, text: &str, most: usize) -> Result<(), FieldError> {
-    if text.is_empty() {
+    let length = text.chars().count();
+    if length == 0 {
         Err(FieldError::new(at, "must not be empty; leave it out instead"))
-    } else if text.len() > most {
-        Err(FieldError::new(at, format!("is {} bytes; at most {most} are allowed", text.len())))
+    } else if length > most {
+        Err(FieldError::new(at, format!("is {length} characters; at most {most} are allowed")))
     } else if text.chars().any(char::is_control) {
         Err(FieldError::new(at, "must not contain control characters"))
     } else {

@@ -19,6 +19,7 @@ mod docs;
 mod door;
 mod event_types;
 mod events;
+mod exact;
 mod explain;
 mod extract;
 mod handshake;
@@ -37,6 +38,7 @@ mod plugin_run;
 mod plugin_upload;
 mod plugins;
 mod portal_tokens;
+mod preconditions;
 pub mod problem;
 mod publish;
 mod refusal;
@@ -45,6 +47,7 @@ mod schema_evolution;
 mod source_io;
 mod source_secrets;
 mod sources;
+mod strict;
 mod subscription_check;
 mod subscription_credentials;
 mod subscription_health;
@@ -55,6 +58,7 @@ mod subscription_secret;
 mod subscription_secrets;
 mod subscription_state;
 mod subscriptions;
+mod tail;
 
 use std::{
     any::Any,
@@ -191,6 +195,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
 
 fn resources() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .routes(routes!(tail::tail))
         .routes(routes!(events::list_events))
         .routes(routes!(events::get_event))
         .routes(routes!(events::get_event_payload))

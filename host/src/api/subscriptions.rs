@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{Json, Response},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -14,6 +18,7 @@ use super::{
     docs::{Inactive, Missing, Unloadable, Unusable},
     extract::{JsonBody, PathId},
     handshake,
+    preconditions::{IfMatch, IfNoneMatch, Tag, Tagged},
     problem::Problem,
     publish::PublishedOut,
     refusal::{self, Subject},
@@ -129,8 +134,15 @@ pub async fn get_subscription(
     acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
-) -> Result<Json<SubscriptionOut>, Problem> {
-    Ok(Json((&*find(&api, &acting, id)?).into()))
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let found = find(&api, &acting, id)?;
+    Ok(known.answer(tag(&found), SubscriptionOut::from(&*found)))
+}
+
+/// What tells a state of a subscription from any other.
+fn tag(subscription: &Subscription) -> Tag {
+    Tag::of(&SubscriptionOut::from(subscription))
 }
 
 pub async fn change(
@@ -159,9 +171,11 @@ pub async fn change_subscription(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
+    expected: IfMatch,
     JsonBody(patch): JsonBody<SubscriptionPatch>,
-) -> Result<Json<SubscriptionOut>, Problem> {
+) -> Result<Tagged<SubscriptionOut>, Problem> {
     let found = find(&api, &acting, id)?;
+    expected.require(&tag(&found))?;
     let mut checker = Checker::new(&*api.endpoint_policy);
     let mut checked = checker.check(patch);
     let policy = checked.policy.as_mut();
@@ -171,13 +185,17 @@ pub async fn change_subscription(
     let endpoint = checked.endpoint.as_ref().unwrap_or(&found.endpoint);
     let asked = checked.policy.as_ref().unwrap_or(&found.policy).handshake.as_ref();
     let plan = handshake::Plan::of(&api, &found, endpoint, asked).await?;
-    let saved = change(&api, id, move |subscription| {
+    let change = Box::new(move |subscription: &mut Subscription| {
         checked.apply(subscription);
         schemes::adopt(subscription, secrets);
         subscription.state = plan.state(subscription.state);
-    })
-    .await?;
-    Ok(Json((&*plan.finish(&api, saved).await?).into()))
+    });
+    // Once more where changes wait for each other, for what came since.
+    let expected = |now: &Subscription| expected.allows(&tag(now));
+    let saved = api.catalog.change_subscription_if(id, expected, change).await;
+    let saved = saved.map_err(|error| refusal::catalog(error, &subject(id)))?;
+    let saved = plan.finish(&api, saved).await?;
+    Ok(Tagged(tag(&saved), SubscriptionOut::from(&*saved)))
 }
 
 /// Delete a subscription
@@ -194,10 +212,11 @@ pub async fn delete_subscription(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     find(&api, &acting, id)?;
     api.catalog
-        .delete_subscription(id)
+        .delete_subscription(id, |now| expected.allows(&tag(now)))
         .await
         .map_err(|error| refusal::catalog(error, &subject(id)))?;
     Ok(StatusCode::NO_CONTENT)

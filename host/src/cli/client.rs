@@ -163,8 +163,24 @@ impl Client {
 
     /// POST without a body, for an answer that is taken piece by piece, however long that takes.
     pub(super) async fn stream(&self, path: &[&str]) -> Result<Response, Failure> {
-        let request = self.request(Method::POST, path).timeout(STREAM_TIMEOUT);
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.piecewise(self.request(Method::POST, path)).await
+    }
+
+    /// GET of an answer that has no end.
+    pub(super) async fn watch(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+    ) -> Result<Response, Failure> {
+        self.piecewise(self.request(Method::GET, path).query(&given(query))).await
+    }
+
+    async fn piecewise(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request
+            .timeout(STREAM_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

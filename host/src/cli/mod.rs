@@ -34,6 +34,7 @@ mod source;
 mod steps;
 mod style;
 mod subscription;
+mod tail;
 mod trust;
 mod verify;
 mod wire_flags;
@@ -155,6 +156,8 @@ enum Command {
     Replay(replay::Command),
     /// List replays
     Replays(replay::List),
+    /// Watch events come in and deliveries go out
+    Tail(tail::Tail),
     /// Receive webhooks on this machine, verify and print them
     Listen(listen::Listen),
     /// Check the signature of a recorded request
@@ -211,6 +214,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Retry(retry) => retry.run(&global).await,
         Command::Replay(command) => command.run(&global).await,
         Command::Replays(list) => list.run(&global).await,
+        Command::Tail(tail) => tail.run(&global).await,
         Command::Listen(listen) => listen.run().await,
         Command::Verify(verify) => verify.run(&global),
         Command::MasterKey(command) => command.run().await,

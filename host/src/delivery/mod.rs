@@ -26,6 +26,7 @@ mod request;
 mod retry;
 mod rules;
 mod settings;
+mod shown;
 pub mod sign;
 mod stale;
 mod tokens;

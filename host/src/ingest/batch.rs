@@ -13,6 +13,7 @@ use crate::{
     delivery::Ready,
     model::{SubscriptionId, SubscriptionState},
     store::{Appended, NewEvent},
+    tail::{Happened, What},
 };
 
 /// Makes transactions on a thread of its own. A transaction has a dozen turns of waiting for
@@ -64,11 +65,27 @@ pub(super) async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Recei
     }
 }
 
+/// An event that is on disk, for those who watch.
+fn accepted(new: &NewEvent) -> Happened {
+    let event = &new.event;
+    Happened {
+        application: event.application,
+        event_type: event.event_type.clone(),
+        what: What::Event {
+            event_id: event.id,
+            at: event.accepted_at,
+            subject: event.subject.clone(),
+            deliveries: new.deliveries.len(),
+        },
+    }
+}
+
 impl Shared {
     fn hand_over(&self, new: &NewEvent, appended: &Appended) {
         let Appended::New(keys) = appended else { return self.give_back(new) };
         self.accepted.increment(1);
         self.created.increment(keys.len() as u64);
+        self.dispatcher.tail().show(|| accepted(new));
         let deliveries = || new.deliveries.iter().zip(keys);
         let ready: Vec<Ready> = deliveries()
             .filter(|(delivery, _)| delivery.leased)
