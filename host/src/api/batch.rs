@@ -110,11 +110,11 @@ pub async fn publish_batch(
     request: Request,
 ) -> Result<Json<BatchOut>, Problem> {
     let key = idempotency_key(request.headers())?;
-    let body = json_bytes(request, api.limits.max_batch_body).await?;
-    let items = batch_items(&body, api.limits.max_batch)?;
+    let body = json_bytes(request, api.limits.load().max_batch_body).await?;
+    let items = batch_items(&body, api.limits.load().max_batch)?;
     // All at once, so that they share transactions.
     let data: Vec<BatchItem> = join_all(items.into_iter().enumerate().map(|(index, item)| {
-        let event = batch_event(item, index, key.as_deref(), api.limits.max_body);
+        let event = batch_event(item, index, key.as_deref(), api.limits.load().max_body);
         let (api, application) = (&api, &acting.application);
         async move {
             let result = match event {

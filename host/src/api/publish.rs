@@ -187,7 +187,7 @@ pub async fn publish_event(
     request: Request,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
-    let body = json_bytes(request, api.limits.max_body).await?;
+    let body = json_bytes(request, api.limits.load().max_body).await?;
     let event = publish_of(&body, key)?;
     let published = accept(&api, &acting.application, event).await?;
     let repeated = published.repeated;

@@ -28,11 +28,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 use tower::Service;
+
+use super::tls::Tls;
 
 /// Most connections at once, whatever the system allows.
 const MOST: usize = 8_192;
@@ -49,19 +52,21 @@ const AT_ONCE: u64 = 64 << 10;
 const ACCEPT_AGAIN: Duration = Duration::from_secs(1);
 
 /// Bounds of what clients may hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Connections {
     most: usize,
     quiet: Duration,
+    /// None for plain HTTP.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Connections {
     /// Half of the files that may be open, which are as many as the system lets us ask for:
     /// the other half is for the database and for deliveries.
-    pub(super) fn within_limits() -> Self {
+    pub(super) fn within_limits(tls: Option<Arc<Tls>>) -> Self {
         let files = rlimit::increase_nofile_limit(FILES).unwrap_or(FEW_FILES);
         let half = usize::try_from(files / 2).unwrap_or(MOST);
-        Self { most: half.clamp(1, MOST), quiet: QUIET }
+        Self { most: half.clamp(1, MOST), quiet: QUIET, tls }
     }
 
     /// Serves until `stop`, then until what is under way has ended, for as long as `patience`.
@@ -70,7 +75,7 @@ impl Connections {
         listener: TcpListener,
         router: Router,
         stop: impl Future<Output = ()>,
-        patience: Duration,
+        patience: impl FnOnce() -> Duration,
     ) {
         let places = Arc::new(Semaphore::new(self.most));
         let (stopping, told) = watch::channel(false);
@@ -85,9 +90,10 @@ impl Connections {
                 () = &mut stop => break,
                 next = next => next,
             };
-            let conversation = converse(stream, router.clone(), self.quiet, told.clone());
+            let (router, quiet, told) = (router.clone(), self.quiet, told.clone());
+            let tls = self.tls.clone();
             tokio::spawn(async move {
-                conversation.await;
+                take_in(stream, tls, router, quiet, told).await;
                 drop(place);
             });
         }
@@ -95,7 +101,7 @@ impl Connections {
         // Nobody listens if nobody is connected.
         let _nobody = stopping.send(true);
         let all = u32::try_from(self.most).unwrap_or(u32::MAX);
-        if timeout(patience, places.acquire_many(all)).await.is_err() {
+        if timeout(patience(), places.acquire_many(all)).await.is_err() {
             tracing::warn!("connections were still open when the time to stop was up");
         }
     }
@@ -120,9 +126,10 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Serves one connection until it ends, is quiet for too long, or is told to come to an end.
-async fn converse(
+/// Serves one connection, which may begin with a handshake.
+async fn take_in(
     stream: TcpStream,
+    tls: Option<Arc<Tls>>,
     router: Router,
     quiet: Duration,
     mut stopping: watch::Receiver<bool>,
@@ -130,6 +137,24 @@ async fn converse(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");
     }
+    let Some(tls) = tls else { return converse(stream, router, quiet, stopping).await };
+    let stream = tokio::select! {
+        stream = tls.accept(stream) => stream,
+        // It has asked for nothing yet.
+        _ = stopping.changed() => None,
+    };
+    if let Some(stream) = stream {
+        converse(stream, router, quiet, stopping).await;
+    }
+}
+
+/// Serves one connection until it ends, is quiet for too long, or is told to come to an end.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    router: Router,
+    quiet: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
     let requests = Arc::<Requests>::default();
     let counted = Counted { inner: router, requests: Arc::clone(&requests) };
     let protocol = Builder::new(TokioExecutor::new());
@@ -251,8 +276,12 @@ mod tests {
         let stopped = async move {
             let _ = stopped.await;
         };
-        let served =
-            tokio::spawn(Connections { most, quiet }.serve(listener, router, stopped, PATIENCE));
+        let served = tokio::spawn(Connections { most, quiet, tls: None }.serve(
+            listener,
+            router,
+            stopped,
+            || PATIENCE,
+        ));
         Serving { address, stop, served }
     }
 

@@ -7,6 +7,7 @@ mod cli;
 mod crash;
 mod delivery;
 mod faults;
+mod front;
 mod guide;
 mod hostile;
 mod idempotency;
