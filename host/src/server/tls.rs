@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use notify::{RecursiveMode, Watcher};
 use rustls::{
     RootCertStore, ServerConfig,
@@ -47,6 +47,9 @@ struct Files {
 pub(super) struct Tls {
     files: Files,
     current: ArcSwap<Shown>,
+    /// Why the files were not taken over when they were last read. What else happens in their
+    /// folder would have it told again and again.
+    refused: ArcSwapOption<String>,
     handshakes: Semaphore,
     clock: Clock,
 }
@@ -76,7 +79,13 @@ impl Tls {
         };
         let shown = files.load()?;
         let handshakes = Semaphore::new(HANDSHAKES);
-        let tls = Self { files, current: ArcSwap::from_pointee(shown), handshakes, clock };
+        let tls = Self {
+            files,
+            current: ArcSwap::from_pointee(shown),
+            refused: ArcSwapOption::empty(),
+            handshakes,
+            clock,
+        };
         tls.tell_expiry();
         Ok(Some(Arc::new(tls)))
     }
@@ -101,10 +110,14 @@ impl Tls {
         let shown = match self.files.load() {
             Ok(shown) => shown,
             Err(why) => {
-                tracing::error!("the new certificate is not used, the old one stays: {why}");
+                let why = Arc::new(why);
+                if self.refused.swap(Some(Arc::clone(&why))).as_ref() != Some(&why) {
+                    tracing::error!("the new certificate is not used, the old one stays: {why}");
+                }
                 return;
             }
         };
+        self.refused.store(None);
         if shown.read != self.current.load().read {
             self.current.store(Arc::new(shown));
             tracing::info!("the certificate was read again");
