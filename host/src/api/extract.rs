@@ -37,7 +37,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
-        let body = json_bytes(request, api.limits.max_body).await?;
+        let body = json_bytes(request, api.limits.load().max_body).await?;
         explain::json(&body).map(Self)
     }
 }
@@ -51,7 +51,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJsonBody<T
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let body = read(&parts.headers, body, api.limits.max_body).await?;
+        let body = read(&parts.headers, body, api.limits.load().max_body).await?;
         if body.is_empty() {
             return Ok(Self(T::default()));
         }

@@ -66,6 +66,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::Request,
@@ -152,7 +153,7 @@ pub struct Api {
     /// What time it is.
     pub clock: Clock,
     /// What requests may weigh.
-    pub limits: ApiLimits,
+    pub limits: ArcSwap<ApiLimits>,
     /// What subscriptions may ask for.
     pub endpoint_policy: Arc<dyn EndpointPolicy>,
     /// What `/metrics` shows.

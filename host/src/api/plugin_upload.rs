@@ -66,7 +66,7 @@ pub async fn upload_plugin(
         acting.must_be_admin()?;
     }
     let types = ["application/wasm", "application/octet-stream"];
-    let upload = bytes_of(request, &types, api.limits.max_upload).await?;
+    let upload = bytes_of(request, &types, api.limits.load().max_upload).await?;
     let inspected = api.runtime.inspect(upload).await.map_err(refusal::plugin)?;
     let version = PluginVersion {
         application: if query.shared { None } else { Some(acting.application.id) },

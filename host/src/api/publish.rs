@@ -399,7 +399,7 @@ pub async fn publish_event(
     if matches!(form, Form::Batch) {
         return batch::take(&api, &acting, request, key).await.map(IntoResponse::into_response);
     }
-    let (parts, body) = extract::any_bytes(request, api.limits.max_body).await?;
+    let (parts, body) = extract::any_bytes(request, api.limits.load().max_body).await?;
     let event = match form {
         Form::Raw(query) => query.publish(&parts.headers, body, key)?,
         Form::Structured => cloudevents::structured(&body, key)?,

@@ -27,7 +27,6 @@ pub(super) fn start(shared: Arc<Shared>, waiting: mpsc::Receiver<Waiting>) {
         return;
     }
     let on_thread = {
-        let handle = handle.clone();
         let work = append_batches(shared, waiting);
         std::thread::Builder::new()
             .name("hookmill-ingest".to_owned())

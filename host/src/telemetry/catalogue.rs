@@ -84,6 +84,11 @@ const VERSION: &[&str] = &["plugin", "version"];
 /// Every metric, by what it is about.
 pub const METRICS: &[Metric] = &[
     gauge("hookmill_build_info", &["version"], "1, with the server's version"),
+    gauge(
+        "hookmill_tls_certificate_expiry_timestamp_seconds",
+        &[],
+        "When the certificate of HTTPS ends to be good, in seconds since 1970; +Inf without one",
+    ),
     counter(
         "hookmill_api_requests_total",
         &["method", "route", "status"],

@@ -12,6 +12,7 @@ mod delivery;
 mod evolution;
 mod faults;
 mod filters;
+mod front;
 mod guide;
 mod hostile;
 mod idempotency;

@@ -46,13 +46,13 @@ async fn the_server_does_what_its_document_says() {
 
 /// One of everything that a path can name, for schemathesis to ask for.
 async fn make(client: &Client) -> Vec<(&'static str, String)> {
-    let id = |made: &Value| made["id"].as_str().unwrap().to_owned();
+    let id = |made: &Value| made["id"].as_str().expect("it is a text").to_owned();
     let post =
         async |path: &str, body: Value, status: u16| client.post(path, &body).await.expect(status);
     post("/v1/event-types", json!({"name": "order.created"}), 201).await;
     let headers = [("content-type", "application/wasm")];
     let uploaded = client.send("POST", "/v1/plugins", &headers, plugin("field-filter")).await;
-    let version = uploaded.expect(201)["version"].as_str().unwrap().to_owned();
+    let version = uploaded.expect(201)["version"].as_str().expect("it is a text").to_owned();
     let subscription = json!({"endpoint": "http://127.0.0.1:9/", "event_types": ["order.*"]});
     let subscription = id(&post("/v1/subscriptions", subscription, 201).await);
     let event = json!({"type": "order.created", "payload": {"total": 7}});

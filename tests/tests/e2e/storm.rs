@@ -155,7 +155,8 @@ async fn produce(client: Client, mut number: u64, least: u64) -> (u64, BTreeMap<
         number += 1;
         match send(&client, "POST", "/v1/events", &body).await {
             Some(answer) => {
-                acknowledged.insert(number - 1, answer["id"].as_str().unwrap().to_owned());
+                acknowledged
+                    .insert(number - 1, answer["id"].as_str().expect("it is a text").to_owned());
             }
             None => break,
         }

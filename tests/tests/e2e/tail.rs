@@ -15,30 +15,31 @@ struct Tail(Lines<BufReader<OwnedReadHalf>>);
 impl Tail {
     async fn open(server: &Server, query: &str, application: &str) -> Self {
         use tokio::io::AsyncWriteExt;
-        let address = server.url().strip_prefix("http://").unwrap();
-        let (reading, mut writing) = TcpStream::connect(address).await.unwrap().into_split();
+        let address = server.url().strip_prefix("http://").expect("it begins so");
+        let (reading, mut writing) =
+            TcpStream::connect(address).await.expect("it begins so").into_split();
         let request = format!(
             "GET /v1/tail?{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\
              Hookmill-Application: {application}\r\nConnection: close\r\n\r\n"
         );
-        writing.write_all(request.as_bytes()).await.unwrap();
+        writing.write_all(request.as_bytes()).await.expect("it is read");
         // The server would take the end of what is written for the end of who reads.
         std::mem::forget(writing);
         let mut tail = Self(BufReader::new(reading).lines());
-        assert!(tail.line().await.unwrap().ends_with("200 OK"));
-        while tail.line().await.unwrap() != ": watching" {}
+        assert!(tail.line().await.expect("there is a line").ends_with("200 OK"));
+        while tail.line().await.expect("there is a line") != ": watching" {}
         tail
     }
 
     async fn line(&mut self) -> Option<String> {
-        timeout(PATIENCE, self.0.next_line()).await.expect("a line comes").unwrap()
+        timeout(PATIENCE, self.0.next_line()).await.expect("a line comes").expect("there is a line")
     }
 
     /// The next message that is no comment; none at the end.
     async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(data) = self.line().await?.strip_prefix("data: ") {
-                return Some(serde_json::from_str(data).unwrap());
+                return Some(serde_json::from_str(data).expect("it begins so"));
             }
         }
     }
