@@ -70,10 +70,7 @@ impl Pressure {
     /// Takes note of a request; answers how many may be at work from now on.
     pub(super) fn served(&mut self, served: Served, now: Now) -> usize {
         let took = served.ended.saturating_sub(served.begun).as_secs_f64();
-        if served.alone {
-            // A slow disk shows within some ten requests, and one slow sync does not.
-            self.alone += (took - self.alone) * if self.alone > 0.0 { 0.1 } else { 1.0 };
-        }
+        self.learn(took, served.alone);
         if served.begun < self.since {
             return now.limit;
         }
@@ -85,6 +82,19 @@ impl Pressure {
         let mean = self.sum / f64::from(self.count);
         (self.since, self.sum, self.count) = (served.ended, 0.0, 0);
         self.next(mean, now)
+    }
+
+    /// None is quicker than one that is alone: one that is shows that a first guess, made when
+    /// nothing was warm, was too high. It grows only by those that were alone, and slowly: a
+    /// disk that has become slow shows, and one slow sync does not.
+    fn learn(&mut self, took: f64, alone: bool) {
+        let share = match self.alone {
+            first if first <= 0.0 => 1.0,
+            known if took < known => 0.5,
+            _ if alone => 0.02,
+            _ => 0.0,
+        };
+        self.alone += (took - self.alone) * share;
     }
 
     fn next(&self, mean: f64, now: Now) -> usize {
