@@ -60,6 +60,25 @@ pub struct Config {
     pub max_publishing: usize,
     /// Most bytes of requests' bodies in memory at once; more are answered 503.
     pub max_bodies_bytes: usize,
+    /// Events a second that an application may publish that has no limit of its own; 0 for any.
+    pub application_events_per_second: f64,
+    /// Requests a second, those that publish left out, that such an application may make.
+    pub application_requests_per_second: f64,
+    /// Most subscriptions of an application that has no limit of its own; 0 for any number.
+    pub application_subscriptions: u32,
+    /// Most versions of its own plugins that such an application may have.
+    pub application_plugin_versions: u32,
+    /// Events a second that may be published with one key; 0 for any.
+    pub key_events_per_second: f64,
+    /// Requests a second, those that publish left out, that may be made with one key.
+    pub key_requests_per_second: f64,
+    /// Events a second of one type that an application may publish, if the type has no limit
+    /// of its own; 0 for any.
+    pub event_type_events_per_second: f64,
+    /// More pending deliveries than this, and no event is taken; 0 for never.
+    pub max_pending_deliveries: u64,
+    /// A larger database than this in bytes, and no event is taken; 0 for never.
+    pub max_database_bytes: u64,
     /// How long an idempotency key is kept, in seconds; 24 hours.
     pub idempotency_seconds: u64,
     /// Days that events' payloads are kept, counted from the end of their last delivery; 0
@@ -162,6 +181,15 @@ impl Default for Config {
             ingest_queue: 4_096,
             max_publishing: 256,
             max_bodies_bytes: 256 << 20,
+            application_events_per_second: 0.0,
+            application_requests_per_second: 0.0,
+            application_subscriptions: 0,
+            application_plugin_versions: 0,
+            key_events_per_second: 0.0,
+            key_requests_per_second: 0.0,
+            event_type_events_per_second: 0.0,
+            max_pending_deliveries: 0,
+            max_database_bytes: 0,
             idempotency_seconds: 24 * 3600,
             retain_payload_days: 30.0,
             retain_attempts_days: 30.0,
@@ -309,7 +337,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let bounds: [(&'static str, f64, f64, f64, &'static str); 26] = [
+        let bounds: [(&'static str, f64, f64, f64, &'static str); 31] = [
             ("otlp_sample_ratio", self.otlp_sample_ratio, 0.0, 1.0, "0 to 1 are allowed"),
             (
                 "max_body_bytes",
@@ -324,6 +352,41 @@ impl Config {
                 1024.0,
                 67_108_864.0,
                 "1 KiB to 64 MiB are allowed",
+            ),
+            (
+                "application_events_per_second",
+                self.application_events_per_second,
+                0.0,
+                10_000.0,
+                "0 to 10000 are allowed",
+            ),
+            (
+                "application_requests_per_second",
+                self.application_requests_per_second,
+                0.0,
+                10_000.0,
+                "0 to 10000 are allowed",
+            ),
+            (
+                "key_events_per_second",
+                self.key_events_per_second,
+                0.0,
+                10_000.0,
+                "0 to 10000 are allowed",
+            ),
+            (
+                "key_requests_per_second",
+                self.key_requests_per_second,
+                0.0,
+                10_000.0,
+                "0 to 10000 are allowed",
+            ),
+            (
+                "event_type_events_per_second",
+                self.event_type_events_per_second,
+                0.0,
+                10_000.0,
+                "0 to 10000 are allowed",
             ),
             ("max_publishing", self.max_publishing as f64, 1.0, 65_536.0, "1 to 65536 are allowed"),
             (

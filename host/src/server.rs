@@ -33,10 +33,10 @@ use crate::{
         check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
-    limits::{Admission, AdmissionSettings},
-    model::{KeyId, Policy, SecretText},
+    limits::{Admission, AdmissionSettings, Rates, RatesSettings},
+    model::{KeyId, Limits, Policy, RateLimit, SecretText},
     notices::Notices,
-    operational,
+    operational::{self, BacklogLimits},
     plugin::{Compiler, PluginSettings, Runtime},
     recovery::Replays,
     retention::{Retention, RetentionSettings},
@@ -135,15 +135,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let replays = Replays::start(store.clone(), catalog.clone(), dispatcher.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
-    tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
-    let counting = tokio::spawn(operational::watch_backlog(
-        store.clone(),
-        notices,
-        clock,
-        config.backlog_high,
-    ));
-    let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
-    let retention = Retention::start(retention_settings(&config), store.clone(), clock);
     let admission = Admission::new(
         AdmissionSettings {
             publishing: config.max_publishing,
@@ -151,6 +142,24 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         },
         clock,
     );
+    tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
+    let counting = tokio::spawn(operational::watch_backlog(
+        store.clone(),
+        notices,
+        clock,
+        (
+            BacklogLimits {
+                high: config.backlog_high,
+                most: config.max_pending_deliveries,
+                bytes: config.max_database_bytes,
+            },
+            admission.clone(),
+        ),
+    ));
+    let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
+    let retention = Retention::start(retention_settings(&config), store.clone(), clock);
+    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
+    let rates = Rates::new(rates_settings(&config), own, clock);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, queue) = (catalog.clone(), ingest.clone());
     let gate = admission.clone();
@@ -172,6 +181,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             max_batch: config.max_batch_events,
             max_batch_body: config.max_batch_bytes,
         },
+        rates: Arc::new(rates),
         endpoint_policy: Arc::new(policy),
         metrics: Arc::new(move || {
             count_breakers(&breakers);
@@ -228,6 +238,31 @@ async fn start_runtime(store: &SharedStore, config: &Config) -> Result<Arc<Runti
     }
     settings.learn_bytes = config.plugin_learn_bytes;
     Runtime::start(settings).map_err(ServeError)
+}
+
+/// What holds for whoever has no limit of their own; 0 is none.
+fn rates_settings(config: &Config) -> RatesSettings {
+    let rate =
+        |per_second: f64| (per_second > 0.0).then_some(RateLimit { per_second, burst: None });
+    let most = |count: u32| (count > 0).then_some(count);
+    RatesSettings {
+        application: Limits {
+            events: rate(config.application_events_per_second),
+            requests: rate(config.application_requests_per_second),
+            subscriptions: most(config.application_subscriptions),
+            plugin_versions: most(config.application_plugin_versions),
+            ..Limits::default()
+        },
+        key: Limits {
+            events: rate(config.key_events_per_second),
+            requests: rate(config.key_requests_per_second),
+            ..Limits::default()
+        },
+        event_type: Limits {
+            events: rate(config.event_type_events_per_second),
+            ..Limits::default()
+        },
+    }
 }
 
 fn retention_settings(config: &Config) -> RetentionSettings {

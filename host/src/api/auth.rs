@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
-    Api, explain,
+    Api, door, explain, limits,
     problem::{Code, Problem},
 };
 use crate::model::Application;
@@ -133,7 +133,12 @@ impl FromRequestParts<Arc<Api>> for Acting {
         let by = api.auth.verify(&parts.headers)?;
         let name = named_application(&parts.headers)?;
         match find_application(api, name) {
-            Some(application) => Ok(Self { application, by }),
+            Some(application) => {
+                if !door::publishes(&parts.method, parts.uri.path()) {
+                    limits::request(api, &parts.extensions, &application, &by)?;
+                }
+                Ok(Self { application, by })
+            }
             None => {
                 let known = api.catalog.applications();
                 Err(Problem::new(

@@ -18,7 +18,7 @@ use super::{
     auth::Acting,
     explain,
     extract::json_bytes,
-    observe,
+    limits, observe,
     problem::{Code, Problem, ProblemBody},
     publish::{Envelope, PublishedOut, accept, idempotency_key, publish_of},
 };
@@ -110,15 +110,17 @@ pub async fn publish_batch(
     request: Request,
 ) -> Result<Json<BatchOut>, Problem> {
     let key = idempotency_key(request.headers())?;
+    let extensions = request.extensions().clone();
     let body = json_bytes(request, api.limits.max_batch_body).await?;
     let items = batch_items(&body, api.limits.max_batch)?;
+    limits::events(&api, &extensions, &acting.application, &acting.by, items.len())?;
     // All at once, so that they share transactions.
     let data: Vec<BatchItem> = join_all(items.into_iter().enumerate().map(|(index, item)| {
         let event = batch_event(item, index, key.as_deref(), api.limits.max_body);
-        let (api, application) = (&api, &acting.application);
+        let (api, extensions, application) = (&api, &extensions, &acting.application);
         async move {
             let result = match event {
-                Ok(event) => accept(api, application, event).await,
+                Ok(event) => accept(api, extensions, application, event).await,
                 Err(problem) => Err(problem),
             };
             BatchItem::from(result)

@@ -19,7 +19,7 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    model::{EventType, EventTypeName, SchemaMode, SchemaVersion, Timestamp},
+    model::{EventType, EventTypeName, Holder, Limits, SchemaMode, SchemaVersion, Timestamp},
     operational,
     store::EventFilter,
 };
@@ -261,6 +261,7 @@ pub async fn delete_event_type(
         .delete_event_type(&name)
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
+    api.rates.set(&Holder::EventType(name), &Limits::default());
     Ok(StatusCode::NO_CONTENT)
 }
 

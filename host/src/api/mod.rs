@@ -20,6 +20,7 @@ mod explain;
 mod extract;
 mod handshake;
 mod health;
+mod limits;
 mod message;
 mod observe;
 mod page;
@@ -64,7 +65,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::problem::{Code, Problem};
 use crate::{
     backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher, ingest::Ingest,
-    model::Policy, plugin::Runtime, recovery::Replays, store::SharedStore, watch::Watch,
+    limits::Rates, model::Policy, plugin::Runtime, recovery::Replays, store::SharedStore,
+    watch::Watch,
 };
 
 pub use auth::{Auth, KnownKey, generate_key, hash_key};
@@ -135,6 +137,8 @@ pub struct Api {
     pub clock: Clock,
     /// What requests may weigh.
     pub limits: ApiLimits,
+    /// At what rates it may be asked.
+    pub rates: Arc<Rates>,
     /// What subscriptions may ask for.
     pub endpoint_policy: Arc<dyn EndpointPolicy>,
     /// What `/metrics` shows.
@@ -158,6 +162,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), limits::tell))
         .layer(middleware::from_fn(observe::observe))
         .with_state(api)
 }
@@ -239,6 +244,9 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(backup::make_backup))
         .routes(routes!(applications::create_application, applications::list_applications))
         .routes(routes!(applications::get_application, applications::delete_application))
+        .routes(routes!(limits::get_application_limits, limits::set_application_limits))
+        .routes(routes!(limits::get_application_usage))
+        .routes(routes!(limits::get_event_type_limits, limits::set_event_type_limits))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

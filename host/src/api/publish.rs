@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use axum::{
     body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{Extensions, HeaderMap, StatusCode},
     response::{IntoResponse, Json, Response},
 };
 use metrics::Histogram;
@@ -20,6 +20,7 @@ use super::{
     docs::{Busy, Conflicting, UnknownType, Violating},
     explain,
     extract::{check_text, json_bytes},
+    limits,
     problem::{Code, Problem},
     refusal,
 };
@@ -140,9 +141,11 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 
 pub async fn accept(
     api: &Api,
+    extensions: &Extensions,
     application: &Application,
     mut event: Publish,
 ) -> Result<Published, Problem> {
+    limits::event(api, extensions, application, (&event.event_type, &event.payload))?;
     let start = api.clock.instant();
     let mut span = trace::span("publish", Kind::Producer, event.trace.take());
     event.trace = span.context();
@@ -187,9 +190,11 @@ pub async fn publish_event(
     request: Request,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(request.headers())?;
+    let extensions = request.extensions().clone();
+    limits::events(&api, &extensions, &acting.application, &acting.by, 1)?;
     let body = json_bytes(request, api.limits.max_body).await?;
     let event = publish_of(&body, key)?;
-    let published = accept(&api, &acting.application, event).await?;
+    let published = accept(&api, &extensions, &acting.application, event).await?;
     let repeated = published.repeated;
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));
     Ok(if repeated {

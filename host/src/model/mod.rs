@@ -11,6 +11,7 @@ mod event_type;
 mod handshake;
 mod id;
 mod kept;
+mod limits;
 mod notice;
 mod pace;
 mod pattern;
@@ -41,6 +42,7 @@ pub use id::{
 };
 pub use jiff::Timestamp;
 pub use kept::Kept;
+pub use limits::{Holder, Limits};
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};

@@ -9,6 +9,7 @@ mod backlog;
 mod belt;
 mod handshakes;
 mod health;
+mod limits;
 mod plugins;
 mod recovery;
 pub mod sqlite;
@@ -26,6 +27,7 @@ pub use belt::{
 };
 pub use handshakes::Handshakes;
 pub use health::Health;
+pub use limits::LimitDocuments;
 pub use plugins::Plugins;
 pub use recovery::{Candidate, Recovery, Scope, Take};
 pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
@@ -273,7 +275,16 @@ pub trait History: Send + Sync {
 /// All of it, and what keeps it in order.
 #[async_trait]
 pub trait Store:
-    Belt + Resources + Plugins + History + Health + Recovery + Upkeep + Counts + Handshakes
+    Belt
+    + Resources
+    + Plugins
+    + History
+    + Health
+    + Recovery
+    + Upkeep
+    + Counts
+    + Handshakes
+    + LimitDocuments
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

@@ -15,14 +15,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["model", "clock", "seal"]),
     ("retention", &["model", "clock", "store"]),
     ("plugin", &["model", "clock", "schema"]),
-    ("delivery", &["model", "clock", "notices", "store", "plugin"]),
-    ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("limits", &["model", "clock"]),
+    ("delivery", &["model", "clock", "notices", "store", "plugin", "limits"]),
+    ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery"]),
     ("backtest", &["model", "clock", "schema", "store", "plugin", "catalog"]),
     ("recovery", &["model", "clock", "store", "delivery", "catalog"]),
     ("watch", &["model", "clock", "notices", "store", "plugin", "delivery", "catalog", "backtest"]),
-    ("operational", &["model", "clock", "notices", "schema", "store", "catalog", "ingest"]),
+    (
+        "operational",
+        &["model", "clock", "notices", "schema", "store", "catalog", "ingest", "limits"],
+    ),
     (
         "api",
         &[

@@ -16,6 +16,7 @@ mod credentials;
 mod handshakes;
 mod health;
 mod history;
+mod limits;
 pub mod log;
 mod order;
 #[cfg(test)]
@@ -246,6 +247,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "handshakes", include_str!("../../../migrations/0007_handshakes.sql")),
     (8, "recovery", include_str!("../../../migrations/0008_recovery.sql")),
     (10, "trace", include_str!("../../../migrations/0010_trace.sql")),
+    (17, "limits", include_str!("../../../migrations/0017_limits.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
