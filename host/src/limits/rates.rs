@@ -313,9 +313,10 @@ mod tests {
     async fn an_event_types_limit_is_each_applications_own() {
         let rates = rates(RatesSettings { event_type: rate(1.0, 1), ..RatesSettings::default() });
         let of = [Holder::EventType("a.b".parse().unwrap())];
-        assert!(rates.take(What::Events, application(1), &of, 1).1.is_ok());
-        assert!(rates.take(What::Events, application(1), &of, 1).1.is_err());
-        assert!(rates.take(What::Events, application(2), &of, 1).1.is_ok());
+        let (one, other) = (application(1), application(2));
+        assert!(rates.take(What::Events, one, &of, 1).1.is_ok());
+        assert!(rates.take(What::Events, one, &of, 1).1.is_err());
+        assert!(rates.take(What::Events, other, &of, 1).1.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
