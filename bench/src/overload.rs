@@ -140,7 +140,7 @@ async fn ids(server: &Server) -> HashSet<String> {
 
 /// Sends `rate` requests a second for a while.
 async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
-    let (idle, mut free) = mpsc::unbounded_channel::<oneshot::Sender<Instant>>();
+    let (idle, mut free) = mpsc::channel::<oneshot::Sender<Instant>>(OPEN);
     let refused = Arc::new(AtomicU64::new(0));
     let accepted = Arc::new(Mutex::new(Vec::new()));
     let mut connections = JoinSet::new();
@@ -153,7 +153,7 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
             let mut buffer = Vec::with_capacity(16 << 10);
             loop {
                 let (turn, due) = oneshot::channel();
-                if idle.send(turn).is_err() {
+                if idle.send(turn).await.is_err() {
                     break;
                 }
                 // Nobody hands out anything any more: the time is over.
@@ -186,10 +186,7 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
 
 /// Hands out what is due to connections that have nothing to do; answers how much it handed
 /// out, and in what time.
-async fn pace(
-    rate: f64,
-    free: &mut mpsc::UnboundedReceiver<oneshot::Sender<Instant>>,
-) -> (u64, Duration) {
+async fn pace(rate: f64, free: &mut mpsc::Receiver<oneshot::Sender<Instant>>) -> (u64, Duration) {
     let start = Instant::now();
     let mut ticks = tokio::time::interval_at(start.into(), TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -85,7 +85,7 @@ async fn an_event_type_has_a_rate_and_a_size_of_its_own_and_they_survive_a_resta
 #[tokio::test]
 async fn requests_and_subscriptions_have_defaults_for_all() {
     let settings =
-        [("HOOKMILL_KEY_REQUESTS_PER_SECOND", "0.01"), ("HOOKMILL_APPLICATION_SUBSCRIPTIONS", "1")];
+        [("KEY_REQUESTS_PER_SECOND", "0.01"), ("HOOKMILL_APPLICATION_SUBSCRIPTIONS", "1")];
     let (_server, client) = scene(&settings).await;
     client.get("/v1/subscriptions").await.expect(200);
     let problem = refused(&client.get("/v1/subscriptions").await, 429, "rate-limited");
@@ -101,7 +101,7 @@ async fn requests_and_subscriptions_have_defaults_for_all() {
 
 #[tokio::test]
 async fn one_subscription_more_than_the_quota_is_refused() {
-    let (_server, client) = scene(&[("HOOKMILL_APPLICATION_SUBSCRIPTIONS", "1")]).await;
+    let (_server, client) = scene(&[("APPLICATION_SUBSCRIPTIONS", "1")]).await;
     let body = json!({"endpoint": "http://127.0.0.1:9/hook", "event_types": ["tick"]});
     client.post("/v1/subscriptions", &body).await.expect(201);
     let problem = refused(&client.post("/v1/subscriptions", &body).await, 403, "quota-exceeded");
