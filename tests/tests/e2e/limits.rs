@@ -62,6 +62,7 @@ async fn an_event_type_has_a_rate_and_a_size_of_its_own_and_they_survive_a_resta
     client.event_type("tock").await;
     let limits = json!({"events": {"per_second": 0.01, "burst": 1}, "max_payload_bytes": 10});
     client.put("/v1/event-types/tick/limits", &limits).await.expect(200);
+    server.stop().await;
     server.restart().await;
     let client = server.client();
     let large = json!({"type": "tick", "payload": "more than ten bytes"});
@@ -84,8 +85,7 @@ async fn an_event_type_has_a_rate_and_a_size_of_its_own_and_they_survive_a_resta
 
 #[tokio::test]
 async fn requests_and_subscriptions_have_defaults_for_all() {
-    let settings =
-        [("KEY_REQUESTS_PER_SECOND", "0.01"), ("HOOKMILL_APPLICATION_SUBSCRIPTIONS", "1")];
+    let settings = [("KEY_REQUESTS_PER_SECOND", "0.01"), ("APPLICATION_SUBSCRIPTIONS", "1")];
     let (_server, client) = scene(&settings).await;
     client.get("/v1/subscriptions").await.expect(200);
     let problem = refused(&client.get("/v1/subscriptions").await, 429, "rate-limited");
