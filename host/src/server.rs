@@ -38,10 +38,10 @@ use crate::{
         check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
-    limits::{Admission, AdmissionSettings},
-    model::{Policy, Scopes, SecretText},
+    limits::{Admission, AdmissionSettings, Rates, RatesSettings},
+    model::{Limits, Policy, RateLimit, Scopes, SecretText},
     notices::Notices,
-    operational,
+    operational::{self, BacklogLimits},
     plugin::{Compiler, PluginSettings, Runtime},
     recovery::Replays,
     retention::{Retention, RetentionSettings},
@@ -147,12 +147,26 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
     let replays = Replays::start(store.clone(), catalog.clone(), dispatcher.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
+    let admission = Admission::new(
+        AdmissionSettings {
+            publishing: config.max_publishing,
+            body_bytes: config.max_bodies_bytes,
+        },
+        clock,
+    );
     tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
     let counting = tokio::spawn(operational::watch_backlog(
         store.clone(),
         notices,
         clock,
-        config.backlog_high,
+        (
+            BacklogLimits {
+                high: config.backlog_high,
+                most: config.max_pending_deliveries,
+                bytes: config.max_database_bytes,
+            },
+            admission.clone(),
+        ),
     ));
     let third_parties =
         Sources::load(store.clone(), catalog.clone(), ingest.clone(), runtime.clone(), clock)
@@ -162,13 +176,8 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
     let woken = dispatcher.clone();
     let wake = move |subscription| woken.wake(subscription, clock.now());
     let retention = Retention::start(retention_settings(&config), store.clone(), clock, wake);
-    let admission = Admission::new(
-        AdmissionSettings {
-            publishing: config.max_publishing,
-            body_bytes: config.max_bodies_bytes,
-        },
-        clock,
-    );
+    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
+    let rates = Rates::new(rates_settings(&config), own, clock);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, queue) = (catalog.clone(), ingest.clone());
     let gate = admission.clone();
@@ -186,6 +195,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         access: Arc::clone(&access),
         clock,
         limits: ArcSwap::from_pointee(reload::limits(&config)),
+        rates: Arc::new(rates),
         endpoint_policy: Arc::new(policy),
         metrics: Arc::new(move || {
             count_breakers(&breakers);
@@ -264,6 +274,31 @@ fn start_runtime(key: [u8; 32], config: &Config) -> Result<Arc<Runtime>, ServeEr
     }
     settings.learn_bytes = config.plugin_learn_bytes;
     Runtime::start(settings).map_err(ServeError)
+}
+
+/// What holds for whoever has no limit of their own; 0 is none.
+fn rates_settings(config: &Config) -> RatesSettings {
+    let rate =
+        |per_second: f64| (per_second > 0.0).then_some(RateLimit { per_second, burst: None });
+    let most = |count: u32| (count > 0).then_some(count);
+    RatesSettings {
+        application: Limits {
+            events: rate(config.application_events_per_second),
+            requests: rate(config.application_requests_per_second),
+            subscriptions: most(config.application_subscriptions),
+            plugin_versions: most(config.application_plugin_versions),
+            ..Limits::default()
+        },
+        key: Limits {
+            events: rate(config.key_events_per_second),
+            requests: rate(config.key_requests_per_second),
+            ..Limits::default()
+        },
+        event_type: Limits {
+            events: rate(config.event_type_events_per_second),
+            ..Limits::default()
+        },
+    }
 }
 
 fn retention_settings(config: &Config) -> RetentionSettings {

@@ -26,8 +26,8 @@ use super::{
 use crate::{
     catalog::EvolutionChange,
     model::{
-        Compatibility, EventType, EventTypeName, Lifecycle, SchemaMode, SchemaVersion, Timestamp,
-        media,
+        Compatibility, EventType, EventTypeName, Holder, Lifecycle, Limits, SchemaMode,
+        SchemaVersion, Timestamp, media,
     },
     operational,
     schema::Finding,
@@ -366,6 +366,7 @@ pub async fn delete_event_type(
         .delete_event_type(&name, |now| expected.allows(&tag(now)))
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
+    api.rates.set(&Holder::EventType(name), &Limits::default());
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -27,6 +27,7 @@ mod health;
 mod inbound;
 mod inflate;
 mod keys;
+mod limits;
 mod message;
 mod observe;
 mod page;
@@ -81,8 +82,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::problem::{Code, Problem};
 use crate::{
     access::Access, backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher,
-    ingest::Ingest, model::Policy, plugin::Runtime, recovery::Replays, sources::Sources,
-    store::SharedStore, watch::Watch,
+    ingest::Ingest, limits::Rates, model::Policy, plugin::Runtime, recovery::Replays,
+    sources::Sources, store::SharedStore, watch::Watch,
 };
 
 pub use docs::openapi;
@@ -154,6 +155,8 @@ pub struct Api {
     pub clock: Clock,
     /// What requests may weigh.
     pub limits: ArcSwap<ApiLimits>,
+    /// At what rates it may be asked.
+    pub rates: Arc<Rates>,
     /// What subscriptions may ask for.
     pub endpoint_policy: Arc<dyn EndpointPolicy>,
     /// What `/metrics` shows.
@@ -179,6 +182,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), limits::tell))
         .layer(middleware::from_fn(observe::observe))
         .with_state(api)
 }
@@ -275,6 +279,9 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(keys::rotate_key))
         .routes(routes!(portal_tokens::create_portal_token, portal_tokens::revoke_portal_tokens))
         .routes(routes!(audit::list_audit))
+        .routes(routes!(limits::get_application_limits, limits::set_application_limits))
+        .routes(routes!(limits::get_application_usage))
+        .routes(routes!(limits::get_event_type_limits, limits::set_event_type_limits))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -194,6 +194,10 @@ registry! {
         "As many watch what happens as the server allows; end a tail that is not needed.";
     TooManyReplays = "too-many-replays", TOO_MANY_REQUESTS,
         "As many replays run as the server allows; wait for one to end, or pause or cancel one.";
+    RateLimited = "rate-limited", TOO_MANY_REQUESTS,
+        "More was asked than a rate limit allows; `limit` says which. Try again after Retry-After.";
+    QuotaExceeded = "quota-exceeded", FORBIDDEN,
+        "The application has as many as it may; `quota`, `limit` and `used` say of what.";
     Internal = "internal", INTERNAL_SERVER_ERROR,
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,
@@ -205,7 +209,7 @@ registry! {
     CompilerUnavailable = "compiler-unavailable", SERVICE_UNAVAILABLE,
         "The server could not use its compiler; the server's log says why.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE,
-        "More events wait to be stored than the server takes; try again after Retry-After.";
+        "More comes than the server can take; `reason` says of what: `busy`, `memory`, `backlog` or `database`. Try again after Retry-After.";
     StorageUnavailable = "storage-unavailable", SERVICE_UNAVAILABLE,
         "The database takes no change; `reason` says why: `full`, `read-only` or `failing`. Nothing was accepted.";
     NotReady = "not-ready", SERVICE_UNAVAILABLE,

@@ -10,7 +10,7 @@ use axum::{
     RequestExt,
     body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Json, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -27,6 +27,7 @@ use super::{
     docs::{Busy, Conflicting, UnknownType, Violating},
     explain,
     extract::{self, QueryParams, check_text},
+    limits,
     problem::{Code, FieldError, Problem},
     refusal,
     schema_evolution::warnings,
@@ -343,9 +344,11 @@ fn unquoted(text: &str) -> Option<Cow<'_, str>> {
 
 pub async fn accept(
     api: &Api,
+    extensions: &Extensions,
     application: &Application,
     mut event: Publish,
 ) -> Result<Published, Problem> {
+    limits::event(api, extensions, application, (&event.event_type, &event.payload))?;
     let start = api.clock.instant();
     let mut span = trace::span("publish", Kind::Producer, event.trace.take());
     event.trace = span.context();
@@ -399,6 +402,7 @@ pub async fn publish_event(
     if matches!(form, Form::Batch) {
         return batch::take(&api, &acting, request, key).await.map(IntoResponse::into_response);
     }
+    limits::events(&api, request.extensions(), &acting.application, &acting.by, 1)?;
     let (parts, body) = extract::any_bytes(request, api.limits.load().max_body).await?;
     let event = match form {
         Form::Raw(query) => query.publish(&parts.headers, body, key)?,
@@ -406,7 +410,7 @@ pub async fn publish_event(
         Form::Binary => cloudevents::binary(&parts.headers, body, key)?,
         Form::Envelope | Form::Batch => publish_of(&body, key)?,
     };
-    let published = accept(&api, &acting.application, event).await?;
+    let published = accept(&api, &parts.extensions, &acting.application, event).await?;
     let repeated = published.repeated;
     let warnings = warnings(published.lifecycle);
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));

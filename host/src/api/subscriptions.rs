@@ -17,7 +17,7 @@ use super::{
     deliveries::inactive,
     docs::{Inactive, Missing, Unloadable, Unusable},
     extract::{JsonBody, PathId},
-    handshake,
+    handshake, limits,
     preconditions::{IfMatch, IfNoneMatch, Tag, Tagged},
     problem::Problem,
     publish::PublishedOut,
@@ -69,6 +69,7 @@ pub async fn create_subscription(
     State(api): State<Arc<Api>>,
     JsonBody(given): JsonBody<SubscriptionIn>,
 ) -> Result<Created<SubscriptionCreated>, Problem> {
+    limits::one_more_subscription(&api, acting.application.id)?;
     let (parts, secret) = given.into_patch();
     let mut checker = Checker::new(&*api.endpoint_policy);
     let mut checked = checker.check(parts);

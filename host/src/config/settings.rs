@@ -89,6 +89,25 @@ settings! {
     max_publishing: usize = 256, between(1.0, 65_536.0);
     /// Most bytes of requests' bodies in memory at once; more are answered 503.
     max_bodies_bytes: usize = 256 << 20, between(1_048_576.0, 68_719_476_736.0);
+    /// Events a second that an application may publish that has no limit of its own; 0 for any.
+    application_events_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Requests a second, those that publish left out, that such an application may make.
+    application_requests_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Most subscriptions of an application that has no limit of its own; 0 for any number.
+    application_subscriptions: u32 = 0, any();
+    /// Most versions of its own plugins that such an application may have.
+    application_plugin_versions: u32 = 0, any();
+    /// Events a second that may be published with one key; 0 for any.
+    key_events_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Requests a second, those that publish left out, that may be made with one key.
+    key_requests_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Events a second of one type that an application may publish, if the type has no limit
+    /// of its own; 0 for any.
+    event_type_events_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// More pending deliveries than this, and no event is taken; 0 for never.
+    max_pending_deliveries: u64 = 0, any();
+    /// A larger database than this in bytes, and no event is taken; 0 for never.
+    max_database_bytes: u64 = 0, any();
     /// How long an idempotency key is kept, in seconds; 24 hours.
     idempotency_seconds: u64 = 24 * 3600, between(60.0, 604_800.0).said("1 minute to 7 days");
     /// Days that events' payloads are kept, counted from the end of their last delivery; 0

@@ -7,7 +7,6 @@
 mod auth;
 mod board;
 mod breaker;
-mod bucket;
 mod cloudevents;
 mod dice;
 mod dispatcher;

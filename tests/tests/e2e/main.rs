@@ -21,6 +21,7 @@ mod journey;
 mod keep;
 mod languages;
 mod libraries;
+mod limits;
 mod observe;
 mod openapi;
 mod operational;

@@ -17,15 +17,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("retention", &["model", "clock", "store"]),
     ("access", &["model", "clock", "store"]),
     ("plugin", &["model", "clock", "schema"]),
-    ("delivery", &["model", "clock", "notices", "store", "plugin", "tail"]),
-    ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("limits", &["model", "clock"]),
+    ("delivery", &["model", "clock", "notices", "store", "plugin", "tail", "limits"]),
+    ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery", "tail"]),
     ("sources", &["model", "clock", "store", "plugin", "delivery", "catalog", "ingest"]),
     ("backtest", &["model", "clock", "schema", "routing", "store", "plugin", "catalog"]),
     ("recovery", &["model", "clock", "routing", "store", "delivery", "catalog"]),
     ("watch", &["model", "clock", "notices", "store", "plugin", "delivery", "catalog", "backtest"]),
-    ("operational", &["model", "clock", "notices", "schema", "store", "catalog", "ingest"]),
+    (
+        "operational",
+        &["model", "clock", "notices", "schema", "store", "catalog", "ingest", "limits"],
+    ),
     (
         "api",
         &[

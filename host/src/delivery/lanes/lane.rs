@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::super::{bucket::Bucket, hosts::HostId, job::Job, rules::Rules, turns::Round};
-use crate::model::Timestamp;
+use super::super::{hosts::HostId, job::Job, rules::Rules, turns::Round};
+use crate::{limits::Bucket, model::Timestamp};
 
 /// Why a lane is not among those whose due time is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

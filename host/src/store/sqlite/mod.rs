@@ -19,6 +19,7 @@ mod handshakes;
 mod health;
 mod history;
 mod keys;
+mod limits;
 pub mod log;
 mod order;
 #[cfg(test)]
@@ -256,6 +257,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "ingestion", include_str!("../../../migrations/0013_ingestion.sql")),
     (14, "filters", include_str!("../../../migrations/0014_filters.sql")),
     (15, "schema evolution", include_str!("../../../migrations/0015_schema_evolution.sql")),
+    (17, "limits", include_str!("../../../migrations/0017_limits.sql")),
     (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
 ];
 
