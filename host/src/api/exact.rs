@@ -35,16 +35,19 @@ const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$"#;
 /// What the cursors of each list look like, by the list's operation.
 const CURSORS: &[(&str, &str)] = &[
     ("list_applications", "^app_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
+    ("list_audit", "^aud_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_backtests", "^bkt_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_deliveries", "^dlv_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_event_types", r"^type:[A-Za-z0-9_-]{1,16}(\.[A-Za-z0-9_-]{1,15}){0,7}$"),
     ("list_events", "^evt_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
+    ("list_keys", "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_plugin_failures", "^plgf:[0-9]{1,18}$"),
     ("list_plugin_history", "^plgh:[0-9]{1,18}$"),
     ("list_plugin_versions", "^plgv:[0-9]{20}/[0-9][0-9A-Za-z.+-]{0,63}$"),
     ("list_plugins", "^plg:[a-z0-9-]{1,64}/[01]$"),
     ("list_replays", "^rpl_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_schema_versions", "^schema:[0-9]{1,9}$"),
+    ("list_sources", "^src_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_subscriptions", "^sub_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_violations", "^evt_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
 ];
@@ -95,7 +98,7 @@ fn fields() -> Vec<(&'static str, Value)> {
         ("/EventTypeIn/properties/schema", maybe_whole.clone()),
         ("/EventTypePatch/properties/description", text(2000)),
         ("/SchemaIn/properties/schema", whole.clone()),
-        ("/SchemaVersion/properties/schema", whole),
+        ("/SchemaVersion/allOf/1/properties/schema", whole),
         ("/EventTypeOut/allOf/1/properties/schema", maybe_whole.clone()),
         ("/SubscriptionIn/properties/endpoint", url.clone()),
         ("/SubscriptionIn/properties/event_types", patterns.clone()),
