@@ -51,6 +51,9 @@ pub(super) struct Subscribe {
     secret: Option<String>,
     #[command(flatten)]
     credentials: credentials::CredentialFlags,
+    /// What tells it from the application's others, for `hookmill apply`
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// For people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -218,6 +221,7 @@ impl Subscribe {
         let given_secret = self.secret.as_deref().map(input::secret).transpose()?;
         let optional = [
             ("secret", given_secret.map(Value::from)),
+            ("name", self.name.map(Value::from)),
             ("description", self.description.map(Value::from)),
         ];
         for (name, value) in optional {
@@ -337,6 +341,7 @@ fn show(global: &Global, subscription: &Value) {
         field(subscription, "state")
     ));
     for (label, name) in [
+        ("name", "name"),
         ("description", "description"),
         ("event types", "event_types"),
         ("channels", "channels"),
