@@ -77,8 +77,7 @@ use self::problem::{Code, Problem};
 use crate::{
     access::Access, backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher,
     ingest::Ingest, model::Policy, plugin::Runtime, recovery::Replays, sources::Sources,
-    store::SharedStore,
-    watch::Watch,
+    store::SharedStore, watch::Watch,
 };
 
 pub use docs::openapi;

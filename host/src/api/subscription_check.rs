@@ -84,7 +84,10 @@ impl<'a> Checker<'a> {
             self.errors.extend(check_text("/description", description, MAX_DESCRIPTION).err());
         }
         if patch.name.iter().flatten().any(|name| !Subscription::is_valid_name(name)) {
-            self.wrong("/name", "1 to 64 lower-case letters, digits, `-`, `_` or `.`, not as an id");
+            self.wrong(
+                "/name",
+                "1 to 64 lower-case letters, digits, `-`, `_` or `.`, not as an id",
+            );
         }
         for (at, why) in patch.policy.iter().flat_map(|given| self.policy.check_policy(given)) {
             self.wrong(format!("/policy{at}"), why);

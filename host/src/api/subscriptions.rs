@@ -149,10 +149,11 @@ pub async fn change(
 /// Why it was not saved; all that can be taken of a subscription is its name.
 fn unsaved(error: CatalogError, subject: &Subject) -> Problem {
     match error {
-        CatalogError::Exists => {
-            Problem::new(Code::AlreadyExists, "Another subscription of the application has the name")
-                .errors([FieldError::new("/name", "is another subscription's")])
-        }
+        CatalogError::Exists => Problem::new(
+            Code::AlreadyExists,
+            "Another subscription of the application has the name",
+        )
+        .errors([FieldError::new("/name", "is another subscription's")]),
         error => refusal::catalog(error, subject),
     }
 }

@@ -100,6 +100,8 @@ pub(super) enum Command {
     Filter(filters::Filter),
     /// Set the channels it takes events of
     Channels(filters::Channels),
+    /// Give it a name
+    Name(Name),
     /// Say whether an event goes to it, and why
     Match(filters::Match),
     /// Add a plugin to its pipeline
@@ -175,6 +177,24 @@ pub(super) struct OutputSchema {
     /// Send whatever the pipeline makes
     #[arg(long, conflicts_with = "schema")]
     remove: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Name {
+    /// The subscription
+    #[arg(value_name = "sub_…")]
+    id: String,
+    /// What tells it from the application's others, for `hookmill apply`
+    name: String,
+}
+
+impl Name {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let body = json!({"name": self.name});
+        let changed = global.client()?.patch(&[PATH, &self.id], &body).await?;
+        show(global, &changed);
+        Ok(())
+    }
 }
 
 impl OutputSchema {
@@ -299,6 +319,7 @@ impl Command {
             Self::HeaderSecret(secret) => secret.run(global).await,
             Self::Filter(filter) => filter.run(global).await,
             Self::Channels(channels) => channels.run(global).await,
+            Self::Name(name) => name.run(global).await,
             Self::Match(wanted) => wanted.run(global).await,
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,

@@ -8,7 +8,8 @@ use url::Url;
 use utoipa::ToSchema;
 
 use super::{
-    Application, ApplicationId, Credentials, FilterText, Pattern, Policy, Secret, Step, SubscriptionId,
+    Application, ApplicationId, Credentials, FilterText, Pattern, Policy, Secret, Step,
+    SubscriptionId,
 };
 
 /// An endpoint that listens to some event types.

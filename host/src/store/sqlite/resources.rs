@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     model::{
-        Application, ApplicationId, EventType, EventTypeName, Lifecycle, Pipeline,
-        PipelineId, ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
+        Application, ApplicationId, EventType, EventTypeName, Lifecycle, Pipeline, PipelineId,
+        ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
     },
     store::Resources,
 };
