@@ -123,6 +123,10 @@ async fn the_guides_example_is_applied_once_and_then_changes_nothing() {
     let again = bench.applied(&["--yes"]);
     assert_eq!(again, "0 to create, 0 to change, 0 to delete, 5 as declared\n");
     assert_eq!(bench.applied(&["--check"]), again);
+    // A plan needs no secret, so that CI needs none.
+    bench.edit("WAREHOUSE_TOKEN", "NOBODY_SET_THIS");
+    bench.edit("- name: warehouse", "- name: warehouse2");
+    assert!(bench.refused(&["--check"], 2).contains("+ subscription shop/warehouse2"));
 
     let warehouse = bench.subscription("shop", "warehouse").await;
     assert_eq!(warehouse["policy"], json!({"concurrency": 4, "timeout_seconds": 10.0}));

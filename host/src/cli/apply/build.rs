@@ -22,6 +22,9 @@ use crate::{
 /// More resources of a kind than any file declares.
 pub(super) const ALL: usize = 100_000;
 
+/// Fields for a request.
+type Body = Map<String, Value>;
+
 /// How the plan is made.
 pub(super) struct Wanted {
     pub(super) prune: bool,
@@ -106,7 +109,7 @@ impl<'a> Builder<'a> {
         }
         let known = self.applications.iter().flatten().map(String::as_str);
         let what = format!("there is no application {name}; declare it under `applications`");
-        Err(self.document.wrong(item.line("application"), what, closest(name, known)))
+        Err(self.document.wrong(item.line("application"), &what, closest(name, known)))
     }
 
     /// What there is of a kind in an application, which need not be there yet.
@@ -185,13 +188,14 @@ impl<'a> Builder<'a> {
     async fn event_type(&mut self, item: &Item) -> Result<(), Failure> {
         let schema = match (item.fields.get("schema"), item.text("schema_file")) {
             (Some(_), Some(_)) => {
-                let what = "has both `schema` and `schema_file`".to_owned();
+                let what = "has both `schema` and `schema_file`";
                 return Err(self.document.wrong(item.line("schema_file"), what, None));
             }
             (Some(schema), None) => Some(schema.clone()),
             (None, Some(file)) => Some(input::json_file(&self.document.beside(file))?),
             (None, None) => None,
         };
+        let schema = schema.filter(|schema| !schema.is_null());
         let application = self.wanted.application.clone();
         let path = vec!["event-types".to_owned(), item.name().to_owned()];
         if self.find(Kind::EventType, &application, item.name()).await?.is_none() {
@@ -227,7 +231,12 @@ impl<'a> Builder<'a> {
         let application = self.application_of(item).to_owned();
         let Some(shown) = self.find(Kind::Subscription, &application, item.name()).await? else {
             let (body, later) = self.bodies(item)?;
-            debug_assert!(later.is_empty(), "a creation takes what a change takes");
+            if let Some(field) = later.keys().next() {
+                let what = format!(
+                    "a new subscription cannot have `{field}`; it can be given to one that is there"
+                );
+                return Err(self.document.wrong(item.line(field), &what, None));
+            }
             let call = What::Post(vec!["subscriptions".into()], body.into());
             self.push(item, Action::Create, Vec::new(), vec![call]);
             return Ok(());
@@ -269,7 +278,7 @@ impl<'a> Builder<'a> {
     }
 
     /// A declared resource as its creation takes it, and what only a change takes.
-    fn bodies(&self, item: &Item) -> Result<(Map<String, Value>, Map<String, Value>), Failure> {
+    fn bodies(&self, item: &Item) -> Result<(Body, Body), Failure> {
         let (mut body, mut later) = (Map::new(), Map::new());
         for field in item.fields.keys() {
             let value = secrets::resolved(self.document, item, field, self.wanted.look)?;
@@ -317,7 +326,8 @@ impl<'a> Builder<'a> {
     async fn prune(&mut self) -> Result<(), Failure> {
         let items = self.document.items.iter();
         let mut applications: BTreeSet<String> = items
-            .filter(|item| item.kind != Kind::EventType)
+            // What is shared is no application's.
+            .filter(|item| item.kind != Kind::EventType && !item.flag("shared", false))
             .map(|item| match item.kind {
                 Kind::Application => item.name().to_owned(),
                 _ => self.application_of(item).to_owned(),

@@ -89,7 +89,7 @@ impl Document {
             let known = Kind::ALL.into_iter().map(Kind::section).chain(["version"]);
             return Err(document.wrong(
                 line,
-                format!("there is no section {name}"),
+                &format!("there is no section {name}"),
                 closest(&name, known),
             ));
         }
@@ -132,7 +132,7 @@ impl Document {
                     }
                     None => format!("{} has no `{needed}`", kind.noun()),
                 };
-                return Err(self.wrong(item.line(needed), what, None));
+                return Err(self.wrong(item.line(needed), &what, None));
             }
         }
         for (field, value) in &item.fields {
@@ -144,7 +144,7 @@ impl Document {
             if !is_right {
                 let what =
                     format!("`{field}` of {} {} cannot be {value}", kind.noun(), item.name());
-                return Err(self.wrong(item.line(field), what, None));
+                return Err(self.wrong(item.line(field), &what, None));
             }
         }
         Ok(item)
@@ -162,7 +162,7 @@ impl Document {
             if let Some(first) = seen.insert((item.kind, names), item) {
                 let what = format!("{} {} is there twice", item.kind.noun(), item.name());
                 return Err(self
-                    .wrong(item.line, what, None)
+                    .wrong(item.line, &what, None)
                     .line(format!("first in line {}", first.line)));
             }
         }
@@ -170,7 +170,7 @@ impl Document {
     }
 
     /// A mistake at a line.
-    pub(super) fn wrong(&self, line: u64, what: String, meant: Option<&str>) -> Failure {
+    pub(super) fn wrong(&self, line: u64, what: &str, meant: Option<&str>) -> Failure {
         let failure = Failure::usage(format!("{}, line {line}: {what}", self.path.display()));
         match meant {
             Some(meant) => failure.hint(format!("did you mean {meant}?")),

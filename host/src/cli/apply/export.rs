@@ -14,10 +14,13 @@ use super::{
     plugins::is_shared,
     secrets,
 };
-use crate::cli::{
-    Global,
-    client::Client,
-    output::{self, Failure},
+use crate::{
+    cli::{
+        Global,
+        client::Client,
+        output::{self, Failure},
+    },
+    model::{Application, PluginRef},
 };
 
 /// Write what a server has as a file for `hookmill apply`
@@ -52,7 +55,7 @@ impl Export {
         let known = Known::of(&client).await?;
         let applications = match &global.application {
             Some(name) => vec![name.clone()],
-            None => by_name(client.list(&["applications"], &[], ALL).await?),
+            None => by_name(&client.list(&["applications"], &[], ALL).await?),
         };
         let base = self.output.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let mut exporter = Exporter {
@@ -110,7 +113,7 @@ impl Export {
 impl Exporter<'_> {
     async fn event_types(&self) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
-        for name in by_name(self.client.list(&["event-types"], &[], ALL).await?) {
+        for name in by_name(&self.client.list(&["event-types"], &[], ALL).await?) {
             let shown = self.client.get(&["event-types", &name], &[]).await?;
             all.push(self.known.declarable(Kind::EventType, &shown).into());
         }
@@ -131,6 +134,14 @@ impl Exporter<'_> {
             versions.reverse();
             for shown in versions {
                 let version = shown["version"].as_str().unwrap_or_default();
+                // They become a file's name: a server must not lead out of the folder.
+                let is_name =
+                    PluginRef::is_valid_name(name) && PluginRef::is_valid_version(version);
+                if !is_name || !Application::is_valid_name(application) {
+                    return Err(Failure::failed(format!(
+                        "the server's {name}@{version} is no plugin's name"
+                    )));
+                }
                 let mut item = Map::new();
                 item.insert("name".into(), name.into());
                 item.insert("version".into(), version.into());
@@ -181,9 +192,9 @@ impl Exporter<'_> {
         for shown in list {
             let Some(name) = shown["name"].as_str() else { continue };
             let mut fields = self.known.declarable(Kind::Key, &shown);
-            let file: String =
-                name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-            fields.insert("secret_file".into(), format!("{application}-{file}.key").into());
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+            let file: String = format!("{application}-{name}").chars().map(plain).collect();
+            fields.insert("secret_file".into(), format!("{file}.key").into());
             self.keys.push(named_first(name, application, fields));
         }
         Ok(())
@@ -200,7 +211,7 @@ fn named_first(name: &str, application: &str, mut fields: Map<String, Value>) ->
     item.into()
 }
 
-fn by_name(list: Vec<Value>) -> Vec<String> {
+fn by_name(list: &[Value]) -> Vec<String> {
     let mut names: Vec<String> =
         list.iter().filter_map(|item| item["name"].as_str()).map(Into::into).collect();
     names.sort_unstable();

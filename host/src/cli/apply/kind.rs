@@ -145,7 +145,7 @@ impl Known {
             let sets = self.0.get(&kind).into_iter().flatten().flatten();
             let known = sets.map(String::as_str).chain(own.iter().copied());
             let what = format!("{} has no field `{field}`", kind.noun());
-            return Err(document.wrong(item.line(field), what, closest(field, known)));
+            return Err(document.wrong(item.line(field), &what, closest(field, known)));
         }
         Ok(())
     }

@@ -40,7 +40,7 @@ pub(super) async fn plan(builder: &mut Builder<'_>, item: &Item) -> Result<(), F
         let wasm = component(builder, item)?.ok_or_else(|| {
             let what =
                 format!("the server has no {name}@{version}, and its `component` is not given");
-            builder.document.wrong(item.line("version"), what, None)
+            builder.document.wrong(item.line("version"), &what, None)
         })?;
         let manifest = plugin::manifest(wasm.clone()).await?;
         if (manifest.name.as_str(), manifest.version.as_str()) != (name, version) {
@@ -48,7 +48,7 @@ pub(super) async fn plan(builder: &mut Builder<'_>, item: &Item) -> Result<(), F
                 "the component is {}@{}, not {name}@{version}",
                 manifest.name, manifest.version
             );
-            return Err(builder.document.wrong(item.line("component"), what, None));
+            return Err(builder.document.wrong(item.line("component"), &what, None));
         }
         builder.push(item, Action::Create, Vec::new(), vec![What::Upload { wasm, shared, live }]);
         return Ok(());
@@ -59,7 +59,7 @@ pub(super) async fn plan(builder: &mut Builder<'_>, item: &Item) -> Result<(), F
         let what = format!("the server has other bytes as {name}@{version}");
         return Err(builder
             .document
-            .wrong(item.line("component"), what, None)
+            .wrong(item.line("component"), &what, None)
             .line("A version never changes: raise it and build again."));
     }
     if live && shown["live"] == false {
@@ -91,7 +91,7 @@ fn check_one_live(builder: &Builder<'_>, item: &Item) -> Result<(), Failure> {
                 "two versions of {} would be live; write `live: false` at one",
                 item.name()
             );
-            Err(builder.document.wrong(other.line("live"), what, None))
+            Err(builder.document.wrong(other.line("live"), &what, None))
         }
         _ => Ok(()),
     }

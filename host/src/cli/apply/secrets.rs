@@ -43,7 +43,7 @@ pub(super) fn resolved(
             let found = find(document, secret, look).map_err(|what| {
                 let what =
                     format!("`{}` of {} {}", path.join("."), item.kind.noun(), item.name()) + &what;
-                document.wrong(item.line(field), what, None)
+                document.wrong(item.line(field), &what, None)
             })?;
             *secret = found.into();
             Ok(())
@@ -90,6 +90,11 @@ fn each<E>(
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "which variable it is, only the file says")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Looks one up; else what is wrong, never with what was given.
 fn find(document: &Document, given: &Value, look: Look) -> Result<String, String> {
     let place = given.as_object().filter(|fields| fields.len() == 1).and_then(|fields| {
@@ -98,8 +103,8 @@ fn find(document: &Document, given: &Value, look: Look) -> Result<String, String
     });
     match (place, look) {
         (Some(("env" | "file", _)), Look::Away) => Ok(AWAY.to_owned()),
-        (Some(("env", name)), Look::Up) => std::env::var(name)
-            .map_err(|_| format!(" is in the environment's {name}, which is not set")),
+        (Some(("env", name)), Look::Up) => variable(name)
+            .ok_or_else(|| format!(" is in the environment's {name}, which is not set")),
         (Some(("file", path)), Look::Up) => {
             let path = document.beside(path);
             input::secret(&format!("@{}", path.display()))
@@ -151,5 +156,49 @@ pub(super) fn placeholders(name: &str, fields: &mut Map<String, Value>) {
             let secret = variable(part);
             scheme.insert("secret".into(), secret);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn replaced(field: &str, mut value: Value) -> Value {
+        for path in SECRET.iter().filter(|path| path[0] == field) {
+            let all: Result<(), ()> = each(&mut value, &path[1..], &mut |secret| {
+                *secret = "x".into();
+                Ok(())
+            });
+            all.unwrap();
+        }
+        value
+    }
+
+    #[test]
+    fn secrets_are_where_the_api_takes_them_and_nowhere_else() {
+        let auth = json!({"oauth2": {"client_id": "shop", "client_secret": {"env": "A"}}});
+        assert_eq!(
+            replaced("auth", auth)["oauth2"],
+            json!({"client_id": "shop", "client_secret": "x"})
+        );
+        let policy = json!({"signing": [{"scheme": "github", "secret": {"env": "A"}}, {"scheme": "standard"}]});
+        let signing = json!([{"scheme": "github", "secret": "x"}, {"scheme": "standard"}]);
+        assert_eq!(replaced("policy", policy)["signing"], signing);
+        let pipeline = json!([{"plugin": "files", "config": {"file": "a"}}]);
+        assert_eq!(replaced("pipeline", pipeline.clone()), pipeline);
+    }
+
+    #[test]
+    fn an_export_names_variables() {
+        let mut fields = json!({"header_secrets": ["x-key"], "auth": {"basic": {"username": "shop"}},
+            "policy": {"signing": [{"scheme": "standard"}, {"scheme": "stripe"}]}});
+        let fields = fields.as_object_mut().unwrap();
+        placeholders("ware.house", fields);
+        assert_eq!(fields["header_secrets"], json!({"x-key": {"env": "WARE_HOUSE_X_KEY"}}));
+        assert_eq!(fields["auth"]["basic"]["password"], json!({"env": "WARE_HOUSE_PASSWORD"}));
+        let stripe = json!({"scheme": "stripe", "secret": {"env": "WARE_HOUSE_STRIPE"}});
+        assert_eq!(fields["policy"]["signing"], json!([{"scheme": "standard"}, stripe]));
     }
 }
