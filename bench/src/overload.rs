@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::MissedTickBehavior,
 };
@@ -140,7 +140,7 @@ async fn ids(server: &Server) -> HashSet<String> {
 
 /// Sends `rate` requests a second for a while.
 async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
-    let (idle, mut free) = mpsc::unbounded_channel();
+    let (idle, mut free) = mpsc::channel::<oneshot::Sender<Instant>>(OPEN);
     let refused = Arc::new(AtomicU64::new(0));
     let accepted = Arc::new(Mutex::new(Vec::new()));
     let mut connections = JoinSet::new();
@@ -150,10 +150,14 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
         let (bytes, idle) = (Arc::clone(bytes), idle.clone());
         let (refused, accepted) = (Arc::clone(&refused), Arc::clone(&accepted));
         connections.spawn(async move {
-            let (own, mut due) = mpsc::unbounded_channel::<Instant>();
             let mut buffer = Vec::with_capacity(16 << 10);
-            while idle.send(own.clone()).is_ok() {
-                let Some(due) = due.recv().await else { break };
+            loop {
+                let (turn, due) = oneshot::channel();
+                if idle.send(turn).await.is_err() {
+                    break;
+                }
+                // Nobody hands out anything any more: the time is over.
+                let Ok(due) = due.await else { break };
                 stream.write_all(&bytes).await.expect("the server reads");
                 match answer(&mut stream, &mut buffer).await {
                     Some(id) => {
@@ -182,10 +186,7 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
 
 /// Hands out what is due to connections that have nothing to do; answers how much it handed
 /// out, and in what time.
-async fn pace(
-    rate: f64,
-    free: &mut mpsc::UnboundedReceiver<mpsc::UnboundedSender<Instant>>,
-) -> (u64, Duration) {
+async fn pace(rate: f64, free: &mut mpsc::Receiver<oneshot::Sender<Instant>>) -> (u64, Duration) {
     let start = Instant::now();
     let mut ticks = tokio::time::interval_at(start.into(), TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

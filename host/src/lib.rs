@@ -23,5 +23,6 @@ pub mod seal;
 pub mod server;
 pub mod sources;
 pub mod store;
+pub mod tail;
 pub mod telemetry;
 pub mod watch;

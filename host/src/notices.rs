@@ -5,20 +5,25 @@
 
 use tokio::sync::mpsc;
 
-use crate::model::Notice;
+use crate::{model::Notice, tail::Tail};
 
 /// Most notices that wait to be told.
 const QUEUE: usize = 1_024;
 
-/// Where notices are handed in.
+/// Where notices are handed in, and where those who watch are shown what happens.
 #[derive(Debug, Clone)]
-pub struct Notices(mpsc::Sender<Notice>);
+pub struct Notices(mpsc::Sender<Notice>, Tail);
 
 impl Notices {
     /// The way in, and the way out.
     pub fn channel() -> (Self, mpsc::Receiver<Notice>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), receiver)
+        (Self(sender, Tail::default()), receiver)
+    }
+
+    /// What happens, for those who watch.
+    pub fn tail(&self) -> &Tail {
+        &self.1
     }
 
     /// Hands a notice in, if there is room and somebody listens.

@@ -1,6 +1,9 @@
 //! Puts the parts together, runs them until told to stop, and takes them apart in order.
 
 mod connections;
+mod reload;
+mod supervisor;
+mod tls;
 
 use std::{
     io::Write,
@@ -13,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::pki_types::CertificateDer;
 use tokio::{
@@ -21,23 +25,23 @@ use tokio::{
 };
 use url::Url;
 
-use self::connections::Connections;
+use self::{connections::Connections, reload::Reload, tls::Tls};
 use crate::{
     access::{Access, JwksSource, JwtSettings, Jwts, NewKey},
-    api::{self, Api, ApiLimits, Door, EndpointPolicy},
+    api::{self, Api, Door, EndpointPolicy},
     backtest::Backtests,
     catalog::{Catalog, Change},
     clock::Clock,
-    config::Config,
+    config::{self, Config},
     delivery::{
         BreakerRules, BreakerState, DeliverySettings, Dice, Dispatcher, Guard, Parts,
         check_endpoint, check_header, read_authorities,
     },
     ingest::{Ingest, IngestSettings},
-    limits::{Admission, AdmissionSettings},
-    model::{Policy, Scopes, SecretText},
+    limits::{Admission, AdmissionSettings, Rates, RatesSettings},
+    model::{Limits, Policy, RateLimit, Scopes, SecretText},
     notices::Notices,
-    operational,
+    operational::{self, BacklogLimits},
     plugin::{Compiler, PluginSettings, Runtime},
     recovery::Replays,
     retention::{Retention, RetentionSettings},
@@ -57,9 +61,9 @@ fn failed(what: &str) -> impl Fn(&dyn std::fmt::Display) -> ServeError + '_ {
     move |error| ServeError(format!("{what}: {error}"))
 }
 
-/// Runs a server until SIGTERM or SIGINT.
-pub async fn run(config: Config) -> Result<(), ServeError> {
-    telemetry::log(config.log_format);
+/// Runs a server until SIGTERM or SIGINT; SIGHUP reads `sources` again.
+pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeError> {
+    telemetry::log(config.log_format, config.log_filter.as_deref());
     outlive_file_limits();
     let rendered = telemetry::metrics().map_err(|e| failed("metrics cannot be set up")(&e))?;
     // Before anything is made: a start that fails for want of a port must not use up the one
@@ -68,12 +72,17 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         failed(&format!("cannot listen on {} (choose another with --listen)", config.listen))(&e)
     })?;
     let address = listener.local_addr().map_err(|e| failed("the listener has no address")(&e))?;
+    let clock = Clock::system();
+    let tls = Tls::from_settings(&config, clock).map_err(|e| failed("cannot serve HTTPS")(&e))?;
+    if tls.is_none() {
+        // An alert on what is left of it is quiet then.
+        metrics::gauge!("hookmill_tls_certificate_expiry_timestamp_seconds").set(f64::INFINITY);
+    }
     let exporter = config
         .otlp()
         .map(Exporter::start)
         .transpose()
         .map_err(|e| failed("traces cannot be sent")(&e))?;
-    let clock = Clock::system();
     let is_new = !config.database.exists();
     let key_file = KeySource::Beside.path(&config.database).filter(|path| !path.exists());
     let store = open(&config).await?;
@@ -138,19 +147,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let replays = Replays::start(store.clone(), catalog.clone(), dispatcher.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
-    tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
-    let counting = tokio::spawn(operational::watch_backlog(
-        store.clone(),
-        notices,
-        clock,
-        config.backlog_high,
-    ));
-    let sources =
-        Sources::load(store.clone(), catalog.clone(), ingest.clone(), runtime.clone(), clock)
-            .await
-            .map_err(|e| failed("the database cannot be read")(&e))?;
-    let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
-    let retention = Retention::start(retention_settings(&config), store.clone(), clock);
     let admission = Admission::new(
         AdmissionSettings {
             publishing: config.max_publishing,
@@ -158,6 +154,30 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         },
         clock,
     );
+    tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
+    let counting = tokio::spawn(operational::watch_backlog(
+        store.clone(),
+        notices,
+        clock,
+        (
+            BacklogLimits {
+                high: config.backlog_high,
+                most: config.max_pending_deliveries,
+                bytes: config.max_database_bytes,
+            },
+            admission.clone(),
+        ),
+    ));
+    let third_parties =
+        Sources::load(store.clone(), catalog.clone(), ingest.clone(), runtime.clone(), clock)
+            .await
+            .map_err(|e| failed("the database cannot be read")(&e))?;
+    let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
+    let woken = dispatcher.clone();
+    let wake = move |subscription| woken.wake(subscription, clock.now());
+    let retention = Retention::start(retention_settings(&config), store.clone(), clock, wake);
+    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
+    let rates = Rates::new(rates_settings(&config), own, clock);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, queue) = (catalog.clone(), ingest.clone());
     let gate = admission.clone();
@@ -166,7 +186,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         store: store.clone(),
         catalog: catalog.clone(),
         ingest,
-        sources,
+        sources: third_parties,
         runtime: runtime.clone(),
         watch: watch.clone(),
         backtests: backtests.clone(),
@@ -174,12 +194,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         dispatcher: dispatcher.clone(),
         access: Arc::clone(&access),
         clock,
-        limits: ApiLimits {
-            max_body: config.max_body_bytes,
-            max_upload: config.max_upload_bytes,
-            max_batch: config.max_batch_events,
-            max_batch_body: config.max_batch_bytes,
-        },
+        limits: ArcSwap::from_pointee(reload::limits(&config)),
+        rates: Arc::new(rates),
         endpoint_policy: Arc::new(policy),
         metrics: Arc::new(move || {
             count_breakers(&breakers);
@@ -197,13 +213,29 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let key_file = key_file.filter(|path| path.exists());
     announce(&config, address, is_new, &catalog, (made_key.as_deref(), key_file.as_deref()));
 
+    let watched = dispatcher.clone();
+    let current = Arc::new(ArcSwap::from_pointee(config.clone()));
+    let reload = Reload {
+        sources,
+        started: config,
+        current: Arc::clone(&current),
+        api: Arc::clone(&api),
+        tls: tls.clone(),
+    };
+    let following =
+        [Some(tokio::spawn(reload.run())), tls.clone().map(|tls| tokio::spawn(tls.follow()))];
+    supervisor::tell(supervisor::READY);
+
     let stop = async move {
         told_to_stop().await;
+        supervisor::tell(supervisor::STOPPING);
         ready.store(false, Ordering::Relaxed);
+        watched.tail().end();
     };
-    let patience = Duration::from_secs(config.shutdown_seconds);
+    let patience = move || Duration::from_secs(current.load().shutdown_seconds);
     let door = Door::new(api::router(api), admission);
-    Connections::within_limits().serve(listener, door, stop, patience).await;
+    Connections::within_limits(tls).serve(listener, door, stop, patience).await;
+    following.iter().flatten().for_each(tokio::task::JoinHandle::abort);
     retention.stop();
     backtests.stop();
     replays.stop();
@@ -242,6 +274,31 @@ fn start_runtime(key: [u8; 32], config: &Config) -> Result<Arc<Runtime>, ServeEr
     }
     settings.learn_bytes = config.plugin_learn_bytes;
     Runtime::start(settings).map_err(ServeError)
+}
+
+/// What holds for whoever has no limit of their own; 0 is none.
+fn rates_settings(config: &Config) -> RatesSettings {
+    let rate =
+        |per_second: f64| (per_second > 0.0).then_some(RateLimit { per_second, burst: None });
+    let most = |count: u32| (count > 0).then_some(count);
+    RatesSettings {
+        application: Limits {
+            events: rate(config.application_events_per_second),
+            requests: rate(config.application_requests_per_second),
+            subscriptions: most(config.application_subscriptions),
+            plugin_versions: most(config.application_plugin_versions),
+            ..Limits::default()
+        },
+        key: Limits {
+            events: rate(config.key_events_per_second),
+            requests: rate(config.key_requests_per_second),
+            ..Limits::default()
+        },
+        event_type: Limits {
+            events: rate(config.event_type_events_per_second),
+            ..Limits::default()
+        },
+    }
 }
 
 fn retention_settings(config: &Config) -> RetentionSettings {
@@ -387,13 +444,15 @@ fn announce(
     let new = if is_new { " (new)" } else { "" };
     let plugins = catalog.plugin_count();
     let version = env!("CARGO_PKG_VERSION");
+    let scheme = if config.tls_certificate.is_some() { "https" } else { "http" };
     // Nobody may be reading: a server that is heard by nobody still serves.
     let _unheard = writeln!(
         out,
-        "hookmill {version}  database {database}{new}  plugins {plugins}  listening on http://{address}"
+        "hookmill {version}  database {database}{new}  plugins {plugins}  listening on {scheme}://{address}"
     );
     if let Some(key) = key {
-        let _unheard = writeln!(out, "admin key (shown once): {key}   docs http://{address}/docs");
+        let _unheard =
+            writeln!(out, "admin key (shown once): {key}   docs {scheme}://{address}/docs");
     }
     if let Some(path) = key_file {
         let path = path.display();

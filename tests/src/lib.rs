@@ -28,7 +28,7 @@ pub use pathology::{pathologies, slow_to_compile, smithed};
 pub use receiver::{Received, Receiver, Reply};
 pub use server::{ADMIN_KEY, Server, binary};
 pub use tls::{Authority, TlsEndpoint};
-pub use tools::{github_payloads, npm_folder, plugin, python, repository};
+pub use tools::{github_payloads, npm_folder, plugin, python, python_with, repository};
 pub use versions::{Act, Version};
 
 use std::time::Duration;

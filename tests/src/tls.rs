@@ -36,6 +36,14 @@ impl Authority {
         std::fs::write(file, self.0.pem()).expect("the file can be written");
     }
 
+    /// A certificate for `host` and its key, as texts.
+    pub fn pem(&self, host: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key can be made");
+        let params = CertificateParams::new(vec![host.to_owned()]).expect("a host's name");
+        let certificate = params.signed_by(&key, &self.0).expect("it can be signed");
+        (certificate.pem(), key.serialize_pem())
+    }
+
     /// A certificate for `host`, as `change` will have it.
     fn issue(&self, host: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().expect("a key can be made");

@@ -59,29 +59,32 @@ pub fn github_payloads() -> PathBuf {
 /// A Python with the packages of `tests/python/requirements.txt`.
 pub fn python() -> PathBuf {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON
-        .get_or_init(|| {
-            let folder = repository().join("build/python");
-            let requirements = repository().join("tests/python/requirements.txt");
-            let python = folder.join("bin/python");
-            let done = folder.join("installed.txt");
-            let wanted = std::fs::read(&requirements).expect("the requirements are there");
-            if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
-                return python;
-            }
-            if !virtual_environment(&folder) {
-                // Debian splits it off; whatever else is missing, the second try will say.
-                let install = "apt-get update && apt-get install -y python3 python3-venv";
-                run(Command::new("sh").args(["-c", install]), "python3 cannot be installed");
-                assert!(virtual_environment(&folder), "python3 -m venv fails");
-            }
-            let mut pip = Command::new(&python);
-            pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
-            run(pip.arg(&requirements), "pip install fails");
-            std::fs::write(done, wanted).expect("the build folder can be written");
-            python
-        })
-        .clone()
+    PYTHON.get_or_init(|| python_with("python")).clone()
+}
+
+/// A Python with the packages of `requirements.txt` in a folder of `tests/`.
+pub fn python_with(name: &str) -> PathBuf {
+    static INSTALLING: Mutex<()> = Mutex::new(());
+    let _turn = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = repository().join("build").join(name);
+    let requirements = repository().join("tests").join(name).join("requirements.txt");
+    let python = folder.join("bin/python");
+    let done = folder.join("installed.txt");
+    let wanted = std::fs::read(&requirements).expect("the requirements are there");
+    if std::fs::read(&done).is_ok_and(|installed| installed == wanted) {
+        return python;
+    }
+    if !virtual_environment(&folder) {
+        // Debian splits it off; whatever else is missing, the second try will say.
+        let install = "apt-get update && apt-get install -y python3 python3-venv";
+        run(Command::new("sh").args(["-c", install]), "python3 cannot be installed");
+        assert!(virtual_environment(&folder), "python3 -m venv fails");
+    }
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]);
+    run(pip.arg(&requirements), "pip install fails");
+    std::fs::write(done, wanted).expect("the build folder can be written");
+    python
 }
 
 fn virtual_environment(folder: &Path) -> bool {

@@ -11,7 +11,7 @@ use axum::{
 };
 
 use super::{
-    Api, explain,
+    Api, door, explain, limits,
     problem::{Code, Problem},
 };
 use crate::{
@@ -296,6 +296,9 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Acting<N> {
             Some(home) => home,
             None => named(api, &parts.headers)?,
         };
+        if !door::publishes(&parts.method, parts.uri.path()) {
+            limits::request(api, &parts.extensions, &application, &by)?;
+        }
         Ok(Self { actor: Actor { application, by, is_admin }, need: PhantomData })
     }
 }

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::{self, Acting},
-    cloudevents, explain, extract, observe,
+    cloudevents, explain, extract, limits, observe,
     problem::{Code, Problem, ProblemBody},
     publish::{Envelope, PublishedOut, accept, idempotency_key, publish_of},
 };
@@ -151,13 +151,13 @@ pub async fn take(
     key: Option<String>,
 ) -> Result<Json<BatchOut>, Problem> {
     let form = Form::of(request.headers())?;
-    let (_, body) = extract::any_bytes(request, api.limits.max_batch_body).await?;
+    let (parts, body) = extract::any_bytes(request, api.limits.load().max_batch_body).await?;
     let items = match form {
         Form::Json => texts(batch_items(&body)?),
         Form::CloudEvents => texts(explain::json(&body)?),
         Form::Lines => lines(&body),
     };
-    let most = api.limits.max_batch;
+    let most = api.limits.load().max_batch;
     if items.len() > most {
         return Err(Problem::new(
             Code::BatchTooLarge,
@@ -165,12 +165,14 @@ pub async fn take(
         )
         .member("limit", most));
     }
+    limits::events(api, &parts.extensions, &acting.application, &acting.by, items.len())?;
+    let extensions = &parts.extensions;
     // All at once, so that they share transactions.
     let data: Vec<BatchItem> = join_all(items.into_iter().enumerate().map(|(index, item)| {
-        let event = batch_event(form, item, index, key.as_deref(), api.limits.max_body);
+        let event = batch_event(form, item, index, key.as_deref(), api.limits.load().max_body);
         async move {
             let result = match event {
-                Ok(event) => accept(api, &acting.application, event).await,
+                Ok(event) => accept(api, extensions, &acting.application, event).await,
                 Err(problem) => Err(problem),
             };
             BatchItem::from(result)

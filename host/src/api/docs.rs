@@ -26,6 +26,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use crate::model::KeyScope;
 
 use super::{
+    exact,
     extract::PathParts,
     problem::{self, Code, MEDIA_TYPE, Problem, ProblemBody},
     routes,
@@ -61,7 +62,7 @@ const KEY_HELP: &str = "An API key (`hmk_admin_…`, `hmk_app_…`), a portal to
         (name = "Access", description = "Keys, portal tokens, and who changed what."),
         (name = "Server", description = "Whether it is well, and what it has to say of itself.")
     ),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody, super::tail::TailItem<'_>))
 )]
 struct Document;
 
@@ -141,6 +142,7 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
         shared.push((Code::InsufficientScope, "The key may not do that."));
         if !is_platforms(path) && path != "/v1/audit" && !path.starts_with("/v1/keys") {
             operation.parameters.get_or_insert_default().push(application_header().into());
+            shared.push((Code::UnknownApplication, "The header names no application."));
         }
     } else {
         operation.security = Some(Vec::new());
@@ -251,6 +253,10 @@ refusals! {
     ManyBacktests = TooManyBacktests, "As many run as the server allows.";
     /// 422 on replays.
     Unreplayable = InvalidReplay, "The replay cannot be started as given; `errors` lists every reason.";
+    /// 429 on tails.
+    ManyTails = TooManyTails, "As many watch as the server allows.";
+    /// 422 on rollouts.
+    Unrollable = InvalidRollout, "The rollout cannot be started as given; `errors` lists every reason.";
     /// 429 on replays.
     ManyReplays = TooManyReplays, "As many run as the server allows.";
     /// 409 on replays.
@@ -312,7 +318,11 @@ pub async fn index() -> Json<Index> {
 pub async fn openapi_json() -> Result<Response, Problem> {
     static DOCUMENT: OnceLock<Result<Bytes, String>> = OnceLock::new();
     let document = DOCUMENT.get_or_init(|| {
-        serde_json::to_vec(&openapi()).map(Into::into).map_err(|error| error.to_string())
+        let exact = serde_json::to_value(openapi()).map(exact::document);
+        exact
+            .and_then(|exact| serde_json::to_vec(&exact))
+            .map(Into::into)
+            .map_err(|error| error.to_string())
     });
     match document {
         Ok(text) => {

@@ -54,7 +54,7 @@ impl<S> Door<S> {
 }
 
 /// Whether a request brings events.
-fn publishes(method: &Method, path: &str) -> bool {
+pub(super) fn publishes(method: &Method, path: &str) -> bool {
     let events = || path.strip_prefix("/v1/events");
     method == Method::POST
         && (path.starts_with("/in/")

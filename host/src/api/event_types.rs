@@ -2,7 +2,11 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{Json, Response},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -15,14 +19,15 @@ use super::{
     events::{EventSummary, page_of_events},
     extract::{JsonBody, PathParts, QueryParams, check_text, nullable},
     page::{PageOut, PageQuery, Paging},
+    preconditions::{IfMatch, IfNoneMatch, Tag, Tagged},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
 };
 use crate::{
     catalog::EvolutionChange,
     model::{
-        Compatibility, EventType, EventTypeName, Lifecycle, SchemaMode, SchemaVersion, Timestamp,
-        media,
+        Compatibility, EventType, EventTypeName, Holder, Lifecycle, Limits, SchemaMode,
+        SchemaVersion, Timestamp, media,
     },
     operational,
     schema::Finding,
@@ -269,10 +274,12 @@ pub async fn get_event_type(
     by: Known<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
-) -> Result<Json<EventTypeOut>, Problem> {
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
     let (name, subject) = named(&api, &name)?;
     if let Some(builtin) = operational::builtin(name.as_str()) {
-        return Ok(Json(own(name, builtin)));
+        let shown = own(name, builtin);
+        return Ok(known.answer(tag(&shown.event_type), shown));
     }
     if api.catalog.event_type(&name).is_none() {
         return Err(missing(&api, &subject, name.as_str()));
@@ -284,7 +291,13 @@ pub async fn get_event_type(
         without_count(&mut event_type);
     }
     let schema = schemas(&api, &name, &subject).await?.into_iter().next().map(|s| s.schema);
-    Ok(Json(EventTypeOut { event_type, schema }))
+    Ok(known.answer(tag(&event_type), EventTypeOut { event_type, schema }))
+}
+
+/// What tells a state of an event type from any other. What is only counted does not change it:
+/// an editor is not to be refused because an event came.
+fn tag(event_type: &EventType) -> Tag {
+    Tag::of(&EventType { violations: 0, ..event_type.clone() })
 }
 
 /// Change an event type
@@ -300,8 +313,9 @@ pub async fn change_event_type(
     _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
+    expected: IfMatch,
     JsonBody(patch): JsonBody<EventTypePatch>,
-) -> Result<Json<EventType>, Problem> {
+) -> Result<Tagged<EventType>, Problem> {
     let (name, subject) = named(&api, &name)?;
     let Some(entry) = api.catalog.event_type(&name) else {
         return Err(missing(&api, &subject, name.as_str()));
@@ -317,7 +331,9 @@ pub async fn change_event_type(
     let content_types = content_types(patch.content_types)?
         .unwrap_or_else(|| entry.event_type.content_types.clone());
     let refused = |error| refusal::catalog(error, &subject);
-    let changed = api.catalog.change_event_type(&name, description, mode, content_types).await;
+    let fits = |now: &EventType| expected.allows(&tag(now));
+    let changed =
+        api.catalog.change_event_type(&name, fits, description, mode, content_types).await;
     changed.map_err(refused)?;
     let change = EvolutionChange {
         compatibility: patch.compatibility,
@@ -325,7 +341,8 @@ pub async fn change_event_type(
         sunset_at: patch.sunset_at,
         archived: patch.archived,
     };
-    api.catalog.change_evolution(&name, change).await.map(Json).map_err(refused)
+    let changed = api.catalog.change_evolution(&name, change).await.map_err(refused)?;
+    Ok(Tagged(tag(&changed), changed))
 }
 
 /// Delete an event type
@@ -342,12 +359,14 @@ pub async fn delete_event_type(
     _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let (name, subject) = named(&api, &name)?;
     api.catalog
-        .delete_event_type(&name)
+        .delete_event_type(&name, |now| expected.allows(&tag(now)))
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
+    api.rates.set(&Holder::EventType(name), &Limits::default());
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,17 +6,22 @@
 use serde::Deserialize;
 use serde_path_to_error::{Path, Segment};
 
-use super::problem::{Code, FieldError, Problem};
+use super::{
+    problem::{Code, FieldError, Problem},
+    strict::Strict,
+};
 
 /// Deserialises a body. The path of a mistake is only looked for once there is one, so
 /// good requests do not pay for it.
 pub fn json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| diagnose::<T>(body, &error))
+    let mut source = serde_json::Deserializer::from_slice(body);
+    let read = T::deserialize(Strict(&mut source)).and_then(|read| source.end().map(|()| read));
+    read.map_err(|error| diagnose::<T>(body, &error))
 }
 
 fn diagnose<'de, T: Deserialize<'de>>(body: &'de [u8], first: &serde_json::Error) -> Problem {
     let mut source = serde_json::Deserializer::from_slice(body);
-    match serde_path_to_error::deserialize::<_, T>(&mut source) {
+    match serde_path_to_error::deserialize::<_, T>(Strict(&mut source)) {
         // What follows a complete value is only seen at the end.
         Ok(_) => malformed(first),
         Err(error) => {

@@ -37,7 +37,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Api>> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
-        let body = json_bytes(request, api.limits.max_body).await?;
+        let body = json_bytes(request, api.limits.load().max_body).await?;
         explain::json(&body).map(Self)
     }
 }
@@ -51,7 +51,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJsonBody<T
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let body = read(&parts.headers, body, api.limits.max_body).await?;
+        let body = read(&parts.headers, body, api.limits.load().max_body).await?;
         if body.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -233,12 +233,14 @@ fn unreadable(error: &axum::Error) -> Problem {
     Problem::new(Code::UnreadableBody, "The body could not be read").detail(error.to_string())
 }
 
-/// A text field's bounds: what is stored and shown must be short and printable.
+/// A text field's bounds: what is stored and shown must be short and printable. It is measured
+/// in characters, as JSON Schema's `maxLength` measures.
 pub fn check_text(at: &str, text: &str, most: usize) -> Result<(), FieldError> {
-    if text.is_empty() {
+    let length = text.chars().count();
+    if length == 0 {
         Err(FieldError::new(at, "must not be empty; leave it out instead"))
-    } else if text.len() > most {
-        Err(FieldError::new(at, format!("is {} bytes; at most {most} are allowed", text.len())))
+    } else if length > most {
+        Err(FieldError::new(at, format!("is {length} characters; at most {most} are allowed")))
     } else if text.chars().any(char::is_control) {
         Err(FieldError::new(at, "must not contain control characters"))
     } else {

@@ -61,7 +61,7 @@ pub async fn receive(
     request: Request,
 ) -> Result<Response, Problem> {
     let id: Option<SourceId> = source.parse().ok();
-    let (parts, body) = any_bytes(request, api.limits.max_body)
+    let (parts, body) = any_bytes(request, api.limits.load().max_body)
         .await
         .inspect_err(|problem| api.sources.unread(id, &problem.body().title))?;
     let received = api.sources.receive(id, &parts.headers, body).await.map_err(problem)?;

@@ -19,6 +19,7 @@ mod docs;
 mod door;
 mod event_types;
 mod events;
+mod exact;
 mod explain;
 mod extract;
 mod handshake;
@@ -26,6 +27,7 @@ mod health;
 mod inbound;
 mod inflate;
 mod keys;
+mod limits;
 mod message;
 mod observe;
 mod page;
@@ -37,6 +39,7 @@ mod plugin_run;
 mod plugin_upload;
 mod plugins;
 mod portal_tokens;
+mod preconditions;
 pub mod problem;
 mod publish;
 mod refusal;
@@ -45,6 +48,7 @@ mod schema_evolution;
 mod source_io;
 mod source_secrets;
 mod sources;
+mod strict;
 mod subscription_check;
 mod subscription_credentials;
 mod subscription_health;
@@ -55,6 +59,7 @@ mod subscription_secret;
 mod subscription_secrets;
 mod subscription_state;
 mod subscriptions;
+mod tail;
 
 use std::{
     any::Any,
@@ -62,6 +67,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::Request,
@@ -76,8 +82,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use self::problem::{Code, Problem};
 use crate::{
     access::Access, backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher,
-    ingest::Ingest, model::Policy, plugin::Runtime, recovery::Replays, sources::Sources,
-    store::SharedStore, watch::Watch,
+    ingest::Ingest, limits::Rates, model::Policy, plugin::Runtime, recovery::Replays,
+    sources::Sources, store::SharedStore, watch::Watch,
 };
 
 pub use docs::openapi;
@@ -148,7 +154,9 @@ pub struct Api {
     /// What time it is.
     pub clock: Clock,
     /// What requests may weigh.
-    pub limits: ApiLimits,
+    pub limits: ArcSwap<ApiLimits>,
+    /// At what rates it may be asked.
+    pub rates: Arc<Rates>,
     /// What subscriptions may ask for.
     pub endpoint_policy: Arc<dyn EndpointPolicy>,
     /// What `/metrics` shows.
@@ -174,6 +182,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), limits::tell))
         .layer(middleware::from_fn(observe::observe))
         .with_state(api)
 }
@@ -191,6 +200,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
 
 fn resources() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .routes(routes!(tail::tail))
         .routes(routes!(events::list_events))
         .routes(routes!(events::get_event))
         .routes(routes!(events::get_event_payload))
@@ -269,6 +279,9 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(keys::rotate_key))
         .routes(routes!(portal_tokens::create_portal_token, portal_tokens::revoke_portal_tokens))
         .routes(routes!(audit::list_audit))
+        .routes(routes!(limits::get_application_limits, limits::set_application_limits))
+        .routes(routes!(limits::get_application_usage))
+        .routes(routes!(limits::get_event_type_limits, limits::set_event_type_limits))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

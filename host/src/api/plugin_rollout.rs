@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::{Acting, Manage, Read},
-    docs::{Breaks, Missing, Unloadable},
+    docs::{Breaks, Missing, Unloadable, Unrollable},
     extract::{JsonBody, PathParts, QueryParams},
     plugins::{OwnerQuery, owner_of, owner_to_change, version_of, version_subject},
     problem::{Code, FieldError, Problem},
@@ -129,7 +129,7 @@ fn rollout_subject(name: &str) -> Subject {
     tag = "Plugins",
     params(("name" = String, Path, description = "The plugin"), OwnerQuery),
     request_body = RolloutIn,
-    responses((status = 200, body = RolloutOut), Missing, Breaks, Unloadable)
+    responses((status = 200, body = RolloutOut), Missing, Breaks, Unloadable, Unrollable)
 )]
 pub async fn start_rollout(
     acting: Acting<Manage>,

@@ -15,6 +15,7 @@ use super::{
     auth::{Acting, Manage},
     docs::{Taken, Unacceptable, Uncompiled},
     extract::{QueryParams, bytes_of},
+    limits,
     plugins::version_subject,
     problem::Problem,
     refusal,
@@ -66,7 +67,7 @@ pub async fn upload_plugin(
         acting.must_be_admin()?;
     }
     let types = ["application/wasm", "application/octet-stream"];
-    let upload = bytes_of(request, &types, api.limits.max_upload).await?;
+    let upload = bytes_of(request, &types, api.limits.load().max_upload).await?;
     let inspected = api.runtime.inspect(upload).await.map_err(refusal::plugin)?;
     let version = PluginVersion {
         application: if query.shared { None } else { Some(acting.application.id) },
@@ -86,6 +87,9 @@ pub async fn upload_plugin(
             && known.version == version.version
     };
     let is_new = !api.catalog.plugins(acting.application.id).iter().any(same);
+    if is_new && !query.shared {
+        limits::one_more_plugin(&api, acting.application.id)?;
+    }
     let subject = version_subject(&version.name, &version.version);
     // Finished although the client goes away: memory must not stay behind the store.
     let adding = {

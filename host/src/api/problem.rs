@@ -74,7 +74,7 @@ registry! {
         "A part of the path is not an id of the kind expected there.";
     InvalidHeader = "invalid-header", BAD_REQUEST,
         "A request header has a value that cannot be used.";
-    UnknownApplication = "unknown-application", BAD_REQUEST,
+    UnknownApplication = "unknown-application", NOT_FOUND,
         "The header Hookmill-Application names an application that does not exist.";
     UnknownEventType = "unknown-event-type", BAD_REQUEST,
         "The event's type was never created; `did_you_mean` is the closest there is.";
@@ -128,6 +128,8 @@ registry! {
         "It is the last key that may do everything and does not expire; make another first.";
     BackupRunning = "backup-running", CONFLICT,
         "Another backup is being made; wait for its end.";
+    PreconditionFailed = "precondition-failed", PRECONDITION_FAILED,
+        "What If-Match names is no longer how it is; get it anew, and make the change to that.";
     PayloadExpired = "payload-expired", GONE,
         "The event's payload was kept for as long as the server is set to, and is gone; so it can be neither read nor sent again.";
     HandshakeRefused = "handshake-refused", CONFLICT,
@@ -188,8 +190,14 @@ registry! {
         "The upload cannot become a plugin; `reason` names why.";
     TooManyBacktests = "too-many-backtests", TOO_MANY_REQUESTS,
         "As many backtests run as the server allows; wait for one to end, or cancel one.";
+    TooManyTails = "too-many-tails", TOO_MANY_REQUESTS,
+        "As many watch what happens as the server allows; end a tail that is not needed.";
     TooManyReplays = "too-many-replays", TOO_MANY_REQUESTS,
         "As many replays run as the server allows; wait for one to end, or pause or cancel one.";
+    RateLimited = "rate-limited", TOO_MANY_REQUESTS,
+        "More was asked than a rate limit allows; `limit` says which. Try again after Retry-After.";
+    QuotaExceeded = "quota-exceeded", FORBIDDEN,
+        "The application has as many as it may; `quota`, `limit` and `used` say of what.";
     Internal = "internal", INTERNAL_SERVER_ERROR,
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,
@@ -201,7 +209,7 @@ registry! {
     CompilerUnavailable = "compiler-unavailable", SERVICE_UNAVAILABLE,
         "The server could not use its compiler; the server's log says why.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE,
-        "More events wait to be stored than the server takes; try again after Retry-After.";
+        "More comes than the server can take; `reason` says of what: `busy`, `memory`, `backlog` or `database`. Try again after Retry-After.";
     StorageUnavailable = "storage-unavailable", SERVICE_UNAVAILABLE,
         "The database takes no change; `reason` says why: `full`, `read-only` or `failing`. Nothing was accepted.";
     NotReady = "not-ready", SERVICE_UNAVAILABLE,

@@ -1,13 +1,16 @@
 //! `POST /v1/events`: where events come in. The hot path: the body
 //! is read once, and a payload is a slice of it, byte for byte what the producer wrote.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     RequestExt,
     body::Bytes,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{Extensions, HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Json, Response},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -24,6 +27,7 @@ use super::{
     docs::{Busy, Conflicting, UnknownType, Violating},
     explain,
     extract::{self, QueryParams, check_text},
+    limits,
     problem::{Code, FieldError, Problem},
     refusal,
     schema_evolution::warnings,
@@ -308,21 +312,43 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let refused = |why: &str| {
         Problem::new(Code::InvalidHeader, "The Idempotency-Key cannot be used").detail(why)
     };
-    let key = value.to_str().map_err(|_| refused("It has other characters than visible ASCII."))?;
+    let key = value.to_str().ok().filter(|key| key.bytes().all(|b| (b' '..=b'~').contains(&b)));
+    let key = key.ok_or_else(|| refused("It has other characters than visible ASCII."))?;
+    let key = unquoted(key).ok_or_else(|| {
+        refused("It begins with a quotation mark, and is no string as RFC 9651 writes one.")
+    })?;
     if key.is_empty() || key.len() > MAX_TEXT {
         return Err(refused("It must have 1 to 255 characters."));
     }
     if headers.get_all(IDEMPOTENCY_KEY).iter().count() > 1 {
         return Err(refused("It is there more than once."));
     }
-    Ok(Some(key.to_owned()))
+    Ok(Some(key.into_owned()))
+}
+
+/// A key as it is meant: a string of RFC 9651 without its quotation marks, as the IETF's draft
+/// of the header has it, or a bare word as most clients send it. None for a string that has no
+/// end or something after it.
+fn unquoted(text: &str) -> Option<Cow<'_, str>> {
+    let Some(quoted) = text.strip_prefix('"') else { return Some(text.into()) };
+    let mut key = String::with_capacity(quoted.len());
+    let mut letters = quoted.chars();
+    loop {
+        match letters.next()? {
+            '"' => return letters.next().is_none().then_some(key.into()),
+            '\\' => key.push(letters.next().filter(|letter| matches!(letter, '"' | '\\'))?),
+            letter => key.push(letter),
+        }
+    }
 }
 
 pub async fn accept(
     api: &Api,
+    extensions: &Extensions,
     application: &Application,
     mut event: Publish,
 ) -> Result<Published, Problem> {
+    limits::event(api, extensions, application, (&event.event_type, &event.payload))?;
     let start = api.clock.instant();
     let mut span = trace::span("publish", Kind::Producer, event.trace.take());
     event.trace = span.context();
@@ -376,14 +402,15 @@ pub async fn publish_event(
     if matches!(form, Form::Batch) {
         return batch::take(&api, &acting, request, key).await.map(IntoResponse::into_response);
     }
-    let (parts, body) = extract::any_bytes(request, api.limits.max_body).await?;
+    limits::events(&api, request.extensions(), &acting.application, &acting.by, 1)?;
+    let (parts, body) = extract::any_bytes(request, api.limits.load().max_body).await?;
     let event = match form {
         Form::Raw(query) => query.publish(&parts.headers, body, key)?,
         Form::Structured => cloudevents::structured(&body, key)?,
         Form::Binary => cloudevents::binary(&parts.headers, body, key)?,
         Form::Envelope | Form::Batch => publish_of(&body, key)?,
     };
-    let published = accept(&api, &acting.application, event).await?;
+    let published = accept(&api, &parts.extensions, &acting.application, event).await?;
     let repeated = published.repeated;
     let warnings = warnings(published.lifecycle);
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));
@@ -482,6 +509,11 @@ mod tests {
             idempotency_key(&headers)
         };
         assert_eq!(with(b"abc").unwrap().as_deref(), Some("abc"));
+        assert_eq!(with(b"\"abc\"").unwrap().as_deref(), Some("abc"));
+        assert_eq!(with(br#""a\"b\\c""#).unwrap().as_deref(), Some(r#"a"b\c"#));
+        for bad in [&b"\""[..], b"\"\"", b"\"a\"b", b"\"a\\x\"", b"\"a\\\"", b"a\tb"] {
+            assert_eq!(with(bad).unwrap_err().code(), Code::InvalidHeader, "{bad:?}");
+        }
         assert_eq!(idempotency_key(&HeaderMap::new()).unwrap(), None);
         for bad in [&b""[..], b"\xff", &[b'x'; 256]] {
             assert_eq!(with(bad).unwrap_err().code(), Code::InvalidHeader);

@@ -121,6 +121,7 @@ const fn mode_word(mode: Compatibility) -> &'static str {
 pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
     match error {
         CatalogError::Exists => subject.exists(),
+        CatalogError::Changed => super::preconditions::failed(),
         CatalogError::NotFound => subject.not_found(),
         CatalogError::InUse(by) => subject.in_use(by),
         CatalogError::Schema(error) => schema(&error, "/schema"),

@@ -143,7 +143,7 @@ pub async fn match_subscription(
     request: Request,
 ) -> Result<Json<MatchOut>, Problem> {
     let subscription = find(&api, &acting, id)?;
-    let body = json_bytes(request, api.limits.max_body).await?;
+    let body = json_bytes(request, api.limits.load().max_body).await?;
     let given: MatchIn<'_> = explain::json(&body)?;
     let rule = api.catalog.rule(id).ok_or_else(|| Subject::new("subscription", id).not_found())?;
     let found = match (given.event_id, given.event) {

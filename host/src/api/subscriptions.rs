@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{Json, Response},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,7 +17,8 @@ use super::{
     deliveries::inactive,
     docs::{Inactive, Missing, Taken, Unloadable, Unusable},
     extract::{JsonBody, PathId},
-    handshake,
+    handshake, limits,
+    preconditions::{IfMatch, IfNoneMatch, Tag, Tagged},
     problem::{Code, FieldError, Problem},
     publish::PublishedOut,
     refusal::{self, Subject},
@@ -65,6 +70,7 @@ pub async fn create_subscription(
     State(api): State<Arc<Api>>,
     JsonBody(given): JsonBody<SubscriptionIn>,
 ) -> Result<Created<SubscriptionCreated>, Problem> {
+    limits::one_more_subscription(&api, acting.application.id)?;
     let (parts, secret) = given.into_patch();
     let mut checker = Checker::new(&*api.endpoint_policy);
     let mut checked = checker.check(parts);
@@ -131,8 +137,15 @@ pub async fn get_subscription(
     acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
-) -> Result<Json<SubscriptionOut>, Problem> {
-    Ok(Json((&*find(&api, &acting, id)?).into()))
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let found = find(&api, &acting, id)?;
+    Ok(known.answer(tag(&found), SubscriptionOut::from(&*found)))
+}
+
+/// What tells a state of a subscription from any other.
+fn tag(subscription: &Subscription) -> Tag {
+    Tag::of(&SubscriptionOut::from(subscription))
 }
 
 pub async fn change(
@@ -173,9 +186,11 @@ pub async fn change_subscription(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
+    expected: IfMatch,
     JsonBody(patch): JsonBody<SubscriptionPatch>,
-) -> Result<Json<SubscriptionOut>, Problem> {
+) -> Result<Tagged<SubscriptionOut>, Problem> {
     let found = find(&api, &acting, id)?;
+    expected.require(&tag(&found))?;
     let mut checker = Checker::new(&*api.endpoint_policy);
     let mut checked = checker.check(patch);
     let policy = checked.policy.as_mut();
@@ -185,13 +200,17 @@ pub async fn change_subscription(
     let endpoint = checked.endpoint.as_ref().unwrap_or(&found.endpoint);
     let asked = checked.policy.as_ref().unwrap_or(&found.policy).handshake.as_ref();
     let plan = handshake::Plan::of(&api, &found, endpoint, asked).await?;
-    let saved = change(&api, id, move |subscription| {
+    let change = Box::new(move |subscription: &mut Subscription| {
         checked.apply(subscription);
         schemes::adopt(subscription, secrets);
         subscription.state = plan.state(subscription.state);
-    })
-    .await?;
-    Ok(Json((&*plan.finish(&api, saved).await?).into()))
+    });
+    // Once more where changes wait for each other, for what came since.
+    let expected = |now: &Subscription| expected.allows(&tag(now));
+    let saved = api.catalog.change_subscription_if(id, expected, change).await;
+    let saved = saved.map_err(|error| refusal::catalog(error, &subject(id)))?;
+    let saved = plan.finish(&api, saved).await?;
+    Ok(Tagged(tag(&saved), SubscriptionOut::from(&*saved)))
 }
 
 /// Delete a subscription
@@ -208,10 +227,11 @@ pub async fn delete_subscription(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     find(&api, &acting, id)?;
     api.catalog
-        .delete_subscription(id)
+        .delete_subscription(id, |now| expected.allows(&tag(now)))
         .await
         .map_err(|error| refusal::catalog(error, &subject(id)))?;
     Ok(StatusCode::NO_CONTENT)

@@ -93,16 +93,20 @@ impl Catalog {
         Ok(event_type)
     }
 
-    /// Changes what can be changed.
+    /// Changes what can be changed, if the event type is still what the caller takes it for.
     pub async fn change_event_type(
         &self,
         name: &EventTypeName,
+        expected: impl FnOnce(&EventType) -> bool + Send,
         description: Option<String>,
         mode: SchemaMode,
         content_types: Vec<String>,
     ) -> Result<EventType> {
         let _changing = self.changing.lock().await;
         let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+        if !expected(&entry.event_type) {
+            return Err(CatalogError::Changed);
+        }
         let changed = EventType { description, mode, content_types, ..entry.event_type.clone() };
         self.store.change_event_type(&changed).await.map_err(refused)?;
         let event_type = self.store.event_type(name).await.map_err(refused)?;
@@ -110,9 +114,18 @@ impl Catalog {
         Ok(event_type)
     }
 
-    /// Removes an event type and its schemas; refused while events of it are stored.
-    pub async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {
+    /// Removes an event type and its schemas, if it is still what the caller takes it for;
+    /// refused while events of it are stored.
+    pub async fn delete_event_type(
+        &self,
+        name: &EventTypeName,
+        expected: impl FnOnce(&EventType) -> bool + Send,
+    ) -> Result<()> {
         let _changing = self.changing.lock().await;
+        let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+        if !expected(&entry.event_type) {
+            return Err(CatalogError::Changed);
+        }
         self.store.delete_event_type(name).await.map_err(|error| match error {
             StoreError::InUse(_) => CatalogError::InUse("stored events of this type".to_owned()),
             other => refused(other),

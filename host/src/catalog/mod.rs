@@ -95,6 +95,9 @@ pub enum Change {
 /// Why a change was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
+    /// It is no longer what the change was meant for.
+    #[error("was changed meanwhile")]
+    Changed,
     /// The name is taken.
     #[error("already exists")]
     Exists,

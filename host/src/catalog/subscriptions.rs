@@ -6,6 +6,7 @@ use super::{
     Catalog, CatalogError, Change, Match, Result, refused,
     state::{PluginEntry, SubscriptionEntry, closest, rule_of},
 };
+use crate::store::StoreError;
 use crate::{
     model::{
         ApplicationId, Kept, Pipeline, PluginRef, ResolvedStep, Step, Subscription, SubscriptionId,
@@ -94,8 +95,21 @@ impl Catalog {
         id: SubscriptionId,
         change: Box<dyn FnOnce(&mut Subscription) + Send>,
     ) -> Result<Arc<Subscription>> {
+        self.change_subscription_if(id, |_| true, change).await
+    }
+
+    /// The same, only if the subscription is still what the caller takes it for.
+    pub async fn change_subscription_if(
+        &self,
+        id: SubscriptionId,
+        expected: impl FnOnce(&Subscription) -> bool + Send,
+        change: Box<dyn FnOnce(&mut Subscription) + Send>,
+    ) -> Result<Arc<Subscription>> {
         let _changing = self.changing.lock().await;
         let before = self.subscription(id).ok_or(CatalogError::NotFound)?;
+        if !expected(&before) {
+            return Err(CatalogError::Changed);
+        }
         let mut after = (*before).clone();
         change(&mut after);
         after.updated_at = self.clock.now();
@@ -157,13 +171,31 @@ impl Catalog {
         if waits { Ok(()) } else { self.resume_held(id).await }
     }
 
-    /// Removes a subscription; what it had pending or held is cancelled.
-    pub async fn delete_subscription(&self, id: SubscriptionId) -> Result<()> {
+    /// Removes a subscription, if it is still what the caller takes it for; what it had pending
+    /// or held is cancelled.
+    pub async fn delete_subscription(
+        &self,
+        id: SubscriptionId,
+        expected: impl FnOnce(&Subscription) -> bool + Send,
+    ) -> Result<()> {
         let _changing = self.changing.lock().await;
+        let before = self.subscription(id).ok_or(CatalogError::NotFound)?;
+        if !expected(&before) {
+            return Err(CatalogError::Changed);
+        }
         self.store.delete_subscription(id, self.clock.now()).await.map_err(refused)?;
         self.write().remove_subscription(id);
         self.tell(Change::Deleted(id));
-        Ok(())
+        // What was matched before and stored after the deletion.
+        self.cancel_orphans(id).await
+    }
+
+    /// Cancels what was stored for a subscription that was deleted meanwhile.
+    pub async fn cancel_orphans(&self, id: SubscriptionId) -> Result<()> {
+        match self.store.delete_subscription(id, self.clock.now()).await {
+            Ok(()) | Err(StoreError::NotFound) => Ok(()),
+            Err(error) => Err(refused(error)),
+        }
     }
 
     /// A subscription's pipelines with versions and configs fixed: as they are now, or with

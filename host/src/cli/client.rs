@@ -3,7 +3,7 @@
 //! Owns authorization, pages and how a problem becomes a [`Failure`]. Never retries: whoever
 //! called sees what happened.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
@@ -40,6 +40,16 @@ impl Client {
         key: Option<&str>,
         application: Option<&str>,
     ) -> Result<Self, Failure> {
+        Self::trusting(url, key, application, None)
+    }
+
+    /// The same, of a server whose certificate may be signed by authorities of a file, too.
+    pub(super) fn trusting(
+        url: &str,
+        key: Option<&str>,
+        application: Option<&str>,
+        authorities: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let base: Url = url
             .parse()
             .map_err(|error| Failure::usage(format!("{url:?} is not a URL: {error}")))?;
@@ -51,6 +61,7 @@ impl Client {
             .user_agent(concat!("hookmill-cli/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(5))
             .timeout(TIMEOUT)
+            .tls_certs_merge(authorities.map(certificates).transpose()?.unwrap_or_default())
             .build()
             .map_err(|error| Failure::failed(format!("cannot make an HTTP client: {error}")))?;
         Ok(Self { http, base, key: key.map(Into::into), application: application.map(Into::into) })
@@ -71,6 +82,15 @@ impl Client {
             segments.pop_if_empty().push("openapi.json");
         }
         self.json(self.http.get(url)).await
+    }
+
+    /// Whether the server takes requests.
+    pub(super) async fn ready(&self) -> Result<(), Failure> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("readyz");
+        }
+        self.answer(self.http.get(url)).await.map(drop)
     }
 
     pub(super) async fn get(&self, path: &[&str], query: &Query<'_>) -> Result<Value, Failure> {
@@ -180,8 +200,24 @@ impl Client {
 
     /// POST without a body, for an answer that is taken piece by piece, however long that takes.
     pub(super) async fn stream(&self, path: &[&str]) -> Result<Response, Failure> {
-        let request = self.request(Method::POST, path).timeout(STREAM_TIMEOUT);
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.piecewise(self.request(Method::POST, path)).await
+    }
+
+    /// GET of an answer that has no end.
+    pub(super) async fn watch(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+    ) -> Result<Response, Failure> {
+        self.piecewise(self.request(Method::GET, path).query(&given(query))).await
+    }
+
+    async fn piecewise(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let response = request
+            .timeout(STREAM_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -304,6 +340,19 @@ impl Client {
             _ => failure,
         }
     }
+}
+
+/// The authorities of a file.
+fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let name = file.display();
+    let unusable = |why: &dyn std::fmt::Display| Failure::usage(format!("--ca-file {name} {why}"));
+    let pem = std::fs::read(file)
+        .map_err(|error| Failure::usage(format!("cannot read --ca-file {name}: {error}")))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(&error))?;
+    if found.is_empty() {
+        return Err(unusable(&"has no certificate; PEM blocks \"CERTIFICATE\" are expected"));
+    }
+    Ok(found)
 }
 
 fn given<'a>(query: &'a Query<'a>) -> Vec<(&'a str, &'a str)> {

@@ -23,3 +23,25 @@ impl Completions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, ValueEnum};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_shell_s_script_knows_every_command() {
+        let names: Vec<String> =
+            Cli::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "hookmill", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for name in &names {
+                assert!(script.contains(name.as_str()), "{shell} does not know {name}");
+            }
+        }
+    }
+}

@@ -18,9 +18,11 @@ mod events;
 mod evolution;
 mod filters;
 mod health;
+mod healthcheck;
 mod input;
 mod key;
 mod listen;
+mod man;
 mod master_key;
 mod output;
 mod plugin;
@@ -35,6 +37,7 @@ mod source;
 mod steps;
 mod style;
 mod subscription;
+mod tail;
 mod trust;
 mod verify;
 mod wire_flags;
@@ -102,6 +105,17 @@ struct Global {
         help_heading = "Server"
     )]
     application: Option<String>,
+    /// A file of certificate authorities (PEM) that the server's certificate may be signed by,
+    /// besides those the machine trusts
+    #[arg(
+        long,
+        global = true,
+        env = "HOOKMILL_CA_FILE",
+        hide_env_values = true,
+        value_name = "FILE",
+        help_heading = "Server"
+    )]
+    ca_file: Option<std::path::PathBuf>,
     /// Print data as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -109,7 +123,8 @@ struct Global {
 
 impl Global {
     fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.url, self.key.as_deref(), self.application.as_deref())
+        let (key, application) = (self.key.as_deref(), self.application.as_deref());
+        Client::trusting(&self.url, key, application, self.ca_file.as_deref())
     }
 }
 
@@ -160,6 +175,8 @@ enum Command {
     Replay(replay::Command),
     /// List replays
     Replays(replay::List),
+    /// Watch events come in and deliveries go out
+    Tail(tail::Tail),
     /// Receive webhooks on this machine, verify and print them
     Listen(listen::Listen),
     /// Check the signature of a recorded request
@@ -179,6 +196,13 @@ enum Command {
     Compact(database::Compact),
     /// Print a completion script for a shell
     Completions(completions::Completions),
+    /// The server's settings: check them, show them, print a sample file
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Print the manual page, or write those of all commands to a folder
+    Man(man::ManPages),
+    /// Say by the exit code whether a server is ready
+    Healthcheck(healthcheck::HealthCheck),
 }
 
 /// Runs the command that the process's arguments name.
@@ -218,6 +242,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Retry(retry) => retry.run(&global).await,
         Command::Replay(command) => command.run(&global).await,
         Command::Replays(list) => list.run(&global).await,
+        Command::Tail(tail) => tail.run(&global).await,
         Command::Listen(listen) => listen.run().await,
         Command::Verify(verify) => verify.run(&global),
         Command::MasterKey(command) => command.run().await,
@@ -227,6 +252,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(check) => check.run(&global).await,
         Command::Compact(compact) => compact.run(&global).await,
         Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Config(command) => command.run(global.json),
+        Command::Man(man) => man.run(Cli::command()),
+        Command::Healthcheck(check) => check.run(&global).await,
     }
 }
 

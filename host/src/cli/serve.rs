@@ -6,7 +6,7 @@ use clap::Args;
 use ipnet::IpNet;
 
 use super::output::Failure;
-use crate::config::{Config, Flag};
+use crate::config::{Flag, Sources};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,11 +29,17 @@ pub(super) struct Serve {
 }
 
 /// The settings that have a flag of their own; absent ones leave the rest to decide.
-#[derive(Debug, Args)]
-struct Flags {
+#[derive(Debug, Default, Args)]
+pub(super) struct Flags {
     /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// Serve HTTPS with the certificate of a PEM file; it needs --tls-key
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, a PEM file
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// The database file, made if it is not there [default: hookmill.db]
     #[arg(long, value_name = "FILE")]
     database: Option<PathBuf>,
@@ -49,14 +55,24 @@ struct Flags {
 }
 
 impl Flags {
-    fn given(self) -> Vec<Flag> {
-        let Self { listen, database, admin_key, master_key_file, allow_networks } = self;
+    pub(super) fn given(self) -> Vec<Flag> {
+        let Self {
+            listen,
+            tls_certificate,
+            tls_key,
+            database,
+            admin_key,
+            master_key_file,
+            allow_networks,
+        } = self;
         // A file with the key is meant instead of a key that was given elsewhere.
         let no_key = || Flag::unset("master_key", "--master-key-file");
         let no_key = master_key_file.is_some().then(no_key);
         let networks = (!allow_networks.is_empty()).then_some(allow_networks);
         let given = [
             Flag::given("listen", "--listen", listen),
+            Flag::given("tls_certificate", "--tls-certificate", tls_certificate),
+            Flag::given("tls_key", "--tls-key", tls_key),
             Flag::given("database", "--database", database),
             Flag::given("admin_key", "--admin-key", admin_key),
             no_key,
@@ -69,9 +85,9 @@ impl Flags {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let config = Config::load(self.config.as_deref(), &self.flags.given())
-            .map_err(|error| super::config::refused(&error))?;
-        Box::pin(crate::server::run(config))
+        let sources = Sources { file: self.config, flags: self.flags.given() };
+        let config = sources.load().map_err(|error| super::config::refused(&error))?;
+        Box::pin(crate::server::run(config, sources))
             .await
             .map_err(|error| Failure::failed(error.to_string()))
     }
@@ -80,11 +96,14 @@ impl Serve {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn absent_flags_change_nothing_and_given_ones_win() {
         let none = Flags {
             listen: None,
+            tls_certificate: None,
+            tls_key: None,
             database: None,
             admin_key: None,
             master_key_file: None,
@@ -93,6 +112,8 @@ mod tests {
         assert_eq!(none.given(), []);
         let given = Flags {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            tls_certificate: Some("c.pem".into()),
+            tls_key: Some("k.pem".into()),
             database: Some("x.db".into()),
             admin_key: Some("at least twenty-four characters".into()),
             master_key_file: Some("key".into()),

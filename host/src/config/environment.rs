@@ -32,6 +32,12 @@ pub(super) fn read(problems: &mut Vec<Problem>) -> Vec<Given> {
     given
 }
 
+/// The socket that a supervisor such as systemd wants to be told at.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+pub fn supervisor_socket() -> Option<std::ffi::OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
+}
+
 fn setting(variable: &str, value: String, problems: &mut Vec<Problem>) -> Option<Given> {
     let name = variable.strip_prefix(PREFIX)?;
     if NOT_SETTINGS.contains(&name) {

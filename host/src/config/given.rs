@@ -78,6 +78,6 @@ impl fmt::Display for Problem {
 
 /// The name that comes closest, if one is near enough to be meant.
 pub(super) fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |known: &&str| strsim::jaro_winkler(name, known);
-    known.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|known| near(known) > 0.7)
+    let near = |known: &&str| strsim::normalized_damerau_levenshtein(name, known);
+    known.max_by(|a, b| near(a).total_cmp(&near(b))).filter(|known| near(known) >= 0.6)
 }

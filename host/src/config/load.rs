@@ -1,6 +1,9 @@
 //! Puts the sources together: one value for each setting, and every problem at once.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -9,6 +12,7 @@ use super::{
     Config, SETTINGS, Setting, environment, file,
     given::{Given, Origin, Problem},
 };
+use crate::telemetry;
 
 /// Why there is no configuration: everything that is wrong, not the first thing only.
 #[derive(Debug, Clone)]
@@ -58,6 +62,22 @@ impl Flag {
     /// `--flag` turns what the other sources say of a setting back to the default.
     pub fn unset(name: &'static str, flag: &'static str) -> Self {
         Self { name, flag, value: Value::Null }
+    }
+}
+
+/// Where a server's configuration comes from, to read it again.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file, if one is named.
+    pub file: Option<PathBuf>,
+    /// What the command line said.
+    pub flags: Vec<Flag>,
+}
+
+impl Sources {
+    /// Reads them.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        Config::load(self.file.as_deref(), &self.flags)
     }
 }
 
@@ -166,6 +186,21 @@ impl Config {
                             many servers";
                 wrong.push((name, what.to_owned()));
             }
+        }
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            let (name, other) = match self.tls_key {
+                None => ("tls_certificate", "tls_key"),
+                Some(_) => ("tls_key", "tls_certificate"),
+            };
+            wrong.push((name, format!("is given without {other}; HTTPS needs both")));
+        }
+        if self.tls_client_ca.is_some() && self.tls_certificate.is_none() {
+            let what = "is given without tls_certificate; clients show theirs over HTTPS only";
+            wrong.push(("tls_client_ca", what.to_owned()));
+        }
+        if let Some(why) = self.log_filter.as_deref().and_then(telemetry::filter_error) {
+            let what = format!("is no filter such as info,hookmill=debug: {why}");
+            wrong.push(("log_filter", what));
         }
         wrong
     }

@@ -11,15 +11,18 @@ mod file;
 mod given;
 mod load;
 mod settings;
+mod show;
 mod values;
 
 use std::{path::PathBuf, time::Duration};
 
 pub use self::{
     declare::{Bounds, Facts, Setting},
+    environment::supervisor_socket,
     given::{Origin, Problem},
-    load::{ConfigError, Flag, Loaded},
+    load::{ConfigError, Flag, Loaded, Sources},
     settings::{Config, SETTINGS},
+    show::{Format, sample},
     values::LogFormat,
 };
 use crate::telemetry::OtlpSettings;

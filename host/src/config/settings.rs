@@ -27,6 +27,14 @@ const AGES_SAID: &str = "0 to 36500, parts of a day too (0 is for ever),";
 settings! {
     /// Address and port to listen on; port 0 takes a free one.
     listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8080)), any();
+    /// The certificate that HTTPS is served with: a PEM file, the chain after it. Without it and
+    /// `tls_key`, the server speaks plain HTTP. Read again when the file changes.
+    tls_certificate: Option<PathBuf> = None, any().example("\"/etc/hookmill/tls.crt\"");
+    /// Its private key, a PEM file.
+    tls_key: Option<PathBuf> = None, any().example("\"/etc/hookmill/tls.key\"");
+    /// Authorities, a PEM file, one of which must have signed the certificate that each client
+    /// shows; without it, clients show none.
+    tls_client_ca: Option<PathBuf> = None, any().example("\"/etc/hookmill/clients.pem\"");
     /// The database file; made if it is not there. Beside it: `-wal`, `-shm`, `-lock`.
     database: PathBuf = PathBuf::from("hookmill.db"), any();
     /// The folder for compiled plugins; `<database>-plugins` if none is given. It can be
@@ -67,13 +75,13 @@ settings! {
     #[serde(deserialize_with = "networks")]
     allow_networks: Vec<IpNet> = Vec::new(), any();
     /// Largest request body in bytes, 1 KiB to 64 MiB.
-    max_body_bytes: usize = 1 << 20, between(KIB, MIB_64).said("1 KiB to 64 MiB");
+    max_body_bytes: usize = 1 << 20, between(KIB, MIB_64).said("1 KiB to 64 MiB").live();
     /// Largest plugin upload in bytes, at most 64 MiB.
-    max_upload_bytes: usize = 64 << 20, between(KIB, MIB_64).said("1 KiB to 64 MiB");
+    max_upload_bytes: usize = 64 << 20, between(KIB, MIB_64).said("1 KiB to 64 MiB").live();
     /// Most events in one batch request, 1 to 10,000.
-    max_batch_events: usize = 500, between(1.0, 10_000.0);
+    max_batch_events: usize = 500, between(1.0, 10_000.0).live();
     /// Largest batch request in bytes, 1 KiB to 64 MiB.
-    max_batch_bytes: usize = 8 << 20, between(KIB, MIB_64).said("1 KiB to 64 MiB");
+    max_batch_bytes: usize = 8 << 20, between(KIB, MIB_64).said("1 KiB to 64 MiB").live();
     /// Most requests waiting for their transaction; more are answered 503.
     ingest_queue: usize = 4_096, between(1.0, 1_000_000.0);
     /// Most requests that publish at once; more are answered 503. While they go on to come,
@@ -81,6 +89,25 @@ settings! {
     max_publishing: usize = 256, between(1.0, 65_536.0);
     /// Most bytes of requests' bodies in memory at once; more are answered 503.
     max_bodies_bytes: usize = 256 << 20, between(1_048_576.0, 68_719_476_736.0);
+    /// Events a second that an application may publish that has no limit of its own; 0 for any.
+    application_events_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Requests a second, those that publish left out, that such an application may make.
+    application_requests_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Most subscriptions of an application that has no limit of its own; 0 for any number.
+    application_subscriptions: u32 = 0, any();
+    /// Most versions of its own plugins that such an application may have.
+    application_plugin_versions: u32 = 0, any();
+    /// Events a second that may be published with one key; 0 for any.
+    key_events_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Requests a second, those that publish left out, that may be made with one key.
+    key_requests_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// Events a second of one type that an application may publish, if the type has no limit
+    /// of its own; 0 for any.
+    event_type_events_per_second: f64 = 0.0, between(0.0, 10_000.0);
+    /// More pending deliveries than this, and no event is taken; 0 for never.
+    max_pending_deliveries: u64 = 0, any();
+    /// A larger database than this in bytes, and no event is taken; 0 for never.
+    max_database_bytes: u64 = 0, any();
     /// How long an idempotency key is kept, in seconds; 24 hours.
     idempotency_seconds: u64 = 24 * 3600, between(60.0, 604_800.0).said("1 minute to 7 days");
     /// Days that events' payloads are kept, counted from the end of their last delivery; 0
@@ -152,7 +179,10 @@ settings! {
     otlp_sample_ratio: f64 = 1.0, between(0.0, 1.0);
     /// How long open requests are given to end when stopping, in seconds. Attempts under way
     /// then have their own time limits to end.
-    shutdown_seconds: u64 = 20, between(0.0, 3_600.0);
+    shutdown_seconds: u64 = 20, between(0.0, 3_600.0).live();
     /// `text` or `json`.
     log_format: LogFormat = LogFormat::default(), any();
+    /// What is logged, as `level` or `module=level`, with commas: `info,hookmill=debug`. The
+    /// variable `RUST_LOG` goes before it.
+    log_filter: Option<String> = None, any().live().example("\"info,hookmill=debug\"");
 }

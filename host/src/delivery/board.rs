@@ -149,7 +149,11 @@ impl Board {
         answer: Option<Answer>,
     ) -> Changes {
         let (id, now) = (job.subscription, self.clock.now());
+        let gone = self.directory.subscription(id).is_none();
         self.with(|lanes| {
+            if gone {
+                lanes.close(id);
+            }
             if let Some(rules) = rules {
                 lanes.open(id, rules);
             }

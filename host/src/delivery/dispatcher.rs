@@ -37,6 +37,7 @@ use crate::{
     model::{DisabledReason, Event, EventId, Handshake, Notice, SubscriptionId, Timestamp},
     notices::Notices,
     store::{Belt, Claims, Lease, StoreError},
+    tail::Tail,
 };
 
 /// How long after a failed claim the store is asked again.
@@ -102,6 +103,11 @@ struct Core {
 }
 
 impl Dispatcher {
+    /// What happens, for those who watch.
+    pub fn tail(&self) -> &Tail {
+        self.core.board.notices.tail()
+    }
+
     /// Starts delivering, beginning with what is due already: nothing else needs to be
     /// done after a restart. A metrics recorder, if there is to be one, is installed by now.
     pub async fn start(settings: DeliverySettings, parts: Parts) -> Result<Arc<Self>, StartError> {
@@ -286,6 +292,12 @@ impl Core {
             lease_until: job.lease_until,
             strikes: 0,
             dead: traced::dead(&job, &record.next),
+            watched: self
+                .board
+                .notices
+                .tail()
+                .is_watched()
+                .then(|| (job.id, Arc::clone(&job.event.event))),
         };
         let answer = record
             .attempt

@@ -8,6 +8,7 @@ use crate::model::{AttemptOutcome, Timestamp};
 
 /// How a subscription's endpoint does.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = EndpointHealth)]
 pub struct Health {
     /// Whether attempts are made.
     pub breaker: BreakerState,

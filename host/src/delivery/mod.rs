@@ -7,7 +7,6 @@
 mod auth;
 mod board;
 mod breaker;
-mod bucket;
 mod cloudevents;
 mod dice;
 mod dispatcher;
@@ -26,6 +25,7 @@ mod request;
 mod retry;
 mod rules;
 mod settings;
+mod shown;
 pub mod sign;
 mod stale;
 mod tokens;

@@ -13,9 +13,9 @@ use tokio::{
     time::sleep,
 };
 
-use super::board::Board;
+use super::{board::Board, shown};
 use crate::{
-    model::{Notice, SubscriptionId, SubscriptionState, Timestamp},
+    model::{DeliveryId, Event, Notice, SubscriptionId, SubscriptionState, Timestamp},
     store::{Belt, Next, Record},
 };
 
@@ -44,6 +44,8 @@ pub(super) struct About {
     pub strikes: u32,
     /// What the operator is told once it is on disk.
     pub dead: Option<Box<Notice>>,
+    /// What those who watch are shown once it is on disk, if anybody watches.
+    pub watched: Option<(DeliveryId, Arc<Event>)>,
 }
 
 enum Item {
@@ -232,6 +234,10 @@ impl Task {
             self.board.metrics.delivery(&record.next, since);
             if let Some(notice) = &about.dead {
                 self.board.notices.tell((**notice).clone());
+            }
+            if let Some((id, event)) = &about.watched {
+                let tail = self.board.notices.tail();
+                tail.show(|| shown::happened(event, *id, about.subscription, record));
             }
         }
         self.board.settled(records.iter().zip(about).map(|(record, about)| match record.next {

@@ -13,6 +13,7 @@ use crate::{
     delivery::Ready,
     model::{SubscriptionId, SubscriptionState},
     store::{Appended, NewEvent},
+    tail::{Happened, What},
 };
 
 /// Makes transactions on a thread of its own. A transaction has a dozen turns of waiting for
@@ -26,7 +27,6 @@ pub(super) fn start(shared: Arc<Shared>, waiting: mpsc::Receiver<Waiting>) {
         return;
     }
     let on_thread = {
-        let handle = handle.clone();
         let work = append_batches(shared, waiting);
         std::thread::Builder::new()
             .name("hookmill-ingest".to_owned())
@@ -64,11 +64,27 @@ pub(super) async fn append_batches(shared: Arc<Shared>, mut waiting: mpsc::Recei
     }
 }
 
+/// An event that is on disk, for those who watch.
+fn accepted(new: &NewEvent) -> Happened {
+    let event = &new.event;
+    Happened {
+        application: event.application,
+        event_type: event.event_type.clone(),
+        what: What::Event {
+            event_id: event.id,
+            at: event.accepted_at,
+            subject: event.subject.clone(),
+            deliveries: new.deliveries.len(),
+        },
+    }
+}
+
 impl Shared {
     fn hand_over(&self, new: &NewEvent, appended: &Appended) {
         let Appended::New(keys) = appended else { return self.give_back(new) };
         self.accepted.increment(1);
         self.created.increment(keys.len() as u64);
+        self.dispatcher.tail().show(|| accepted(new));
         let deliveries = || new.deliveries.iter().zip(keys);
         let ready: Vec<Ready> = deliveries()
             .filter(|(delivery, _)| delivery.leased)
@@ -97,20 +113,22 @@ impl Shared {
         }
     }
 
-    /// A subscription resumed between the match and the commit would never see a delivery
-    /// that was stored as held.
+    /// A subscription resumed or deleted between the match and the commit would never see a
+    /// delivery that was stored as held.
     fn resume_if_active(&self, id: SubscriptionId) {
-        let active = self
-            .catalog
-            .subscription(id)
-            .is_some_and(|subscription| subscription.state == SubscriptionState::Active);
-        if active {
-            let catalog = self.catalog.clone();
-            tokio::spawn(async move {
-                if let Err(error) = catalog.resume_held(id).await {
-                    tracing::error!(subscription = %id, %error, "held deliveries could not be resumed");
-                }
-            });
+        let state = self.catalog.subscription(id).map(|subscription| subscription.state);
+        if !matches!(state, None | Some(SubscriptionState::Active)) {
+            return;
         }
+        let catalog = self.catalog.clone();
+        tokio::spawn(async move {
+            let settled = match state {
+                Some(_) => catalog.resume_held(id).await,
+                None => catalog.cancel_orphans(id).await,
+            };
+            if let Err(error) = settled {
+                tracing::error!(subscription = %id, %error, "held deliveries could not be settled");
+            }
+        });
     }
 }

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 /// How long a request should take at the most, on average, if it takes less when it is alone.
-const TARGET: Duration = Duration::from_millis(5);
+const TARGET: Duration = Duration::from_millis(10);
 /// And at the most whatever it takes alone: a disk that stood still for a while is no measure.
 const LONGEST: Duration = Duration::from_millis(100);
 /// What it may take otherwise, as a multiple of what it takes alone. A request waits for the
@@ -25,8 +25,9 @@ pub(super) const CALM: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(10);
 /// And of how many requests it takes the mean, at the least.
 const ENOUGH: u32 = 8;
-/// Fewer are never let in at once: a transaction of one event is dear.
-const LEAST: usize = 8;
+/// Fewer are never let in at once: transactions of few events are dear, and a limit so low that
+/// less is taken than comes on an ordinary day would never rise again.
+const LEAST: usize = 32;
 
 /// A request that was answered.
 #[derive(Debug, Clone, Copy)]
@@ -70,10 +71,7 @@ impl Pressure {
     /// Takes note of a request; answers how many may be at work from now on.
     pub(super) fn served(&mut self, served: Served, now: Now) -> usize {
         let took = served.ended.saturating_sub(served.begun).as_secs_f64();
-        if served.alone {
-            // A slow disk shows within some ten requests, and one slow sync does not.
-            self.alone += (took - self.alone) * if self.alone > 0.0 { 0.1 } else { 1.0 };
-        }
+        self.learn(took, served.alone);
         if served.begun < self.since {
             return now.limit;
         }
@@ -85,6 +83,19 @@ impl Pressure {
         let mean = self.sum / f64::from(self.count);
         (self.since, self.sum, self.count) = (served.ended, 0.0, 0);
         self.next(mean, now)
+    }
+
+    /// None is quicker than one that is alone: those that are show that a first guess, made when
+    /// nothing was warm, was too high. It grows only by those that were alone, and slowly: a
+    /// disk that has become slow shows, and one slow sync does not.
+    fn learn(&mut self, took: f64, alone: bool) {
+        let share = match self.alone {
+            unknown if unknown <= 0.0 && alone => 1.0,
+            known if took < known => 0.05,
+            _ if alone => 0.02,
+            _ => 0.0,
+        };
+        self.alone += (took - self.alone) * share;
     }
 
     fn next(&self, mean: f64, now: Now) -> usize {
@@ -139,8 +150,8 @@ mod tests {
     #[test]
     fn under_lasting_overload_requests_take_about_as_long_as_wanted() {
         let (limit, took) = settle(&mut Pressure::new(256), 256, 0.001, 0.000_1);
-        assert!((0.004..0.006_5).contains(&took), "{took} s with {limit}");
-        assert!((20..50).contains(&limit), "{limit}");
+        assert!((0.008..0.013).contains(&took), "{took} s with {limit}");
+        assert!((60..120).contains(&limit), "{limit}");
     }
 
     #[test]

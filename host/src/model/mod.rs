@@ -16,6 +16,7 @@ mod handshake;
 mod id;
 mod kept;
 mod key;
+mod limits;
 pub mod media;
 mod notice;
 mod pace;
@@ -54,6 +55,7 @@ pub use id::{
 pub use jiff::Timestamp;
 pub use kept::Kept;
 pub use key::{ApiKey, KeyScope, Scopes, UnknownScope};
+pub use limits::{Holder, Limits};
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::{
     clock::{Clock, Stopwatch},
+    limits::{Admission, Closed},
     model::{DeliveryState, Notice},
     notices::Notices,
     store::{Backlog, SharedStore},
@@ -17,15 +18,33 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Counting is given this share of the time at the most.
 const SHARE: u32 = 50;
 
-/// Counts for as long as the server runs. `high` is how many pending deliveries are one too
-/// many; 0 for never.
-pub async fn watch(store: SharedStore, notices: Notices, clock: Clock, high: u64) {
+/// What may be there; 0 for any number.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BacklogLimits {
+    /// Pending deliveries; more are told of.
+    pub high: u64,
+    /// Pending deliveries; with more, no event is taken.
+    pub most: u64,
+    /// Bytes of the database in use; with more, no event is taken.
+    pub bytes: u64,
+}
+
+/// Counts for as long as the server runs.
+pub async fn watch(
+    store: SharedStore,
+    notices: Notices,
+    clock: Clock,
+    (limits, admission): (BacklogLimits, Admission),
+) {
+    let high = limits.high;
     let mut alarm = Alarm { high, is_raised: false };
     loop {
         let start = Stopwatch::start();
         match store.backlog().await {
             Ok(backlog) => {
                 show(&backlog, clock);
+                let bytes = if limits.bytes == 0 { Ok(0) } else { store.used_bytes().await };
+                admission.close(limits.closed(backlog.pending, bytes.unwrap_or(0)));
                 if let Some(notice) = alarm.look(backlog.pending) {
                     tracing::warn!(pending = backlog.pending, limit = high, "the backlog is high");
                     notices.tell(notice);
@@ -34,6 +53,19 @@ pub async fn watch(store: SharedStore, notices: Notices, clock: Clock, high: u64
             Err(error) => tracing::warn!(%error, "the backlog could not be counted"),
         }
         tokio::time::sleep(EVERY.max(start.elapsed() * SHARE)).await;
+    }
+}
+
+impl BacklogLimits {
+    fn closed(&self, pending: u64, bytes: u64) -> Option<Closed> {
+        let above = |count: u64, most: u64| most > 0 && count > most;
+        if above(pending, self.most) {
+            Some(Closed::Backlog)
+        } else if above(bytes, self.bytes) {
+            Some(Closed::Database)
+        } else {
+            None
+        }
     }
 }
 
@@ -74,6 +106,15 @@ impl Alarm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_much_of_one_thing_is_too_much() {
+        let limits = BacklogLimits { high: 1, most: 10, bytes: 100 };
+        assert_eq!(limits.closed(10, 100), None);
+        assert_eq!(limits.closed(11, 101), Some(Closed::Backlog));
+        assert_eq!(limits.closed(10, 101), Some(Closed::Database));
+        assert_eq!(BacklogLimits::default().closed(u64::MAX, u64::MAX), None);
+    }
 
     #[test]
     fn a_high_backlog_is_told_of_once_until_it_has_been_well_below() {

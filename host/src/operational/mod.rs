@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 pub use self::{
-    backlog::watch as watch_backlog,
+    backlog::{BacklogLimits, watch as watch_backlog},
     event::{Builtin, builtin},
 };
 use self::{event::Own, limit::Limiter};

@@ -12,6 +12,7 @@ use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
     clock::Clock,
+    model::SubscriptionId,
     store::{Old, SharedStore},
 };
 use walk::{Tallies, Walk};
@@ -58,9 +59,15 @@ impl RetentionSettings {
 pub struct Retention(JoinHandle<()>);
 
 impl Retention {
-    /// Starts it.
-    pub fn start(settings: RetentionSettings, store: SharedStore, clock: Clock) -> Self {
-        Self(tokio::spawn(run(settings, store, clock)))
+    /// Starts it. `wake` is told whose deliveries may be due because those before them in their
+    /// order were cancelled.
+    pub fn start(
+        settings: RetentionSettings,
+        store: SharedStore,
+        clock: Clock,
+        wake: impl Fn(SubscriptionId) + Send + Sync + 'static,
+    ) -> Self {
+        Self(tokio::spawn(async move { run(settings, store, clock, &wake).await }))
     }
 
     /// Stops it. A transaction that is under way is rolled back.
@@ -69,7 +76,12 @@ impl Retention {
     }
 }
 
-async fn run(settings: RetentionSettings, store: SharedStore, clock: Clock) {
+async fn run(
+    settings: RetentionSettings,
+    store: SharedStore,
+    clock: Clock,
+    wake: &(impl Fn(SubscriptionId) + Sync),
+) {
     let tallies = Arc::new(Tallies::new());
     let mut walks: Vec<Walk> = Old::ALL
         .into_iter()
@@ -77,7 +89,7 @@ async fn run(settings: RetentionSettings, store: SharedStore, clock: Clock) {
         .collect();
     loop {
         for walk in &mut walks {
-            walk.go(&store, clock, &tallies).await;
+            walk.go(&store, clock, &tallies, wake).await;
         }
         sweep(&store, clock, &tallies).await;
         sleep(settings.round()).await;

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     clock::Clock,
-    model::Timestamp,
+    model::{SubscriptionId, Timestamp},
     store::{Old, PurgeStep, Purged, SharedStore, StoreError, Swept},
 };
 
@@ -117,7 +117,13 @@ impl Walk {
     }
 
     /// Goes on until what follows is too young.
-    pub(super) async fn go(&mut self, store: &SharedStore, clock: Clock, tallies: &Tallies) {
+    pub(super) async fn go(
+        &mut self,
+        store: &SharedStore,
+        clock: Clock,
+        tallies: &Tallies,
+        wake: &(impl Fn(SubscriptionId) + Sync),
+    ) {
         if self.anew.is_none_or(|anew| clock.instant() >= anew) {
             (self.after, self.kept) = (0, 0);
             self.anew = Some(clock.instant() + (self.keep / 10).clamp(AGAIN.0, AGAIN.1));
@@ -136,6 +142,7 @@ impl Walk {
                 Err(error) => return tallies.failed(&error),
             };
             tallies.purged(&purged);
+            purged.moved.iter().copied().for_each(wake);
             let late = purged.next.map_or(0.0, |next| before.duration_since(next).as_secs_f64());
             self.lag.set(late.max(0.0));
             let nothing = purged.held.is_zero() && purged.through == self.after;

@@ -30,11 +30,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     time::{sleep, timeout},
 };
 use tower::Service;
+
+use super::tls::Tls;
 
 /// Most connections at once, whatever the system allows.
 const MOST: usize = 8_192;
@@ -72,19 +75,21 @@ impl<S> Answers for S where
 }
 
 /// Bounds of what clients may hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Connections {
     most: usize,
     quiet: Duration,
+    /// None for plain HTTP.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Connections {
     /// Half of the files that may be open, which are as many as the system lets us ask for:
     /// the other half is for the database and for deliveries.
-    pub(super) fn within_limits() -> Self {
+    pub(super) fn within_limits(tls: Option<Arc<Tls>>) -> Self {
         let files = rlimit::increase_nofile_limit(FILES).unwrap_or(FEW_FILES);
         let half = usize::try_from(files / 2).unwrap_or(MOST);
-        Self { most: half.clamp(1, MOST), quiet: QUIET }
+        Self { most: half.clamp(1, MOST), quiet: QUIET, tls }
     }
 
     /// Serves until `stop`, then until what is under way has ended, for as long as `patience`.
@@ -93,7 +98,7 @@ impl Connections {
         listener: TcpListener,
         service: S,
         stop: impl Future<Output = ()>,
-        patience: Duration,
+        patience: impl FnOnce() -> Duration,
     ) {
         let places = Arc::new(Semaphore::new(self.most));
         let (stopping, told) = watch::channel(false);
@@ -108,9 +113,10 @@ impl Connections {
                 () = &mut stop => break,
                 next = next => next,
             };
-            let conversation = converse(stream, service.clone(), self.quiet, told.clone());
+            let (service, quiet, told) = (service.clone(), self.quiet, told.clone());
+            let tls = self.tls.clone();
             tokio::spawn(async move {
-                conversation.await;
+                take_in(stream, tls, service, quiet, told).await;
                 drop(place);
             });
         }
@@ -118,7 +124,7 @@ impl Connections {
         // Nobody listens if nobody is connected.
         let _nobody = stopping.send(true);
         let all = u32::try_from(self.most).unwrap_or(u32::MAX);
-        if timeout(patience, places.acquire_many(all)).await.is_err() {
+        if timeout(patience(), places.acquire_many(all)).await.is_err() {
             tracing::warn!("connections were still open when the time to stop was up");
         }
     }
@@ -143,9 +149,10 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-/// Serves one connection until it ends, is quiet for too long, or is told to come to an end.
-async fn converse<S: Answers>(
+/// Serves one connection, which may begin with a handshake.
+async fn take_in<S: Answers>(
     stream: TcpStream,
+    tls: Option<Arc<Tls>>,
     service: S,
     quiet: Duration,
     mut stopping: watch::Receiver<bool>,
@@ -153,6 +160,24 @@ async fn converse<S: Answers>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps Nagle's algorithm");
     }
+    let Some(tls) = tls else { return converse(stream, service, quiet, stopping).await };
+    let stream = tokio::select! {
+        stream = tls.accept(stream) => stream,
+        // It has asked for nothing yet.
+        _ = stopping.changed() => None,
+    };
+    if let Some(stream) = stream {
+        converse(stream, service, quiet, stopping).await;
+    }
+}
+
+/// Serves one connection until it ends, is quiet for too long, or is told to come to an end.
+async fn converse<S: Answers>(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    service: S,
+    quiet: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
     let requests = Arc::<Requests>::default();
     let counted = Counted { inner: service, requests: Arc::clone(&requests) };
     let mut protocol = Builder::new(TokioExecutor::new());
@@ -275,8 +300,12 @@ mod tests {
         let stopped = async move {
             let _ = stopped.await;
         };
-        let served =
-            tokio::spawn(Connections { most, quiet }.serve(listener, router, stopped, PATIENCE));
+        let served = tokio::spawn(Connections { most, quiet, tls: None }.serve(
+            listener,
+            router,
+            stopped,
+            || PATIENCE,
+        ));
         Serving { address, stop, served }
     }
 

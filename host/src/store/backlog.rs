@@ -24,4 +24,7 @@ pub trait Counts: Send + Sync {
     /// Counts the deliveries that are not done. The work grows with their number: not for
     /// every scrape.
     async fn backlog(&self) -> Result<Backlog>;
+    /// Bytes of the database that are in use: what is free in its file for what comes next is
+    /// left out.
+    async fn used_bytes(&self) -> Result<u64>;
 }

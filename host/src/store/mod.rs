@@ -11,6 +11,7 @@ mod evolution;
 mod handshakes;
 mod health;
 mod keys;
+mod limits;
 mod plugins;
 mod recovery;
 mod sources;
@@ -31,6 +32,7 @@ pub use evolution::Evolution;
 pub use handshakes::Handshakes;
 pub use health::Health;
 pub use keys::{Audit, Keys, StoredKey};
+pub use limits::LimitDocuments;
 pub use plugins::Plugins;
 pub use recovery::{Candidate, Recovery, Scope, Take};
 pub use sources::SourceStore;
@@ -272,6 +274,7 @@ pub trait Store:
     + SourceStore
     + Keys
     + Audit
+    + LimitDocuments
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

@@ -5,7 +5,7 @@ use std::{fs::File, time::Duration};
 use async_trait::async_trait;
 
 use super::Result;
-use crate::model::Timestamp;
+use crate::model::{SubscriptionId, Timestamp};
 
 /// What is let go of by age. An event's age counts from its acceptance or the end of its last
 /// delivery, whichever is later; one with a delivery that has not ended has none.
@@ -58,6 +58,8 @@ pub struct Purged {
     pub events: u64,
     /// Deliveries cancelled.
     pub cancelled: u64,
+    /// Whose next delivery may be due now that one before it was cancelled.
+    pub moved: Vec<SubscriptionId>,
     /// Events that are old enough but have a delivery that has not ended, or ended lately.
     pub kept: u64,
     /// How long others could not write for it; zero if nothing was written.

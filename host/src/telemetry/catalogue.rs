@@ -84,6 +84,11 @@ const VERSION: &[&str] = &["plugin", "version"];
 /// Every metric, by what it is about.
 pub const METRICS: &[Metric] = &[
     gauge("hookmill_build_info", &["version"], "1, with the server's version"),
+    gauge(
+        "hookmill_tls_certificate_expiry_timestamp_seconds",
+        &[],
+        "When the certificate of HTTPS ends to be good, in seconds since 1970; +Inf without one",
+    ),
     counter(
         "hookmill_api_requests_total",
         &["method", "route", "status"],
@@ -108,6 +113,12 @@ pub const METRICS: &[Metric] = &[
     ),
     histogram("hookmill_ingest_batch_size", SIZES, &[], "Events in one transaction"),
     gauge("hookmill_ingest_waiting", &[], "Events that wait for their transaction"),
+    gauge("hookmill_publishing", &[], "Requests that publish at the moment"),
+    gauge("hookmill_publishing_limit", &[], "How many requests may publish at once"),
+    gauge("hookmill_bodies_bytes", &[], "Bytes of requests' bodies in memory"),
+    counter("hookmill_publish_shed_total", &["reason"], "Requests to publish refused at the door"),
+    counter("hookmill_rate_limited_total", &["limit", "of"], "What rate limits refused"),
+    counter("hookmill_quota_exceeded_total", &["quota"], "Creations that quotas refused"),
     counter("hookmill_deliveries_created_total", &[], "Deliveries stored with their event"),
     counter(
         "hookmill_deliveries_total",

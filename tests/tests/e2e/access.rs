@@ -121,13 +121,14 @@ fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> Str
 }
 
 fn rsa() -> RsaKeyPair {
-    RsaKeyPair::from_pkcs8(include_bytes!("keys/test-only-rs256.pk8")).unwrap()
+    RsaKeyPair::from_pkcs8(include_bytes!("keys/test-only-rs256.pk8")).expect("it is a key")
 }
 
 fn rs256(message: &[u8]) -> Vec<u8> {
     let key = rsa();
     let mut signature = vec![0; key.public().modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature).unwrap();
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
+        .expect("the key signs");
     signature
 }
 

@@ -20,7 +20,7 @@ impl Bench {
     async fn start() -> Self {
         let server = Server::start().await;
         let folder = server.folder().join("declared");
-        std::fs::create_dir_all(folder.join("plugins")).unwrap();
+        std::fs::create_dir_all(folder.join("plugins")).expect("the folder can be used");
         Self { server, folder }
     }
 
@@ -29,18 +29,20 @@ impl Bench {
         let bench = Self::start().await;
         for file in ["hookmill.yaml", "order.schema.json"] {
             std::fs::copy(repository().join("examples").join(file), bench.folder.join(file))
-                .unwrap();
+                .expect("the folder can be used");
         }
-        std::fs::write(bench.folder.join("plugins/redact.wasm"), plugin("redact")).unwrap();
+        std::fs::write(bench.folder.join("plugins/redact.wasm"), plugin("redact"))
+            .expect("the folder can be used");
         bench
     }
 
     fn write(&self, text: &str) {
-        std::fs::write(self.folder.join("hookmill.yaml"), text).unwrap();
+        std::fs::write(self.folder.join("hookmill.yaml"), text).expect("the folder can be used");
     }
 
     fn edit(&self, from: &str, to: &str) {
-        let text = std::fs::read_to_string(self.folder.join("hookmill.yaml")).unwrap();
+        let text = std::fs::read_to_string(self.folder.join("hookmill.yaml"))
+            .expect("the folder can be used");
         assert!(text.contains(from), "{from:?} is not in {text}");
         self.write(&text.replacen(from, to, 1));
     }
@@ -74,8 +76,9 @@ impl Bench {
 
     async fn subscription(&self, application: &str, name: &str) -> Value {
         let output = self.run(&["--application", application, "--json", "subscriptions"]);
-        let list: Value = serde_json::from_str(&done(&output)).unwrap();
-        let found = list.as_array().unwrap().iter().find(|shown| shown["name"] == name);
+        let list: Value = serde_json::from_str(&done(&output)).expect("--json prints JSON");
+        let found =
+            list.as_array().expect("it is a list").iter().find(|shown| shown["name"] == name);
         found.unwrap_or_else(|| panic!("no {name} in {list}")).clone()
     }
 }

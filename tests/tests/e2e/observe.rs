@@ -297,7 +297,7 @@ async fn dashboard_and_alerts_name_metrics_that_a_server_has() {
         assert_eq!(listed.map(|metric| metric.kind.as_str()), Some(kind.as_str()), "{name}");
     }
     let (dashboard, alerts) = (dashboard(), alerts());
-    assert!(dashboard.len() > 50 && alerts.len() == 15, "{} {}", dashboard.len(), alerts.len());
+    assert!(dashboard.len() > 50 && alerts.len() == 16, "{} {}", dashboard.len(), alerts.len());
     for query in dashboard.iter().chain(&alerts) {
         assert!(is_balanced(query), "{query}");
         for name in names(query) {

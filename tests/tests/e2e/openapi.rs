@@ -22,7 +22,8 @@ async fn the_document_is_valid_openapi_and_every_path_in_it_is_routed() {
     assert_eq!(String::from_utf8_lossy(&validated.stdout).trim(), "valid");
 
     let paths = document["paths"].as_object().unwrap();
-    for (path, operations) in paths {
+    // An answer without an end cannot be waited for; its own test reads it.
+    for (path, operations) in paths.iter().filter(|(path, _)| *path != "/v1/tail") {
         let concrete = concrete(path);
         for method in operations.as_object().unwrap().keys().filter(|key| is_method(key)) {
             let answer = client.send(&method.to_uppercase(), &concrete, &[], "").await;

@@ -102,8 +102,8 @@ struct Operation {
 async fn operations(client: &Client) -> Vec<Operation> {
     let document = client.get("/openapi.json").await.expect(200);
     let mut found = Vec::new();
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
+    for (path, methods) in document["paths"].as_object().expect("it is an object") {
+        for (method, operation) in methods.as_object().expect("it is an object") {
             if !["get", "post", "put", "patch", "delete"].contains(&method.as_str()) {
                 continue;
             }
@@ -113,8 +113,11 @@ async fn operations(client: &Client) -> Vec<Operation> {
             found.push(Operation {
                 method: method.to_uppercase(),
                 path: path.clone(),
-                id: operation["operationId"].as_str().unwrap().to_owned(),
-                scopes: scopes.iter().map(|s| s.as_str().unwrap().to_owned()).collect(),
+                id: operation["operationId"].as_str().expect("it is a text").to_owned(),
+                scopes: scopes
+                    .iter()
+                    .map(|s| s.as_str().expect("it is a text").to_owned())
+                    .collect(),
             });
         }
     }
@@ -135,7 +138,7 @@ async fn call(client: &Client, operation: &Operation, path: &str, body: &Value) 
 }
 
 fn fill(template: &str, ids: &BTreeMap<&str, String>) -> String {
-    let collection = template.split('/').nth(2).unwrap();
+    let collection = template.split('/').nth(2).expect("the path has so many parts");
     let parts = template.split('/').map(|part| match part {
         "{id}" | "{name}" | "{application}" => ids[collection].clone(),
         "{version}" => "1.0.0".to_owned(),

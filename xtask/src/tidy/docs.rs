@@ -105,6 +105,8 @@ fn metrics(files: &[Source]) -> Vec<Violation> {
     let server = files.iter().filter(|file| file.path.starts_with("host/src/"));
     let names = server.flat_map(|file| file.strings.iter().map(move |found| (file, found)));
     names
+        // A setting's value may be called like one.
+        .filter(|(file, _)| file.path != "host/src/config/settings.rs")
         .filter(|(_, (_, name))| is_metric(name) && !table.text.contains(&format!("\n| `{name}` ")))
         .map(|(file, (line, name))| {
             let message = format!("the metric {name} is not in the table of {METRICS}");

@@ -109,7 +109,7 @@ impl Lanes {
         now: Timestamp,
     ) -> Changes {
         let mut changes = Changes::default();
-        if let Some(lane) = self.lanes.get(&id) {
+        if let Some(lane) = self.lanes.get(&id).filter(|lane| !lane.gone) {
             let (rules, wary) = (lane.rules, self.ward.is_wary(id));
             changes = self.ward.ended(id, answer, pass.probe, &rules, now);
             if wary || changes.breaker.is_some() {

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::super::{bucket::Bucket, hosts::HostId, job::Job, rules::Rules, turns::Round};
-use crate::model::Timestamp;
+use super::super::{hosts::HostId, job::Job, rules::Rules, turns::Round};
+use crate::{limits::Bucket, model::Timestamp};
 
 /// Why a lane is not among those whose due time is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub(super) struct Lane {
     pub waits: Option<Wait>,
     /// The host that has a place for it.
     pub promised: Option<HostId>,
+    /// Whether its subscription was deleted: it closes with the last of its attempts, whatever
+    /// these still say of its rules.
+    pub gone: bool,
 }
 
 impl Lane {
@@ -66,6 +69,7 @@ impl Lane {
             lapse: None,
             waits: None,
             promised: None,
+            gone: false,
         }
     }
 

@@ -90,7 +90,7 @@ impl Lanes {
     /// itself when it holds nothing and nothing is due for it.
     pub(super) fn open(&mut self, id: SubscriptionId, rules: Rules) {
         let lane = self.lanes.entry(id).or_insert_with(|| Lane::new(rules));
-        if lane.rules != rules {
+        if lane.rules != rules && !lane.gone {
             lane.set(rules);
         }
         self.queue(id);
@@ -188,12 +188,20 @@ impl Lanes {
 
     /// The subscription was deleted: the store has nothing for it any more.
     pub(super) fn forget(&mut self, id: SubscriptionId) {
-        self.ward.discharge(id);
+        self.close(id);
         if let Some(lane) = self.lanes.get_mut(&id) {
             (lane.woken, lane.lapse) = (None, None);
-            lane.set(Rules { rate: None, ..lane.rules });
             self.set_due(id, None);
             self.tidy(id);
+        }
+    }
+
+    /// The subscription is gone, but the store may still have something to cancel for it.
+    pub(super) fn close(&mut self, id: SubscriptionId) {
+        self.ward.discharge(id);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.set(Rules { rate: None, ..lane.rules });
+            lane.gone = true;
         }
     }
 

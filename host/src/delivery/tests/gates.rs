@@ -314,3 +314,18 @@ fn a_pass_gives_back_what_it_took() {
         assert!(lanes.pick(at(0)).is_some());
     }
 }
+
+/// Nothing is left of a deleted subscription, though its last attempt ends after that and brings
+/// the rules it began with.
+#[test]
+fn what_ends_after_its_subscription_was_deleted_leaves_no_trace() {
+    let mut lanes = lanes();
+    let rules = Rules { disable_after: Some(Duration::from_secs(1)), ..slow() };
+    add(&mut lanes, sub(1), rules);
+    let job = lanes.pick(at(0)).unwrap();
+    lanes.forget(sub(1));
+    lanes.open(sub(1), rules);
+    assert_eq!(end(&mut lanes, &job, BAD, 5), Changes::default());
+    assert!(!lanes.has(sub(1)), "its lane is closed");
+    assert!(lanes.ward().get(sub(1)).is_none(), "nobody remembers that it failed");
+}

@@ -30,6 +30,18 @@ impl Counts for SqliteStore {
             first_due: first_due.map(timestamp).transpose()?,
         })
     }
+
+    async fn used_bytes(&self) -> Result<u64> {
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT (pages.page_count - free.freelist_count) * size.page_size
+             FROM pragma_page_count AS pages, pragma_freelist_count AS free,
+                  pragma_page_size AS size",
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(failed)?;
+        Ok(u64::try_from(bytes).unwrap_or_default())
+    }
 }
 
 /// A transaction of the belt, from its wait for the writer on.

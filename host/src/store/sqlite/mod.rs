@@ -19,6 +19,7 @@ mod handshakes;
 mod health;
 mod history;
 mod keys;
+mod limits;
 pub mod log;
 mod order;
 #[cfg(test)]
@@ -138,6 +139,7 @@ impl SqliteStore {
         let options = options(path);
         let mut writer = connect(path).await?;
         migrate(&mut writer).await?;
+        order::bury(&mut writer).await?;
         order::mend(&mut writer).await?;
         let vault = sealing::open(&mut writer, path, key).await?;
         // So that the file by itself is a database, whatever it holds: a plain copy of a new
@@ -255,6 +257,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (13, "ingestion", include_str!("../../../migrations/0013_ingestion.sql")),
     (14, "filters", include_str!("../../../migrations/0014_filters.sql")),
     (15, "schema evolution", include_str!("../../../migrations/0015_schema_evolution.sql")),
+    (17, "limits", include_str!("../../../migrations/0017_limits.sql")),
     (18, "subscription names", include_str!("../../../migrations/0018_subscription_names.sql")),
     (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
 ];

@@ -123,6 +123,27 @@ pub(super) async fn mend(connection: &mut SqliteConnection) -> Result<()> {
     Ok(())
 }
 
+/// Cancels what is open for subscriptions that are gone: stored after the deletion, by a server
+/// that was killed before it saw that. Steps from one subscription to the next in the index.
+pub(super) async fn bury(connection: &mut SqliteConnection) -> Result<()> {
+    for open in ["state < 2", "state = 5"] {
+        let sql = format!(
+            "WITH RECURSIVE owner (id) AS (
+                 SELECT min(subscription_id) FROM deliveries WHERE {open}
+                 UNION ALL
+                 SELECT (SELECT min(subscription_id) FROM deliveries
+                         WHERE {open} AND subscription_id > owner.id)
+                 FROM owner WHERE owner.id IS NOT NULL)
+             UPDATE deliveries SET state = 6, owner = 0, lease_until = 0, finished_at = created_at,
+                    reason = 'its subscription was deleted'
+             WHERE {open} AND subscription_id IN
+                 (SELECT id FROM owner WHERE id NOT IN (SELECT id FROM subscriptions))"
+        );
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// A due time, unless it is the end of time.
 pub(super) fn known(due: i64) -> Option<i64> {
     (due < NEVER).then_some(due)

@@ -132,3 +132,31 @@ async fn since_when_an_endpoint_fails_is_remembered() {
     bench.store.put_failing(bench.subscription, Some(failing)).await.unwrap();
     assert_eq!(bench.store.failing().await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn deleting_a_subscription_cancels_a_long_backlog_in_steps() {
+    let bench = Bench::new().await;
+    let all: Vec<_> = (0..2_300).map(|n| (1, if n % 3 == 0 { A } else { None })).collect();
+    let ids = bench.accept(&all).await;
+    let leased = bench.lease_some(OWNER, 5).await;
+    bench.store.delete_subscription(bench.subscription, at(9)).await.unwrap();
+    assert_eq!(bench.store.waiting(bench.subscription).await.unwrap(), 0);
+    for id in [ids[0], ids[1], ids[2_299], leased[3].id] {
+        assert_eq!(bench.state(id).await, DeliveryState::Cancelled);
+    }
+}
+
+/// An event may be matched before a subscription is deleted and stored after that.
+#[tokio::test]
+async fn what_was_stored_for_a_deleted_subscription_is_cancelled() {
+    let bench = Bench::new().await;
+    bench.store.delete_subscription(bench.subscription, at(1)).await.unwrap();
+    let ids = bench.accept(&[(2, None), (2, A), (2, A)]).await;
+    let mut held = bench.event(3);
+    held.deliveries[0].held = true;
+    bench.store.append(std::slice::from_ref(&held), lease(60)).await.unwrap();
+    let bench = bench.reopened().await;
+    for id in [ids[0], ids[1], ids[2], held.deliveries[0].id] {
+        assert_eq!(bench.state(id).await, DeliveryState::Cancelled);
+    }
+}

@@ -1,18 +1,18 @@
 //! Letting go of what is old: candidates are looked up by a reader, and the writer is held for
 //! one bounded transaction a step, in which they are looked at again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
     Result, SqliteStore,
-    codec::{json, millis, timestamp},
+    codec::{bytes16, json, millis, timestamp},
     failed, order,
 };
 use crate::{
     clock::Stopwatch,
-    model::Timestamp,
+    model::{SubscriptionId, Timestamp},
     store::{Old, PurgeStep, Purged, Swept},
 };
 
@@ -69,7 +69,8 @@ impl SqliteStore {
         let held = Stopwatch::start();
         let mut transaction = write.begin().await?;
         if let Some(before) = step.cancel_before {
-            purged.cancelled = cancel(&mut transaction, &chosen, before, step.before).await?;
+            (purged.cancelled, purged.moved) =
+                cancel(&mut transaction, &chosen, before, step.before).await?;
         }
         still_over(&mut transaction, &mut chosen).await?;
         match step.what {
@@ -284,15 +285,15 @@ async fn cancel(
     chosen: &Chosen,
     before: Timestamp,
     finished: Timestamp,
-) -> Result<u64> {
+) -> Result<(u64, Vec<SubscriptionId>)> {
     let events: Vec<i64> = chosen.events.iter().copied().chain(chosen.partly).collect();
     // As of then, so that they do not keep their event for another while.
-    let done: Vec<(i64, Option<i64>)> = sqlx::query_as(
+    let done: Vec<(i64, Option<i64>, Vec<u8>)> = sqlx::query_as(
         "UPDATE deliveries SET state = 6, owner = 0, lease_until = 0, finished_at = min(created_at, ?3),
                 reason = 'it waited for longer than retain_unfinished_days'
          WHERE state IN (0, 5) AND event_row IN
              (SELECT row FROM events WHERE row IN (SELECT value FROM json_each(?1)) AND accepted_at < ?2)
-         RETURNING row, order_key",
+         RETURNING row, order_key, subscription_id",
     )
     .bind(json(&events)?)
     .bind(millis(before))
@@ -300,10 +301,12 @@ async fn cancel(
     .fetch_all(&mut *connection)
     .await
     .map_err(failed)?;
-    for (row, _) in done.iter().filter(|(_, key)| key.is_some()) {
+    let mut moved = BTreeSet::new();
+    for (row, _, subscription) in done.iter().filter(|(_, key, _)| key.is_some()) {
         order::move_up_after(connection, *row, finished).await?;
+        moved.insert(SubscriptionId::from_bytes(bytes16(subscription)?));
     }
-    Ok(done.len() as u64)
+    Ok((done.len() as u64, moved.into_iter().collect()))
 }
 
 /// Takes out what was made due again since it was chosen.

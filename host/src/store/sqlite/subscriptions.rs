@@ -1,7 +1,7 @@
 //! Subscriptions, and what their pausing, resuming and deletion does to deliveries.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
+use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use url::Url;
 
 use super::{
@@ -111,7 +111,12 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     found(changed.rows_affected())
 }
 
+/// Cancels what is open a little at a time, and the rest with the subscription. Those that wait
+/// in their order come first: whatever ends this half-way, none is left waiting for nothing.
 pub(super) async fn delete(store: &SqliteStore, id: SubscriptionId, now: Timestamp) -> Result<()> {
+    for open in OPEN {
+        while cancel(store, id, open, now).await? == MOVED_AT_ONCE.unsigned_abs() {}
+    }
     let mut write = store.write().await?;
     let mut transaction = write.begin().await?;
     let gone = sqlx::query("DELETE FROM subscriptions WHERE id = ?")
@@ -119,26 +124,53 @@ pub(super) async fn delete(store: &SqliteStore, id: SubscriptionId, now: Timesta
         .execute(&mut *transaction)
         .await
         .map_err(failed)?;
-    // Two statements, so that each finds its partial index.
     let mut cancelled = 0;
-    for open in ["state < 2", "state = 5"] {
-        let sql = format!(
-            "UPDATE deliveries SET state = 6, owner = 0, lease_until = 0, finished_at = ?,
-                    reason = 'its subscription was deleted'
-             WHERE subscription_id = ? AND {open}"
-        );
-        cancelled += sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(millis(now))
-            .bind(id.as_bytes().as_slice())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?
-            .rows_affected();
+    for open in OPEN {
+        cancelled += cancel_some(&mut transaction, id, open, -1, now).await?;
     }
     transaction.commit().await.map_err(failed)?;
     write.done();
     count_moved(DeliveryState::Cancelled, cancelled);
     found(gone.rows_affected())
+}
+
+/// What is open, in two parts, so that each finds its partial index.
+const OPEN: [&str; 2] = ["state < 2 ORDER BY due_at DESC", "state = 5"];
+
+async fn cancel(
+    store: &SqliteStore,
+    id: SubscriptionId,
+    open: &str,
+    now: Timestamp,
+) -> Result<u64> {
+    let mut write = store.write().await?;
+    let changed = cancel_some(&mut write.connection, id, open, MOVED_AT_ONCE, now).await?;
+    write.done();
+    count_moved(DeliveryState::Cancelled, changed);
+    Ok(changed)
+}
+
+async fn cancel_some(
+    connection: &mut SqliteConnection,
+    id: SubscriptionId,
+    open: &str,
+    most: i64,
+    now: Timestamp,
+) -> Result<u64> {
+    let sql = format!(
+        "UPDATE deliveries SET state = 6, owner = 0, lease_until = 0, finished_at = ?1,
+                reason = 'its subscription was deleted'
+         WHERE row IN (SELECT row FROM deliveries WHERE subscription_id = ?2 AND {open}
+                       LIMIT ?3)"
+    );
+    let changed = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(millis(now))
+        .bind(id.as_bytes().as_slice())
+        .bind(most)
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(changed.rows_affected())
 }
 
 /// Deliveries that change their state in one transaction: a pause or its end may be about a

@@ -1,14 +1,16 @@
-//! A token bucket: how many attempts may begin in a time. Pure: it is told the time.
+//! A token bucket: how many of something may begin in a time. Pure: it is told the time.
 //!
 //! Its whole state is the moment at which it is full again, so it costs nothing while
-//! nothing happens. In any stretch of time there begin at most `burst` attempts and
+//! nothing happens. In any stretch of time there begin at most `burst` of them and
 //! `per_second` more for each of its seconds.
+
+use std::time::Duration;
 
 use crate::model::{RateLimit, Timestamp};
 
-/// A subscription's tokens.
+/// Somebody's tokens.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
+pub struct Bucket {
     limit: RateLimit,
     /// Nanoseconds in which one token comes back.
     interval: i128,
@@ -18,40 +20,64 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub(super) fn new(limit: RateLimit) -> Self {
+    pub fn new(limit: RateLimit) -> Self {
         // Rates begin at 0.01: at most 1e11 ns, far within what both types hold.
         let interval = (1e9 / limit.per_second).ceil() as i128;
         Self { limit, interval: interval.max(1), full_at: i128::MIN }
     }
 
     /// The same limit keeps its tokens; another begins with those it is missing.
-    pub(super) fn set(&mut self, limit: RateLimit) {
+    pub fn set(&mut self, limit: RateLimit) {
         if self.limit != limit {
             *self = Self { full_at: self.full_at, ..Self::new(limit) };
         }
     }
 
     /// When there is a token: none if there is one now.
-    pub(super) fn wait(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn wait(&self, now: Timestamp) -> Option<Timestamp> {
+        self.wait_for(1, now)
+    }
+
+    /// When there are so many tokens: none if there are now. More than a burst of them there
+    /// never are, so that is no moment to wait for.
+    pub fn wait_for(&self, tokens: u32, now: Timestamp) -> Option<Timestamp> {
         let now_ns = now.as_nanosecond();
-        let at = self.after_one(now_ns) - self.size();
+        let at = self.after(tokens, now_ns) - self.size();
         // Out of range only in a year past 9999: then never again.
         (at > now_ns).then(|| Timestamp::from_nanosecond(at).unwrap_or(Timestamp::MAX))
     }
 
     /// Takes a token, if there is one.
-    pub(super) fn take(&mut self, now: Timestamp) -> bool {
-        if self.wait(now).is_some() {
+    pub fn take(&mut self, now: Timestamp) -> bool {
+        self.take_many(1, now)
+    }
+
+    /// Takes so many tokens, or none if there are not as many.
+    pub fn take_many(&mut self, tokens: u32, now: Timestamp) -> bool {
+        if self.wait_for(tokens, now).is_some() {
             return false;
         }
-        self.full_at = self.after_one(now.as_nanosecond());
+        self.full_at = self.after(tokens, now.as_nanosecond());
         true
     }
 
-    /// When it would be full had one more token been taken at `now`. A clock that was set
+    /// How many tokens there are.
+    pub fn left(&self, now: Timestamp) -> u32 {
+        let missing = self.after(0, now.as_nanosecond()) - now.as_nanosecond();
+        let left = (self.size() - missing) / self.interval;
+        u32::try_from(left.max(0)).unwrap_or(u32::MAX)
+    }
+
+    /// How long until it is full.
+    pub fn full_in(&self, now: Timestamp) -> Duration {
+        let missing = self.after(0, now.as_nanosecond()) - now.as_nanosecond();
+        Duration::from_nanos(u64::try_from(missing).unwrap_or(0))
+    }
+
+    /// When it would be full had so many more tokens been taken at `now`. A clock that was set
     /// back makes nobody wait longer than an empty bucket would.
-    fn after_one(&self, now: i128) -> i128 {
-        self.full_at.clamp(now, now + self.size()) + self.interval
+    fn after(&self, tokens: u32, now: i128) -> i128 {
+        self.full_at.clamp(now, now + self.size()) + i128::from(tokens) * self.interval
     }
 
     fn size(&self) -> i128 {
@@ -82,6 +108,18 @@ mod tests {
         assert_eq!(bucket.wait(at(0)), Some(at(SECOND / 2)));
         assert!(!bucket.take(at(SECOND / 2 - 1)) && bucket.take(at(SECOND / 2)));
         assert_eq!((0..9).filter(|_| bucket.take(at(100 * SECOND))).count(), 3);
+    }
+
+    #[test]
+    fn many_tokens_are_taken_together_or_not_at_all() {
+        let mut bucket = bucket(2.0, 10);
+        assert_eq!((bucket.left(at(0)), bucket.full_in(at(0))), (10, Duration::ZERO));
+        assert!(bucket.take_many(7, at(0)) && !bucket.take_many(4, at(0)));
+        assert_eq!((bucket.left(at(0)), bucket.full_in(at(0)).as_millis()), (3, 3_500));
+        assert_eq!(bucket.wait_for(4, at(0)), Some(at(SECOND / 2)));
+        assert!(bucket.take_many(4, at(SECOND / 2)));
+        assert_eq!(bucket.left(at(SECOND / 2)), 0);
+        assert!(!bucket.take_many(11, at(999 * SECOND)), "more than it ever holds");
     }
 
     #[test]

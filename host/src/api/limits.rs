@@ -1,0 +1,414 @@
+//! Rate limits at work: who is told to come back later, and what answers say of limits; and
+//! `…/limits`, where the operator sets them.
+//!
+//! What limits come to is decided in [`crate::limits`]; here they are asked and told. Answers
+//! carry `RateLimit-Policy` and `RateLimit` as structured fields, as the IETF's draft has them.
+
+use std::{
+    fmt::Write,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    extract::{Request, State},
+    http::{Extensions, HeaderName, HeaderValue, header},
+    middleware::Next,
+    response::{Json, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    Api,
+    auth::{Admin, Manage, Read, find_application},
+    docs::{Missing, Unusable},
+    extract::{JsonBody, PathParts},
+    problem::{Code, FieldError, Problem},
+    refusal::{self, Subject},
+};
+use crate::{
+    limits::{Exceeded, Standing, What},
+    model::{Application, ApplicationId, EventTypeName, Holder, Limits},
+};
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const STANDING: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Where the answer to a request learns how limits stand.
+#[derive(Clone, Default)]
+pub(super) struct Told(Arc<Mutex<Vec<Standing>>>);
+
+impl Told {
+    fn tell(&self, standings: Vec<Standing>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for standing in standings {
+            // Of a batch, the last that was taken from a limit counts.
+            told.retain(|before| (before.whose, before.what) != (standing.whose, standing.what));
+            told.push(standing);
+        }
+    }
+}
+
+/// Puts how limits stand on every answer that was subject to one.
+pub(super) async fn tell(
+    State(api): State<Arc<Api>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    if !api.rates.any() {
+        return next.run(request).await;
+    }
+    let told = Told::default();
+    request.extensions_mut().insert(told.clone());
+    let mut response = next.run(request).await;
+    let told = told.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if !told.is_empty() {
+        let (policy, standing) = fields(&told);
+        for (name, text) in [(POLICY, policy), (STANDING, standing)] {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    response
+}
+
+/// The two fields: lists of items named alike, with their parameters.
+fn fields(standings: &[Standing]) -> (String, String) {
+    let (mut policy, mut standing) = (String::new(), String::new());
+    for limit in standings {
+        let comma = if policy.is_empty() { "" } else { ", " };
+        let (whose, what, quota) = (limit.whose, limit.what.as_str(), limit.limit.burst());
+        // The window is the time in which a whole quota comes back.
+        let window = seconds(Duration::from_secs_f64(f64::from(quota) / limit.limit.per_second));
+        let full_in = limit.full_in.as_secs_f64().ceil() as u64;
+        // Writing to a string cannot fail.
+        let _written = write!(policy, "{comma}\"{whose}-{what}\";q={quota};w={window}");
+        let _written = write!(standing, "{comma}\"{whose}-{what}\";r={};t={full_in}", limit.left);
+    }
+    (policy, standing)
+}
+
+/// Whole seconds, at least one.
+fn seconds(time: Duration) -> u64 {
+    (time.as_secs_f64().ceil() as u64).max(1)
+}
+
+/// Takes one request from the limits of an application and a key.
+pub(super) fn request(
+    api: &Api,
+    extensions: &Extensions,
+    application: &Application,
+    key: &Arc<str>,
+) -> Result<(), Problem> {
+    if !api.rates.any() {
+        return Ok(());
+    }
+    let holders = [Holder::Application(application.id), Holder::Key(Arc::clone(key))];
+    take(api, extensions, What::Requests, application.id, &holders, 1)
+}
+
+/// Takes so many events from the limits of an application and a key: all of them, or none.
+pub(super) fn events(
+    api: &Api,
+    extensions: &Extensions,
+    application: &Application,
+    key: &Arc<str>,
+    count: usize,
+) -> Result<(), Problem> {
+    if !api.rates.any() {
+        return Ok(());
+    }
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let holders = [Holder::Application(application.id), Holder::Key(Arc::clone(key))];
+    take(api, extensions, What::Events, application.id, &holders, count)
+}
+
+/// Takes an event from the limit of its type, and looks at its size.
+pub(super) fn event(
+    api: &Api,
+    extensions: &Extensions,
+    application: &Application,
+    (event_type, payload): (&str, &[u8]),
+) -> Result<(), Problem> {
+    let Ok(name) = event_type.parse::<EventTypeName>() else { return Ok(()) };
+    let holder = Holder::EventType(name);
+    let most = api.rates.own(&holder).max_payload_bytes;
+    if let Some(most) = most.filter(|most| payload.len() > *most) {
+        let title = format!("The payload has {} bytes; {event_type} takes {most}", payload.len());
+        return Err(Problem::new(Code::BodyTooLarge, title).member("limit_bytes", most));
+    }
+    // A type that does not exist has no bucket to fill memory with.
+    let Holder::EventType(name) = &holder else { return Ok(()) };
+    if !api.rates.any() || api.catalog.event_type(name).is_none() {
+        return Ok(());
+    }
+    take(api, extensions, What::Events, application.id, &[holder], 1)
+}
+
+fn take(
+    api: &Api,
+    extensions: &Extensions,
+    what: What,
+    application: ApplicationId,
+    holders: &[Holder],
+    count: u32,
+) -> Result<(), Problem> {
+    let (standings, taken) = api.rates.take(what, application, holders, count);
+    if let Some(told) = extensions.get::<Told>() {
+        told.tell(standings);
+    }
+    taken.map_err(|exceeded| limited(&exceeded, count))
+}
+
+/// 429, and when to come back.
+fn limited(exceeded: &Exceeded, count: u32) -> Problem {
+    let Exceeded { limit, wait } = exceeded;
+    let (whose, what) = (limit.whose, limit.what.as_str());
+    metrics::counter!("hookmill_rate_limited_total", "limit" => whose, "of" => what).increment(1);
+    let (rate, burst) = (limit.limit.per_second, limit.limit.burst());
+    let problem =
+        Problem::new(Code::RateLimited, format!("The {whose}'s limit of {what} is used up"))
+            .member("limit", format!("{whose}-{what}"))
+            .member("per_second", rate)
+            .member("burst", burst);
+    match wait {
+        Some(wait) => problem
+            .detail("Try again after Retry-After seconds.")
+            .header(header::RETRY_AFTER, seconds(*wait).into()),
+        None => problem.detail(format!(
+            "{count} at once are never allowed: the burst is {burst}. Send them in smaller batches."
+        )),
+    }
+}
+
+/// One more of something would be more than an application may have.
+fn exceeded(quota: &'static str, limit: u32, used: usize) -> Problem {
+    metrics::counter!("hookmill_quota_exceeded_total", "quota" => quota).increment(1);
+    let title = format!("The application has {used} of {limit} {}", quota.replace('_', " "));
+    Problem::new(Code::QuotaExceeded, title)
+        .detail("Delete one that is not needed, or ask the operator for more.")
+        .member("quota", quota)
+        .member("limit", limit)
+        .member("used", used)
+}
+
+/// Whether an application may have one more subscription.
+pub(super) fn one_more_subscription(api: &Api, application: ApplicationId) -> Result<(), Problem> {
+    let limits = api.rates.effective(&Holder::Application(application));
+    let Some(limit) = limits.subscriptions else { return Ok(()) };
+    let used = api.catalog.subscriptions(application).len();
+    if used < limit as usize { Ok(()) } else { Err(exceeded("subscriptions", limit, used)) }
+}
+
+/// Whether an application may have one more version of a plugin of its own.
+pub(super) fn one_more_plugin(api: &Api, application: ApplicationId) -> Result<(), Problem> {
+    let limits = api.rates.effective(&Holder::Application(application));
+    let Some(limit) = limits.plugin_versions else { return Ok(()) };
+    let used = own_plugins(api, application);
+    if used < limit as usize { Ok(()) } else { Err(exceeded("plugin_versions", limit, used)) }
+}
+
+fn own_plugins(api: &Api, application: ApplicationId) -> usize {
+    let plugins = api.catalog.plugins(application);
+    plugins.iter().filter(|plugin| plugin.application == Some(application)).count()
+}
+
+/// What somebody may take.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LimitsOut {
+    /// What was set for it.
+    pub own: Limits,
+    /// What holds: that, else the server's default. What is in neither has no limit.
+    pub effective: Limits,
+}
+
+/// What an application has of what is limited.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UsageOut {
+    /// Subscriptions, disabled ones included.
+    pub subscriptions: usize,
+    /// Versions of plugins of its own.
+    pub plugin_versions: usize,
+    /// What it may have.
+    pub limits: Limits,
+}
+
+fn shown(api: &Api, holder: &Holder) -> Json<LimitsOut> {
+    Json(LimitsOut { own: api.rates.own(holder), effective: api.rates.effective(holder) })
+}
+
+async fn set(
+    api: &Api,
+    holder: &Holder,
+    limits: &Limits,
+    subject: &Subject,
+) -> Result<Json<LimitsOut>, Problem> {
+    let wrong = limits.check(holder);
+    if !wrong.is_empty() {
+        let errors = wrong.into_iter().map(|(at, why)| FieldError::new(at, why));
+        return Err(Problem::new(Code::InvalidField, "The limits cannot be used").errors(errors));
+    }
+    api.store.put_limits(holder, limits).await.map_err(|e| refusal::store(e, subject))?;
+    api.rates.set(holder, limits);
+    Ok(shown(api, holder))
+}
+
+fn application(api: &Api, name: &str) -> Result<(Holder, Subject), Problem> {
+    let subject = Subject::new("application", name);
+    let found = find_application(api, name).ok_or_else(|| subject.not_found())?;
+    Ok((Holder::Application(found.id), subject))
+}
+
+fn event_type(api: &Api, name: &str) -> Result<(Holder, Subject), Problem> {
+    let subject = Subject::new("event type", name);
+    let known = name.parse().ok().filter(|name| api.catalog.event_type(name).is_some());
+    let name = known.ok_or_else(|| subject.not_found())?;
+    Ok((Holder::EventType(name), subject))
+}
+
+/// Get an application's limits
+#[utoipa::path(
+    get,
+    path = "/v1/applications/{application}/limits",
+    tag = "Applications",
+    params(("application" = String, Path, description = "Its id or name")),
+    responses((status = 200, body = LimitsOut), Missing)
+)]
+pub async fn get_application_limits(
+    _: Admin<Read>,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+) -> Result<Json<LimitsOut>, Problem> {
+    let (holder, _) = application(&api, &name)?;
+    Ok(shown(&api, &holder))
+}
+
+/// Set an application's limits
+///
+/// In place of all it had: what is left out is the server's default again.
+#[utoipa::path(
+    put,
+    path = "/v1/applications/{application}/limits",
+    tag = "Applications",
+    params(("application" = String, Path, description = "Its id or name")),
+    request_body = Limits,
+    responses((status = 200, body = LimitsOut), Missing, Unusable)
+)]
+pub async fn set_application_limits(
+    _: Admin<Manage>,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    JsonBody(limits): JsonBody<Limits>,
+) -> Result<Json<LimitsOut>, Problem> {
+    let (holder, subject) = application(&api, &name)?;
+    set(&api, &holder, &limits, &subject).await
+}
+
+/// Get what an application uses
+///
+/// Of what it may have: subscriptions and versions of plugins.
+#[utoipa::path(
+    get,
+    path = "/v1/applications/{application}/usage",
+    tag = "Applications",
+    params(("application" = String, Path, description = "Its id or name")),
+    responses((status = 200, body = UsageOut), Missing)
+)]
+pub async fn get_application_usage(
+    _: Admin<Read>,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+) -> Result<Json<UsageOut>, Problem> {
+    let subject = Subject::new("application", &name);
+    let id = find_application(&api, &name).ok_or_else(|| subject.not_found())?.id;
+    Ok(Json(UsageOut {
+        subscriptions: api.catalog.subscriptions(id).len(),
+        plugin_versions: own_plugins(&api, id),
+        limits: api.rates.effective(&Holder::Application(id)),
+    }))
+}
+
+/// Get an event type's limits
+#[utoipa::path(
+    get,
+    path = "/v1/event-types/{name}/limits",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`")),
+    responses((status = 200, body = LimitsOut), Missing)
+)]
+pub async fn get_event_type_limits(
+    _: Admin<Read>,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+) -> Result<Json<LimitsOut>, Problem> {
+    let (holder, _) = event_type(&api, &name)?;
+    Ok(shown(&api, &holder))
+}
+
+/// Set an event type's limits
+///
+/// In place of all it had. The rate is each application's own.
+#[utoipa::path(
+    put,
+    path = "/v1/event-types/{name}/limits",
+    tag = "Event types",
+    params(("name" = String, Path, description = "For example `order.created`")),
+    request_body = Limits,
+    responses((status = 200, body = LimitsOut), Missing, Unusable)
+)]
+pub async fn set_event_type_limits(
+    _: Admin<Manage>,
+    State(api): State<Arc<Api>>,
+    PathParts(name): PathParts<String>,
+    JsonBody(limits): JsonBody<Limits>,
+) -> Result<Json<LimitsOut>, Problem> {
+    let (holder, subject) = event_type(&api, &name)?;
+    set(&api, &holder, &limits, &subject).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RateLimit;
+
+    fn standing(whose: &'static str, per_second: f64, burst: u32, left: u32) -> Standing {
+        Standing {
+            what: What::Events,
+            whose,
+            limit: RateLimit { per_second, burst: Some(burst) },
+            left,
+            full_in: Duration::from_millis(1_500),
+        }
+    }
+
+    #[test]
+    fn limits_are_told_as_structured_fields() {
+        let (policy, now) =
+            fields(&[standing("application", 10.0, 50, 47), standing("key", 100.0, 5, 0)]);
+        assert_eq!(policy, r#""application-events";q=50;w=5, "key-events";q=5;w=1"#);
+        assert_eq!(now, r#""application-events";r=47;t=2, "key-events";r=0;t=2"#);
+    }
+
+    #[test]
+    fn of_a_limit_that_was_taken_from_twice_the_last_is_told() {
+        let told = Told::default();
+        told.tell(vec![standing("event-type", 1.0, 9, 8)]);
+        told.tell(vec![standing("event-type", 1.0, 9, 7)]);
+        let told = told.0.lock().unwrap();
+        assert_eq!(told.iter().map(|s| s.left).collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn who_is_refused_is_told_by_what_and_when_to_come_back() {
+        let limit = standing("key", 1.0, 5, 0);
+        let problem = limited(&Exceeded { limit, wait: Some(Duration::from_millis(300)) }, 1);
+        assert_eq!(
+            (problem.code(), &problem.body().more["limit"]),
+            (Code::RateLimited, &"key-events".into())
+        );
+        let never = limited(&Exceeded { limit, wait: None }, 9);
+        assert!(never.body().detail.as_deref().unwrap().contains("smaller batches"));
+    }
+}

@@ -1,0 +1,135 @@
+//! `GET /v1/tail`: what happens, as server-sent events.
+//!
+//! Owns the filters and the stream's form. Never keeps anything for a reader: who is slow is
+//! told how much is missing.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::State,
+    http::header,
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event as Message, KeepAlive},
+    },
+};
+use futures_util::{Stream, stream};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    Api,
+    auth::{Acting, Read},
+    docs::ManyTails,
+    extract::QueryParams,
+    problem::{Code, Problem},
+};
+use crate::{
+    model::{ApplicationId, DeliveryState, Pattern, SubscriptionId},
+    tail::{Happened, Next, What},
+};
+
+/// A line that says nothing, so that nobody between takes the quiet for the end.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// What to show.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TailQuery {
+    /// Of events of such a type: a name or a pattern, such as `order.*`.
+    #[param(value_type = Option<String>, example = "order.*")]
+    event_type: Option<Pattern>,
+    /// Deliveries of this subscription alone.
+    subscription_id: Option<SubscriptionId>,
+    /// Deliveries that are in this state now.
+    #[param(inline)]
+    state: Option<DeliveryState>,
+}
+
+impl TailQuery {
+    fn wants(&self, application: ApplicationId, happened: &Happened) -> bool {
+        let of_type = self.event_type.as_ref().is_none_or(|p| p.matches(&happened.event_type));
+        let of_delivery = match &happened.what {
+            What::Event { .. } => self.subscription_id.is_none() && self.state.is_none(),
+            What::Delivery { subscription_id, state, .. } => {
+                self.subscription_id.is_none_or(|wanted| wanted == *subscription_id)
+                    && self.state.is_none_or(|wanted| wanted == *state)
+            }
+        };
+        happened.application == application && of_type && of_delivery
+    }
+}
+
+/// One thing that happened.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct TailItem<'a> {
+    /// The event's type.
+    #[schema(value_type = String, example = "order.created")]
+    event_type: &'a crate::model::EventTypeName,
+    #[serde(flatten)]
+    what: &'a What,
+}
+
+/// Watch what happens
+///
+/// Server-sent events, from now on, until the client or the server ends: `event` for an accepted
+/// event, `delivery` for an attempt or another change of a delivery, each with a JSON object of
+/// the schema `TailItem`. `missed` says, in `{"missed": n}`, that the reader was too slow for so
+/// many. A comment comes every ten seconds. Nothing is repeated after a break: `GET /v1/events`
+/// and `GET /v1/deliveries` with `since` have what was missed.
+#[utoipa::path(
+    get,
+    path = "/v1/tail",
+    tag = "Events",
+    params(TailQuery),
+    responses((status = 200, body = String, content_type = "text/event-stream"), ManyTails)
+)]
+pub async fn tail(
+    acting: Acting<Read>,
+    State(api): State<Arc<Api>>,
+    QueryParams(query): QueryParams<TailQuery>,
+) -> Result<Response, Problem> {
+    let watcher = api.dispatcher.tail().watch().ok_or_else(|| {
+        Problem::new(Code::TooManyTails, "As many watch as may")
+            .detail("End a tail that is not needed, or ask for lists with `since` instead.")
+    })?;
+    let messages = messages(watcher, acting.application.id, query);
+    let beat = KeepAlive::new().interval(HEARTBEAT);
+    let headers = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
+    Ok((headers, Sse::new(messages).keep_alive(beat)).into_response())
+}
+
+fn messages(
+    watcher: Receiver<Next>,
+    application: ApplicationId,
+    query: TailQuery,
+) -> impl Stream<Item = Result<Message, Infallible>> {
+    // The head of the answer goes out with the first bytes of its body.
+    let hello = stream::iter([Ok(Message::default().comment("watching"))]);
+    let rest = stream::unfold((watcher, query), move |(mut watcher, query)| async move {
+        loop {
+            let message = match watcher.recv().await {
+                Ok(Some(happened)) if query.wants(application, &happened) => message(&happened),
+                Ok(Some(_)) => continue,
+                Err(RecvError::Lagged(missed)) => {
+                    Message::default().event("missed").data(format!("{{\"missed\":{missed}}}"))
+                }
+                Ok(None) | Err(RecvError::Closed) => return None,
+            };
+            return Some((Ok(message), (watcher, query)));
+        }
+    });
+    futures_util::StreamExt::chain(hello, rest)
+}
+
+fn message(happened: &Happened) -> Message {
+    let name = match happened.what {
+        What::Event { .. } => "event",
+        What::Delivery { .. } => "delivery",
+    };
+    let item = TailItem { event_type: &happened.event_type, what: &happened.what };
+    // Words, numbers and times: there is nothing in it that is not JSON.
+    Message::default().event(name).data(serde_json::to_string(&item).unwrap_or_default())
+}

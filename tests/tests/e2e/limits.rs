@@ -1,0 +1,110 @@
+//! Limits: rates, sizes, quotas, and refusals at the door.
+
+use hookmill_tests::{Answer, Client, Server};
+use serde_json::{Value, json};
+
+/// The problem an answer must be.
+fn refused(answer: &Answer, status: u16, slug: &str) -> Value {
+    let body = answer.expect(status);
+    let kind = body["type"].as_str().unwrap_or_default();
+    assert!(kind.ends_with(&format!("/{slug}")), "{body}");
+    body
+}
+
+fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+    answer.headers.get(name).map(|value| value.to_str().expect("a text"))
+}
+
+fn event(name: &str) -> Value {
+    json!({"type": name, "payload": {"n": 1}})
+}
+
+async fn scene(settings: &[(&str, &str)]) -> (Server, Client) {
+    let server = Server::start_with(settings).await;
+    let client = server.client();
+    client.event_type("tick").await;
+    (server, client)
+}
+
+#[tokio::test]
+async fn an_applications_rate_is_told_and_kept_to() {
+    let (_server, client) = scene(&[]).await;
+    let answer = client.post("/v1/events", &event("tick")).await;
+    assert!(header(&answer, "ratelimit").is_none(), "nobody has a limit");
+    answer.expect(202);
+    // So slow that no token comes back while the test runs.
+    let limits = json!({"events": {"per_second": 0.01, "burst": 3}});
+    client.put("/v1/applications/default/limits", &limits).await.expect(200);
+    let answer = client.post("/v1/events", &event("tick")).await;
+    assert_eq!(header(&answer, "ratelimit-policy"), Some("\"application-events\";q=3;w=300"));
+    assert_eq!(header(&answer, "ratelimit"), Some("\"application-events\";r=2;t=100"));
+    answer.expect(202);
+    // A batch that does not fit is refused whole, and takes nothing.
+    let batch = json!([event("tick"), event("tick"), event("tick")]);
+    let refused = client.post("/v1/events/batch", &batch).await;
+    assert!(header(&refused, "retry-after").is_some());
+    self::refused(&refused, 429, "rate-limited");
+    let batch = json!([event("tick"), event("tick")]);
+    let taken = client.post("/v1/events/batch", &batch).await.expect(200);
+    assert_eq!(taken["accepted"], 2);
+    let refused = client.post("/v1/events", &event("tick")).await;
+    let problem = self::refused(&refused, 429, "rate-limited");
+    assert_eq!(problem["limit"], "application-events");
+    // Other requests have no limit; and without one, events have none either.
+    client.get("/v1/events").await.expect(200);
+    client.put("/v1/applications/default/limits", &json!({})).await.expect(200);
+    client.post("/v1/events", &event("tick")).await.expect(202);
+}
+
+#[tokio::test]
+async fn an_event_type_has_a_rate_and_a_size_of_its_own_and_they_survive_a_restart() {
+    let (mut server, client) = scene(&[]).await;
+    client.event_type("tock").await;
+    let limits = json!({"events": {"per_second": 0.01, "burst": 1}, "max_payload_bytes": 10});
+    client.put("/v1/event-types/tick/limits", &limits).await.expect(200);
+    server.stop().await;
+    server.restart().await;
+    let client = server.client();
+    let large = json!({"type": "tick", "payload": "more than ten bytes"});
+    let problem = refused(&client.post("/v1/events", &large).await, 413, "body-too-large");
+    assert_eq!(problem["limit_bytes"], 10);
+    let batch = json!([event("tick"), event("tick"), event("tock")]);
+    let answer = client.post("/v1/events/batch", &batch).await.expect(200);
+    let statuses: Vec<_> =
+        answer["data"].as_array().unwrap().iter().map(|i| &i["status"]).collect();
+    assert_eq!(json!(statuses), json!([202, 429, 202]));
+    for (body, at) in [
+        (json!({"subscriptions": 1}), "/subscriptions"),
+        (json!({"events": {"per_second": 0}}), "/events/per_second"),
+    ] {
+        let answer = client.put("/v1/event-types/tick/limits", &body).await;
+        let problem = refused(&answer, 400, "invalid-field");
+        assert_eq!(problem["errors"][0]["at"], at);
+    }
+}
+
+#[tokio::test]
+async fn requests_and_subscriptions_have_defaults_for_all() {
+    let settings = [("KEY_REQUESTS_PER_SECOND", "0.01"), ("APPLICATION_SUBSCRIPTIONS", "1")];
+    let (_server, client) = scene(&settings).await;
+    client.get("/v1/subscriptions").await.expect(200);
+    let problem = refused(&client.get("/v1/subscriptions").await, 429, "rate-limited");
+    assert_eq!(problem["limit"], "key-requests");
+    // Publishing is counted apart, and what belongs to the platform not at all.
+    client.post("/v1/events", &event("tick")).await.expect(202);
+    let usage = client.get("/v1/applications/default/usage").await.expect(200);
+    assert_eq!(
+        (&usage["subscriptions"], &usage["limits"]["subscriptions"]),
+        (&json!(0), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn one_subscription_more_than_the_quota_is_refused() {
+    let (_server, client) = scene(&[("APPLICATION_SUBSCRIPTIONS", "1")]).await;
+    let body = json!({"endpoint": "http://127.0.0.1:9/hook", "event_types": ["tick"]});
+    client.post("/v1/subscriptions", &body).await.expect(201);
+    let problem = refused(&client.post("/v1/subscriptions", &body).await, 403, "quota-exceeded");
+    assert_eq!(problem["quota"], "subscriptions");
+    assert_eq!((&problem["limit"], &problem["used"]), (&json!(1), &json!(1)));
+}

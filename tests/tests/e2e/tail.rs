@@ -1,0 +1,117 @@
+//! The live tail: what happens is seen as it happens, by whom it concerns.
+
+use hookmill_tests::{ADMIN_KEY, PATIENCE, Receiver, Server, binary};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    net::{TcpStream, tcp::OwnedReadHalf},
+    process::Command,
+    time::timeout,
+};
+
+/// A tail as a client without any library reads it.
+struct Tail(Lines<BufReader<OwnedReadHalf>>);
+
+impl Tail {
+    async fn open(server: &Server, query: &str, application: &str) -> Self {
+        use tokio::io::AsyncWriteExt;
+        let address = server.url().strip_prefix("http://").expect("it begins so");
+        let (reading, mut writing) =
+            TcpStream::connect(address).await.expect("it begins so").into_split();
+        let request = format!(
+            "GET /v1/tail?{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\
+             Hookmill-Application: {application}\r\nConnection: close\r\n\r\n"
+        );
+        writing.write_all(request.as_bytes()).await.expect("it is read");
+        // The server would take the end of what is written for the end of who reads.
+        std::mem::forget(writing);
+        let mut tail = Self(BufReader::new(reading).lines());
+        assert!(tail.line().await.expect("there is a line").ends_with("200 OK"));
+        while tail.line().await.expect("there is a line") != ": watching" {}
+        tail
+    }
+
+    async fn line(&mut self) -> Option<String> {
+        timeout(PATIENCE, self.0.next_line()).await.expect("a line comes").expect("there is a line")
+    }
+
+    /// The next message that is no comment; none at the end.
+    async fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some(data) = self.line().await?.strip_prefix("data: ") {
+                return Some(serde_json::from_str(data).expect("it begins so"));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_happens_is_seen_by_whom_it_concerns() {
+    let mut server = Server::start().await;
+    let receiver = Receiver::start().await;
+    let client = server.client();
+    for name in ["order.created", "user.created"] {
+        client.event_type(name).await;
+    }
+    client.post("/v1/applications", &json!({"name": "other"})).await.expect(201);
+    let given = json!({"endpoint": receiver.url("/hook"), "event_types": ["order.*"]});
+    let subscription = client.post("/v1/subscriptions", &given).await.expect(201)["id"].clone();
+    let mut all = Tail::open(&server, "", "default").await;
+    let mut done = Tail::open(&server, "event_type=order.*&state=succeeded", "default").await;
+    let mut others = Tail::open(&server, "", "other").await;
+
+    client.publish("user.created", &json!(1)).await;
+    let event = client.publish("order.created", &json!({"id": 7})).await;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        seen.push(all.next().await.unwrap());
+    }
+    assert_eq!(
+        (&seen[0]["kind"], &seen[0]["event_type"]),
+        (&json!("event"), &json!("user.created"))
+    );
+    assert_eq!((&seen[1]["event_id"], &seen[1]["deliveries"]), (&event["id"], &json!(1)));
+    assert_eq!(
+        (&seen[2]["state"], &seen[2]["attempt"]["status"]),
+        (&json!("succeeded"), &json!(200))
+    );
+    let delivered = done.next().await.unwrap();
+    assert_eq!(delivered, seen[2], "the filter leaves out what it does not name");
+    assert_eq!(delivered["subscription_id"], subscription);
+
+    let refused = client.get("/v1/tail?state=gone").await;
+    assert_eq!(refused.problem(), "invalid-query");
+    // The server ends when it is told to, watched or not, and each tail with it.
+    assert!(server.stop().await.success());
+    assert_eq!(others.next().await, None, "another application's events are not seen");
+    assert_eq!(all.next().await, None);
+}
+
+#[tokio::test]
+async fn the_command_prints_a_line_for_each() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.event_type("order.created").await;
+    let mut command = Command::new(binary())
+        .args(["tail", "--json", "--type", "order.*"])
+        .env("HOOKMILL_URL", server.url())
+        .env("HOOKMILL_KEY", ADMIN_KEY)
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(command.stdout.take().unwrap()).take(1 << 20).lines();
+    // Nothing says when the command watches: events are sent until one is seen.
+    let mut again = tokio::time::interval(std::time::Duration::from_millis(50));
+    let seen = timeout(PATIENCE, async {
+        loop {
+            client.publish("order.created", &json!({"id": 7})).await;
+            tokio::select! {
+                line = lines.next_line() => return line.unwrap().unwrap(),
+                _ = again.tick() => {}
+            }
+        }
+    });
+    let seen: Value = serde_json::from_str(&seen.await.expect("it prints")).unwrap();
+    assert_eq!((&seen["kind"], &seen["deliveries"]), (&json!("event"), &json!(0)));
+}
