@@ -44,6 +44,7 @@ pub struct Checked {
     pub pipeline: Option<Vec<Step>>,
     pub output_schema: Option<Option<Value>>,
     pub headers: Option<BTreeMap<String, String>>,
+    pub name: Option<Option<String>>,
     pub description: Option<Option<String>>,
     pub policy: Option<Policy>,
     pub header_secrets: Option<SecretChanges>,
@@ -82,6 +83,12 @@ impl<'a> Checker<'a> {
         if let Some(Some(description)) = &patch.description {
             self.errors.extend(check_text("/description", description, MAX_DESCRIPTION).err());
         }
+        if patch.name.iter().flatten().any(|name| !Subscription::is_valid_name(name)) {
+            self.wrong(
+                "/name",
+                "1 to 64 lower-case letters, digits, `-`, `_` or `.`, not as an id",
+            );
+        }
         for (at, why) in patch.policy.iter().flat_map(|given| self.policy.check_policy(given)) {
             self.wrong(format!("/policy{at}"), why);
         }
@@ -93,6 +100,7 @@ impl<'a> Checker<'a> {
             pipeline: patch.pipeline.map(|given| self.steps(given)),
             output_schema: patch.output_schema.map(|given| self.output_schema(given)),
             headers: patch.headers.map(|given| self.headers(given)),
+            name: patch.name,
             description: patch.description,
             policy: patch.policy,
             header_secrets: patch.header_secrets,
@@ -222,6 +230,7 @@ impl Checked {
         put(&mut subscription.pipeline, self.pipeline);
         put(&mut subscription.output_schema, self.output_schema);
         put(&mut subscription.headers, self.headers);
+        put(&mut subscription.name, self.name);
         put(&mut subscription.description, self.description);
         put(&mut subscription.policy, self.policy);
         let credentials = &mut subscription.credentials;

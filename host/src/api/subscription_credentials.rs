@@ -249,6 +249,7 @@ mod tests {
         let subscription = Subscription {
             id: crate::model::SubscriptionId::new(bare),
             application: crate::model::ApplicationId::new(bare),
+            name: None,
             description: None,
             endpoint: "https://shop.example/".parse().unwrap(),
             event_types: vec![],

@@ -46,6 +46,10 @@ pub struct SubscriptionIn {
     /// Headers added to every request.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// Tells it from the application's others: lower-case letters, digits, `-`, `_`, `.`; at
+    /// most 64.
+    #[schema(pattern = "^[a-z0-9._-]{1,64}$", example = "warehouse")]
+    pub name: Option<String>,
     /// For people.
     pub description: Option<String>,
     /// How its deliveries are made, where not by the server's defaults.
@@ -89,6 +93,10 @@ pub struct SubscriptionPatch {
     pub output_schema: Option<Option<Value>>,
     /// Headers added to every request; replaces them all.
     pub headers: Option<BTreeMap<String, String>>,
+    /// Tells it from the application's others; null removes it.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>, pattern = "^[a-z0-9._-]{1,64}$")]
+    pub name: Option<Option<String>>,
     /// For people; null removes it.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -125,6 +133,8 @@ pub struct StepIn {
 pub struct SubscriptionOut {
     /// The subscription's id.
     pub id: SubscriptionId,
+    /// What tells it from the application's others, if it was given one.
+    pub name: Option<String>,
     /// Where its deliveries go.
     #[schema(value_type = String, format = "uri", example = "https://shop.example/hooks")]
     pub endpoint: Url,
@@ -187,6 +197,7 @@ impl From<&Subscription> for SubscriptionOut {
     fn from(subscription: &Subscription) -> Self {
         Self {
             id: subscription.id,
+            name: subscription.name.clone(),
             endpoint: subscription.endpoint.clone(),
             event_types: subscription.event_types.clone(),
             channels: subscription.channels.clone(),
@@ -228,6 +239,7 @@ impl SubscriptionIn {
             pipeline: Some(self.pipeline),
             output_schema: Some(self.output_schema),
             headers: Some(self.headers),
+            name: Some(self.name),
             description: Some(self.description),
             policy: Some(self.policy),
             header_secrets: Some(secrets.map(|(name, text)| (name, Some(text))).collect()),

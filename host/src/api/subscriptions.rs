@@ -15,11 +15,11 @@ use super::{
     applications::{Created, created},
     auth::{Acting, Actor, Manage, Read},
     deliveries::inactive,
-    docs::{Inactive, Missing, Unloadable, Unusable},
+    docs::{Inactive, Missing, Taken, Unloadable, Unusable},
     extract::{JsonBody, PathId},
     handshake, limits,
     preconditions::{IfMatch, IfNoneMatch, Tag, Tagged},
-    problem::Problem,
+    problem::{Code, FieldError, Problem},
     publish::PublishedOut,
     refusal::{self, Subject},
     subscription_check::Checker,
@@ -28,6 +28,7 @@ use super::{
     subscription_schemes as schemes,
 };
 use crate::{
+    catalog::CatalogError,
     model::{
         Credentials, DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState,
     },
@@ -62,7 +63,7 @@ pub fn new_secret() -> Result<Secret, Problem> {
     path = "/v1/subscriptions",
     tag = "Subscriptions",
     request_body = SubscriptionIn,
-    responses((status = 201, body = SubscriptionCreated), Unusable, Unloadable)
+    responses((status = 201, body = SubscriptionCreated), Taken, Unusable, Unloadable)
 )]
 pub async fn create_subscription(
     acting: Acting<Manage>,
@@ -92,6 +93,7 @@ pub async fn create_subscription(
     let mut subscription = Subscription {
         id: SubscriptionId::new(now),
         application: acting.application.id,
+        name: None,
         description: None,
         endpoint,
         event_types: Vec::new(),
@@ -117,7 +119,7 @@ pub async fn create_subscription(
         .catalog
         .create_subscription(subscription)
         .await
-        .map_err(|error| refusal::catalog(error, &subject))?;
+        .map_err(|error| unsaved(error, &subject))?;
     let saved = handshake::after_saving(&api, saved).await?;
     let location = format!("/v1/subscriptions/{}", saved.id);
     Ok(created(location, SubscriptionCreated { subscription: (&*saved).into(), secret: shown }))
@@ -154,7 +156,19 @@ pub async fn change(
     api.catalog
         .change_subscription(id, Box::new(change))
         .await
-        .map_err(|error| refusal::catalog(error, &subject(id)))
+        .map_err(|error| unsaved(error, &subject(id)))
+}
+
+/// Why it was not saved; all that can be taken of a subscription is its name.
+fn unsaved(error: CatalogError, subject: &Subject) -> Problem {
+    match error {
+        CatalogError::Exists => Problem::new(
+            Code::AlreadyExists,
+            "Another subscription of the application has the name",
+        )
+        .errors([FieldError::new("/name", "is another subscription's")]),
+        error => refusal::catalog(error, subject),
+    }
 }
 
 /// Change a subscription
@@ -166,7 +180,7 @@ pub async fn change(
     tag = "Subscriptions",
     params(("id" = SubscriptionId, Path, description = "The subscription")),
     request_body = SubscriptionPatch,
-    responses((status = 200, body = SubscriptionOut), Missing, Unusable, Unloadable)
+    responses((status = 200, body = SubscriptionOut), Missing, Taken, Unusable, Unloadable)
 )]
 pub async fn change_subscription(
     acting: Acting<Manage>,

@@ -360,6 +360,7 @@ mod tests {
         let subscription = Subscription {
             id: SubscriptionId::new(now),
             application: application.id,
+            name: None,
             description: None,
             endpoint: "http://127.0.0.1:9/".parse().unwrap(),
             event_types: vec!["**".parse().unwrap()],

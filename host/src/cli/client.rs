@@ -67,6 +67,23 @@ impl Client {
         Ok(Self { http, base, key: key.map(Into::into), application: application.map(Into::into) })
     }
 
+    /// The same server and key, for another application; for none of its own choosing if not
+    /// told.
+    pub(super) fn acting_for(&self, application: Option<&str>) -> Self {
+        let application = application.map(Into::into).or_else(|| self.application.clone());
+        Self { application, ..self.clone() }
+    }
+
+    /// The server's own OpenAPI document.
+    pub(super) async fn openapi(&self) -> Result<Value, Failure> {
+        let mut url = self.base.clone();
+        // `new` has checked that the URL is a base.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("openapi.json");
+        }
+        self.json(self.http.get(url)).await
+    }
+
     /// Whether the server takes requests.
     pub(super) async fn ready(&self) -> Result<(), Failure> {
         let mut url = self.base.clone();

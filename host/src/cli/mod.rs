@@ -4,6 +4,7 @@
 //! the file of one that is stopped; all others speak REST through [`client`]. Data goes to stdout, talk to stderr. Never holds business rules.
 
 mod application;
+mod apply;
 mod audit;
 mod client;
 mod completions;
@@ -152,6 +153,10 @@ enum Command {
     Key(key::Command),
     /// Who changed what, the newest first
     Audit(audit::Audit),
+    /// Make a server as a file declares it
+    Apply(apply::Apply),
+    /// Write what a server has as a file for `hookmill apply`
+    Export(apply::Export),
     /// Write, build, test, upload and run plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -227,6 +232,8 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Application(command) => command.run(&global).await,
         Command::Key(command) => command.run(&global).await,
         Command::Audit(audit) => audit.run(&global).await,
+        Command::Apply(apply) => apply.run(&global).await,
+        Command::Export(export) => export.run(&global).await,
         Command::Plugin(command) => command.run(&global).await,
         Command::Send(send) => send.run(&global).await,
         Command::Events(command) => command.run(&global).await,

@@ -68,6 +68,21 @@ impl Failure {
         self
     }
 
+    /// Exit code 2 too, of a check: what was looked at is not as it should be.
+    pub(super) fn drift(title: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, title)
+    }
+
+    /// Whether the server refused because it takes an admin key.
+    pub(super) fn needs_admin(&self) -> bool {
+        self.problem.as_deref() == Some("admin-needed")
+    }
+
+    /// What it is, without the lines below.
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
     /// Whether the server refused a payload because of its event type's schema.
     pub(super) fn is_violation(&self) -> bool {
         self.problem.as_deref() == Some("schema-violation")

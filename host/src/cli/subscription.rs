@@ -51,6 +51,9 @@ pub(super) struct Subscribe {
     secret: Option<String>,
     #[command(flatten)]
     credentials: credentials::CredentialFlags,
+    /// What tells it from the application's others, for `hookmill apply`
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// For people
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -97,6 +100,8 @@ pub(super) enum Command {
     Filter(filters::Filter),
     /// Set the channels it takes events of
     Channels(filters::Channels),
+    /// Give it a name
+    Name(Name),
     /// Say whether an event goes to it, and why
     Match(filters::Match),
     /// Add a plugin to its pipeline
@@ -174,6 +179,24 @@ pub(super) struct OutputSchema {
     remove: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct Name {
+    /// The subscription
+    #[arg(value_name = "sub_…")]
+    id: String,
+    /// What tells it from the application's others, for `hookmill apply`
+    name: String,
+}
+
+impl Name {
+    async fn run(self, global: &Global) -> Result<(), Failure> {
+        let body = json!({"name": self.name});
+        let changed = global.client()?.patch(&[PATH, &self.id], &body).await?;
+        show(global, &changed);
+        Ok(())
+    }
+}
+
 impl OutputSchema {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let schema = match &self.schema {
@@ -218,6 +241,7 @@ impl Subscribe {
         let given_secret = self.secret.as_deref().map(input::secret).transpose()?;
         let optional = [
             ("secret", given_secret.map(Value::from)),
+            ("name", self.name.map(Value::from)),
             ("description", self.description.map(Value::from)),
         ];
         for (name, value) in optional {
@@ -295,6 +319,7 @@ impl Command {
             Self::HeaderSecret(secret) => secret.run(global).await,
             Self::Filter(filter) => filter.run(global).await,
             Self::Channels(channels) => channels.run(global).await,
+            Self::Name(name) => name.run(global).await,
             Self::Match(wanted) => wanted.run(global).await,
             Self::AddStep(add) => add.run(global).await,
             Self::RemoveStep(remove) => remove.run(global).await,
@@ -337,6 +362,7 @@ fn show(global: &Global, subscription: &Value) {
         field(subscription, "state")
     ));
     for (label, name) in [
+        ("name", "name"),
         ("description", "description"),
         ("event types", "event_types"),
         ("channels", "channels"),

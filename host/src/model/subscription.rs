@@ -8,7 +8,8 @@ use url::Url;
 use utoipa::ToSchema;
 
 use super::{
-    ApplicationId, Credentials, FilterText, Pattern, Policy, Secret, Step, SubscriptionId,
+    Application, ApplicationId, Credentials, FilterText, Pattern, Policy, Secret, Step,
+    SubscriptionId,
 };
 
 /// An endpoint that listens to some event types.
@@ -18,6 +19,8 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// Its owner.
     pub application: ApplicationId,
+    /// What tells it from the application's others, if it was given one.
+    pub name: Option<String>,
     /// For people.
     pub description: Option<String>,
     /// Where its deliveries go.
@@ -47,6 +50,13 @@ pub struct Subscription {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+impl Subscription {
+    /// Whether `name` may name a subscription. One that reads as an id would mislead.
+    pub fn is_valid_name(name: &str) -> bool {
+        Application::is_valid_name(name) && !name.starts_with("sub_")
+    }
 }
 
 /// Whether a subscription takes events.

@@ -1,6 +1,7 @@
 //! The product from outside: the real binary, real sockets, real plugins.
 
 mod access;
+mod apply;
 mod audit;
 mod author;
 mod backtest;

@@ -33,6 +33,7 @@ use super::{
     Global,
     output::{self, Failure, field},
 };
+use crate::model::Manifest;
 
 const PATH: &str = "plugins";
 
@@ -47,6 +48,11 @@ Examples:
   hookmill plugin backtest big-orders       what the newest version would change
   hookmill plugin canary big-orders 0.2.0 --percent 10
   hookmill plugin rollback big-orders       back to the version that was live before";
+
+/// What a component says of itself, once this machine has found what a server would find.
+pub(super) async fn manifest(wasm: Vec<u8>) -> Result<Manifest, Failure> {
+    Ok(lab::Lab::start(wasm).await?.inspected.manifest)
+}
 
 /// Write, build, test, upload and run plugins
 #[derive(Debug, Subcommand)]

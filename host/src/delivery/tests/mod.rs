@@ -134,6 +134,7 @@ pub(super) fn subscription(url: &str) -> Subscription {
     Subscription {
         id: SubscriptionId::new(now),
         application: ApplicationId::new(now),
+        name: None,
         description: None,
         endpoint: url.parse().unwrap(),
         event_types: vec![],

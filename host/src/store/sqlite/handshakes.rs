@@ -80,6 +80,7 @@ mod tests {
         let subscription = Subscription {
             id: SubscriptionId::new(now),
             application: application.id,
+            name: None,
             description: None,
             endpoint: "https://shop.example/hook".parse().unwrap(),
             event_types: vec!["**".parse().unwrap()],

@@ -258,6 +258,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (14, "filters", include_str!("../../../migrations/0014_filters.sql")),
     (15, "schema evolution", include_str!("../../../migrations/0015_schema_evolution.sql")),
     (17, "limits", include_str!("../../../migrations/0017_limits.sql")),
+    (18, "subscription names", include_str!("../../../migrations/0018_subscription_names.sql")),
     (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
 ];
 

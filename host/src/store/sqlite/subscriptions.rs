@@ -36,13 +36,14 @@ fn subscription(vault: &Vault, row: &SqliteRow) -> Result<Subscription> {
         output_schema: col::<Option<&str>>(row, 12)?.map(from_json).transpose()?,
         channels: from_json(col(row, 13)?)?,
         filter: col::<Option<&str>>(row, 14)?.map(from_json).transpose()?,
+        name: col(row, 15)?,
     })
 }
 
 pub(super) async fn all(store: &SqliteStore) -> Result<Vec<Subscription>> {
     let rows = sqlx::query(
         "SELECT id, application_id, description, endpoint, event_types, pipeline, headers, policy,
-                state, sealed, created_at, updated_at, output_schema, channels, filter
+                state, sealed, created_at, updated_at, output_schema, channels, filter, name
          FROM subscriptions ORDER BY id DESC",
     )
     .fetch_all(&store.readers)
@@ -55,8 +56,8 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     let mut write = store.write().await?;
     sqlx::query(
         "INSERT INTO subscriptions (id, application_id, description, endpoint, event_types, pipeline,
-             headers, policy, state, sealed, created_at, updated_at, output_schema, channels, filter)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             headers, policy, state, sealed, created_at, updated_at, output_schema, channels, filter, name)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(subscription.id.as_bytes().as_slice())
     .bind(subscription.application.as_bytes().as_slice())
@@ -73,6 +74,7 @@ pub(super) async fn create(store: &SqliteStore, subscription: &Subscription) -> 
     .bind(subscription.output_schema.as_ref().map(json).transpose()?)
     .bind(json(&subscription.channels)?)
     .bind(subscription.filter.as_ref().map(FilterText::as_str))
+    .bind(subscription.name.as_deref())
     .execute(&mut *write.connection)
     .await
     .map_err(taken)?;
@@ -85,7 +87,7 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     let changed = sqlx::query(
         "UPDATE subscriptions SET description = ?, endpoint = ?, event_types = ?, pipeline = ?,
              headers = ?, policy = ?, state = ?, sealed = ?, updated_at = ?,
-             output_schema = ?, channels = ?, filter = ?
+             output_schema = ?, channels = ?, filter = ?, name = ?
          WHERE id = ?",
     )
     .bind(subscription.description.as_deref())
@@ -100,10 +102,11 @@ pub(super) async fn put(store: &SqliteStore, subscription: &Subscription) -> Res
     .bind(subscription.output_schema.as_ref().map(json).transpose()?)
     .bind(json(&subscription.channels)?)
     .bind(subscription.filter.as_ref().map(FilterText::as_str))
+    .bind(subscription.name.as_deref())
     .bind(subscription.id.as_bytes().as_slice())
     .execute(&mut *write.connection)
     .await
-    .map_err(failed)?;
+    .map_err(taken)?;
     write.done();
     found(changed.rows_affected())
 }

@@ -65,6 +65,7 @@ impl Bench {
         let subscription = Subscription {
             id: SubscriptionId::new(at(0)),
             application: application.id,
+            name: None,
             description: Some("for tests".into()),
             endpoint: "http://127.0.0.1:9/hook".parse().unwrap(),
             event_types: vec!["order.**".parse().unwrap()],

@@ -165,6 +165,7 @@ fn subscription(plan: &Plan, number: usize, start: Timestamp, bug: Option<Bug>) 
     Subscription {
         id: SubscriptionId::from_bytes(id(number)),
         application: ApplicationId::from_bytes(id(0)),
+        name: None,
         description: None,
         endpoint: format!("http://endpoint.test/{number}").parse().unwrap(),
         event_types: vec![],

@@ -1,0 +1,225 @@
+//! `hookmill export`: what a server has, as a file for `hookmill apply`.
+//!
+//! Everything in a stable order, so that two exports can be compared line by line. Never has a
+//! secret in it: where one belongs, it names a variable of the environment.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{
+    build::ALL,
+    kind::{Kind, Known},
+    plugins::is_shared,
+    secrets,
+};
+use crate::{
+    cli::{
+        Global,
+        client::Client,
+        output::{self, Failure},
+    },
+    model::{Application, PluginRef},
+};
+
+/// Write what a server has as a file for `hookmill apply`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  hookmill export -o hookmill.yaml --components plugins\n  hookmill --application shop export"
+)]
+pub(in crate::cli) struct Export {
+    /// Where to write it [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Write the plugins' components into this folder, for a server that has none
+    #[arg(long, value_name = "FOLDER")]
+    components: Option<PathBuf>,
+}
+
+struct Exporter<'a> {
+    client: Client,
+    known: Known,
+    /// Where the file will be: paths in it are relative to that.
+    base: &'a Path,
+    components: Option<&'a Path>,
+    left_out: usize,
+    plugins: Vec<Value>,
+    subscriptions: Vec<Value>,
+    keys: Vec<Value>,
+}
+
+impl Export {
+    pub(in crate::cli) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let client = global.client()?;
+        let known = Known::of(&client).await?;
+        let applications = match &global.application {
+            Some(name) => vec![name.clone()],
+            None => by_name(&client.list(&["applications"], &[], ALL).await?),
+        };
+        let base = self.output.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let mut exporter = Exporter {
+            client,
+            known,
+            base,
+            components: self.components.as_deref(),
+            left_out: 0,
+            plugins: Vec::new(),
+            subscriptions: Vec::new(),
+            keys: Vec::new(),
+        };
+        let event_types = exporter.event_types().await?;
+        for (place, application) in applications.iter().enumerate() {
+            exporter.plugins(application, place == 0).await?;
+            exporter.subscriptions(application).await?;
+            exporter.keys(application).await?;
+        }
+        if exporter.left_out > 0 {
+            output::say(format_args!(
+                "warning: {} subscriptions have no name and are left out\nhint: hookmill subscription name sub_… NAME",
+                exporter.left_out
+            ));
+        }
+        let applications: Vec<Value> =
+            applications.iter().map(|name| json!({ "name": name })).collect();
+        let file = json!({
+            "version": 1,
+            "applications": applications,
+            "event_types": event_types,
+            "plugins": exporter.plugins,
+            "subscriptions": exporter.subscriptions,
+            "keys": exporter.keys,
+        });
+        self.write(global, &file)
+    }
+
+    fn write(&self, global: &Global, file: &Value) -> Result<(), Failure> {
+        let text = if global.json {
+            format!("{file:#}\n")
+        } else {
+            serde_saphyr::to_string(file)
+                .map_err(|error| Failure::failed(format!("cannot write YAML: {error}")))?
+        };
+        match &self.output {
+            Some(path) => write(path, text.as_bytes()),
+            None => {
+                output::data(text.trim_end());
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Exporter<'_> {
+    async fn event_types(&self) -> Result<Vec<Value>, Failure> {
+        let mut all = Vec::new();
+        for name in by_name(&self.client.list(&["event-types"], &[], ALL).await?) {
+            let shown = self.client.get(&["event-types", &name], &[]).await?;
+            all.push(self.known.declarable(Kind::EventType, &shown).into());
+        }
+        Ok(all)
+    }
+
+    /// An application's own plugins, and once those of the platform.
+    async fn plugins(&mut self, application: &str, shared_too: bool) -> Result<(), Failure> {
+        let client = self.client.acting_for(Some(application));
+        for plugin in client.list(&["plugins"], &[], ALL).await? {
+            let shared = is_shared(&plugin);
+            let Some(name) = plugin["name"].as_str().filter(|_| shared_too || !shared) else {
+                continue;
+            };
+            let query = [("shared", shared.then(|| "true".to_owned()))];
+            let mut versions = client.list(&["plugins", name, "versions"], &query, ALL).await?;
+            // Oldest first: a first version goes live whatever is said of it.
+            versions.reverse();
+            for shown in versions {
+                let version = shown["version"].as_str().unwrap_or_default();
+                // They become a file's name: a server must not lead out of the folder.
+                let is_name =
+                    PluginRef::is_valid_name(name) && PluginRef::is_valid_version(version);
+                if !is_name || !Application::is_valid_name(application) {
+                    return Err(Failure::failed(format!(
+                        "the server's {name}@{version} is no plugin's name"
+                    )));
+                }
+                let mut item = Map::new();
+                item.insert("name".into(), name.into());
+                item.insert("version".into(), version.into());
+                if shared {
+                    item.insert("shared".into(), true.into());
+                } else {
+                    item.insert("application".into(), application.into());
+                }
+                item.insert("live".into(), shown["live"].clone());
+                if let Some(folder) = self.components {
+                    let path = ["plugins", name, "versions", version, "component"];
+                    let wasm = client.download(&path, &query).await?;
+                    let owner = if shared { "" } else { &format!("{application}-") };
+                    let file = folder.join(format!("{owner}{name}-{version}.wasm"));
+                    write(&file, &wasm)?;
+                    let file = file.strip_prefix(self.base).unwrap_or(&file);
+                    item.insert("component".into(), file.to_string_lossy().into());
+                }
+                self.plugins.push(item.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn subscriptions(&mut self, application: &str) -> Result<(), Failure> {
+        let client = self.client.acting_for(Some(application));
+        let mut list = client.list(&["subscriptions"], &[], ALL).await?;
+        list.sort_by_key(|shown| shown["name"].as_str().map(str::to_owned));
+        for shown in list {
+            let Some(name) = shown["name"].as_str() else {
+                self.left_out += 1;
+                continue;
+            };
+            let mut fields = self.known.declarable(Kind::Subscription, &shown);
+            secrets::placeholders(name, &mut fields);
+            self.subscriptions.push(named_first(name, application, fields));
+        }
+        Ok(())
+    }
+
+    async fn keys(&mut self, application: &str) -> Result<(), Failure> {
+        let query = [("application", Some(application.to_owned()))];
+        let mut list = self.client.list(&["keys"], &query, ALL).await?;
+        list.retain(|shown| shown["revoked_at"].is_null());
+        list.sort_by_key(|shown| shown["name"].to_string());
+        // Of two with one name the newer is the one that `apply` would find.
+        list.dedup_by_key(|shown| shown["name"].to_string());
+        for shown in list {
+            let Some(name) = shown["name"].as_str() else { continue };
+            let mut fields = self.known.declarable(Kind::Key, &shown);
+            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+            let file: String = format!("{application}-{name}").chars().map(plain).collect();
+            fields.insert("secret_file".into(), format!("{file}.key").into());
+            self.keys.push(named_first(name, application, fields));
+        }
+        Ok(())
+    }
+}
+
+/// An item that begins with what names it.
+fn named_first(name: &str, application: &str, mut fields: Map<String, Value>) -> Value {
+    let mut item = Map::new();
+    item.insert("name".into(), name.into());
+    item.insert("application".into(), application.into());
+    fields.retain(|field, _| field != "name" && field != "application");
+    item.append(&mut fields);
+    item.into()
+}
+
+fn by_name(list: &[Value]) -> Vec<String> {
+    let mut names: Vec<String> =
+        list.iter().filter_map(|item| item["name"].as_str()).map(Into::into).collect();
+    names.sort_unstable();
+    names
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| std::fs::write(path, bytes))
+        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
+}

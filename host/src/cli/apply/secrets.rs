@@ -1,0 +1,204 @@
+//! Secrets are not in the file: it says where they are, `{env: NAME}` or `{file: PATH}`.
+//!
+//! Owns which fields are secret, and how one is looked up. Never shows one.
+
+use serde_json::{Map, Value};
+
+use super::document::{Document, Item};
+use crate::cli::{input, output::Failure};
+
+/// The paths of a subscription's secrets; `*` is any name or place.
+const SECRET: [&[&str]; 7] = [
+    &["secret"],
+    &["header_secrets", "*"],
+    &["auth", "bearer", "token"],
+    &["auth", "basic", "password"],
+    &["auth", "oauth2", "client_secret"],
+    &["auth", "mtls", "private_key"],
+    &["policy", "signing", "*", "secret"],
+];
+
+/// How the secrets of an item are to be looked up.
+#[derive(Clone, Copy)]
+pub(super) enum Look {
+    /// A plan that is only shown needs none: this stands for each.
+    Away,
+    /// In the environment, in files.
+    Up,
+}
+
+/// What stands for a secret where it is not looked up; never sent.
+const AWAY: &str = "(secret)";
+
+/// A field of a subscription with its secrets in it.
+pub(super) fn resolved(
+    document: &Document,
+    item: &Item,
+    field: &str,
+    look: Look,
+) -> Result<Value, Failure> {
+    let mut value = item.fields.get(field).cloned().unwrap_or_default();
+    for path in SECRET.iter().filter(|path| path[0] == field) {
+        each(&mut value, &path[1..], &mut |secret| {
+            let found = find(document, secret, look).map_err(|what| {
+                let what =
+                    format!("`{}` of {} {}", path.join("."), item.kind.noun(), item.name()) + &what;
+                document.wrong(item.line(field), &what, None)
+            })?;
+            *secret = found.into();
+            Ok(())
+        })?;
+    }
+    Ok(value)
+}
+
+/// Whether a field has a secret in it.
+pub(super) fn has_any(item: &Item, field: &str) -> bool {
+    let mut value = item.fields.get(field).cloned().unwrap_or_default();
+    let mut found = false;
+    for path in SECRET.iter().filter(|path| path[0] == field) {
+        let seen: Result<(), ()> = each(&mut value, &path[1..], &mut |_| {
+            found = true;
+            Ok(())
+        });
+        debug_assert!(seen.is_ok(), "counting cannot fail");
+    }
+    found
+}
+
+/// Calls `what` with everything at a path.
+fn each<E>(
+    value: &mut Value,
+    path: &[&str],
+    what: &mut impl FnMut(&mut Value) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some((first, rest)) = path.split_first() else {
+        return if value.is_null() { Ok(()) } else { what(value) };
+    };
+    match (value, *first) {
+        (Value::Object(fields), "*") => {
+            fields.values_mut().try_for_each(|value| each(value, rest, what))
+        }
+        (Value::Array(items), "*") => {
+            items.iter_mut().try_for_each(|value| each(value, rest, what))
+        }
+        (Value::Object(fields), name) => match fields.get_mut(name) {
+            Some(value) => each(value, rest, what),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "which variable it is, only the file says")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Looks one up; else what is wrong, never with what was given.
+fn find(document: &Document, given: &Value, look: Look) -> Result<String, String> {
+    let place = given.as_object().filter(|fields| fields.len() == 1).and_then(|fields| {
+        let (from, name) = fields.iter().next()?;
+        Some((from.as_str(), name.as_str()?))
+    });
+    match (place, look) {
+        (Some(("env" | "file", _)), Look::Away) => Ok(AWAY.to_owned()),
+        (Some(("env", name)), Look::Up) => variable(name)
+            .ok_or_else(|| format!(" is in the environment's {name}, which is not set")),
+        (Some(("file", path)), Look::Up) => {
+            let path = document.beside(path);
+            input::secret(&format!("@{}", path.display()))
+                .map_err(|failure| format!(": {}", failure.title()))
+        }
+        _ => {
+            Err(" is secret and must not be in the file: write {env: NAME} or {file: PATH}".into())
+        }
+    }
+}
+
+/// Puts into an exported subscription where its secrets could be: variables named after it.
+pub(super) fn placeholders(name: &str, fields: &mut Map<String, Value>) {
+    let variable = |part: &str| {
+        let text = format!("{name}_{part}").to_ascii_uppercase();
+        let text: String =
+            text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        serde_json::json!({ "env": text })
+    };
+    if let Some(Value::Array(names)) = fields.get("header_secrets") {
+        let names: Map<_, _> = names
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|name| (name.to_owned(), variable(name)))
+            .collect();
+        fields.insert("header_secrets".into(), names.into());
+    }
+    let ways = [
+        ("bearer", "token"),
+        ("basic", "password"),
+        ("oauth2", "client_secret"),
+        ("mtls", "private_key"),
+    ];
+    if let Some(Value::Object(auth)) = fields.get_mut("auth") {
+        for (way, secret) in ways {
+            if let Some(Value::Object(way)) = auth.get_mut(way) {
+                way.insert(secret.into(), variable(secret));
+            }
+        }
+    }
+    let schemes = fields.get_mut("policy").and_then(|policy| policy.get_mut("signing"));
+    for scheme in schemes.and_then(Value::as_array_mut).into_iter().flatten() {
+        let word = scheme["scheme"].as_str().unwrap_or_default().to_owned();
+        // Standard Webhooks' keys are the server's to make.
+        if !word.starts_with("standard")
+            && let Value::Object(scheme) = scheme
+        {
+            let part = scheme.get("name").and_then(Value::as_str).unwrap_or(&word);
+            let secret = variable(part);
+            scheme.insert("secret".into(), secret);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn replaced(field: &str, mut value: Value) -> Value {
+        for path in SECRET.iter().filter(|path| path[0] == field) {
+            let all: Result<(), ()> = each(&mut value, &path[1..], &mut |secret| {
+                *secret = "x".into();
+                Ok(())
+            });
+            all.unwrap();
+        }
+        value
+    }
+
+    #[test]
+    fn secrets_are_where_the_api_takes_them_and_nowhere_else() {
+        let auth = json!({"oauth2": {"client_id": "shop", "client_secret": {"env": "A"}}});
+        assert_eq!(
+            replaced("auth", auth)["oauth2"],
+            json!({"client_id": "shop", "client_secret": "x"})
+        );
+        let policy = json!({"signing": [{"scheme": "github", "secret": {"env": "A"}}, {"scheme": "standard"}]});
+        let signing = json!([{"scheme": "github", "secret": "x"}, {"scheme": "standard"}]);
+        assert_eq!(replaced("policy", policy)["signing"], signing);
+        let pipeline = json!([{"plugin": "files", "config": {"file": "a"}}]);
+        assert_eq!(replaced("pipeline", pipeline.clone()), pipeline);
+    }
+
+    #[test]
+    fn an_export_names_variables() {
+        let mut fields = json!({"header_secrets": ["x-key"], "auth": {"basic": {"username": "shop"}},
+            "policy": {"signing": [{"scheme": "standard"}, {"scheme": "stripe"}]}});
+        let fields = fields.as_object_mut().unwrap();
+        placeholders("ware.house", fields);
+        assert_eq!(fields["header_secrets"], json!({"x-key": {"env": "WARE_HOUSE_X_KEY"}}));
+        assert_eq!(fields["auth"]["basic"]["password"], json!({"env": "WARE_HOUSE_PASSWORD"}));
+        let stripe = json!({"scheme": "stripe", "secret": {"env": "WARE_HOUSE_STRIPE"}});
+        assert_eq!(fields["policy"]["signing"], json!([{"scheme": "standard"}, stripe]));
+    }
+}

@@ -1,0 +1,337 @@
+//! `hookmill apply` and `hookmill export`: a server as a file declares it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use hookmill_tests::{ADMIN_KEY, Client, Server, binary, plugin, repository};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "hunter2-of-the-warehouse";
+
+/// A folder with a file to apply, and a server.
+struct Bench {
+    server: Server,
+    folder: PathBuf,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let server = Server::start().await;
+        let folder = server.folder().join("declared");
+        std::fs::create_dir_all(folder.join("plugins")).expect("the folder can be used");
+        Self { server, folder }
+    }
+
+    /// The example of the guide.
+    async fn example() -> Self {
+        let bench = Self::start().await;
+        for file in ["hookmill.yaml", "order.schema.json"] {
+            std::fs::copy(repository().join("examples").join(file), bench.folder.join(file))
+                .expect("the folder can be used");
+        }
+        std::fs::write(bench.folder.join("plugins/redact.wasm"), plugin("redact"))
+            .expect("the folder can be used");
+        bench
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(self.folder.join("hookmill.yaml"), text).expect("the folder can be used");
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.folder.join("hookmill.yaml"))
+            .expect("the folder can be used");
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        self.write(&text.replacen(from, to, 1));
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        run(self.server.url(), &self.folder, arguments)
+    }
+
+    fn apply(&self, flags: &[&str]) -> Output {
+        self.run(&[&["apply", "-f", "hookmill.yaml"], flags].concat())
+    }
+
+    /// What a run says that must succeed.
+    #[track_caller]
+    fn applied(&self, flags: &[&str]) -> String {
+        done(&self.apply(flags))
+    }
+
+    /// What a run says that must end with a code.
+    #[track_caller]
+    fn refused(&self, flags: &[&str], code: i32) -> String {
+        let output = self.apply(flags);
+        let said = all(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        said
+    }
+
+    fn client(&self) -> Client {
+        self.server.client()
+    }
+
+    async fn subscription(&self, application: &str, name: &str) -> Value {
+        let output = self.run(&["--application", application, "--json", "subscriptions"]);
+        let list: Value = serde_json::from_str(&done(&output)).expect("--json prints JSON");
+        let found =
+            list.as_array().expect("it is a list").iter().find(|shown| shown["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {list}")).clone()
+    }
+}
+
+fn run(url: &str, folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(binary())
+        .args(arguments)
+        .current_dir(folder)
+        .env("HOOKMILL_URL", url)
+        .env("HOOKMILL_KEY", ADMIN_KEY)
+        .env("WAREHOUSE_TOKEN", TOKEN)
+        .env("NO_COLOR", "1")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("it runs")
+}
+
+fn all(output: &Output) -> String {
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(!said.contains(TOKEN), "a secret is shown: {said}");
+    assert!(!said.contains("hmk_app_"), "a key is shown: {said}");
+    said
+}
+
+#[track_caller]
+fn done(output: &Output) -> String {
+    let said = all(output);
+    assert!(output.status.success(), "{:?}\n{said}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_example_is_applied_once_and_then_changes_nothing() {
+    let guide = std::fs::read_to_string(repository().join("docs/declarative.md")).unwrap();
+    let example = std::fs::read_to_string(repository().join("examples/hookmill.yaml")).unwrap();
+    assert!(guide.contains(&example), "the guide shows another file than examples/hookmill.yaml");
+
+    let bench = Bench::example().await;
+    let said = bench.refused(&[], 2);
+    assert!(said.contains("nothing was changed") && said.contains("--yes"), "{said}");
+    let plan = bench.applied(&["--dry-run"]);
+    assert!(guide.contains(plan.trim_end()), "the guide shows another plan than\n{plan}");
+    assert_eq!(bench.applied(&["--yes"]), plan);
+    let again = bench.applied(&["--yes"]);
+    assert_eq!(again, "0 to create, 0 to change, 0 to delete, 5 as declared\n");
+    assert_eq!(bench.applied(&["--check"]), again);
+    // A plan needs no secret, so that CI needs none.
+    bench.edit("WAREHOUSE_TOKEN", "NOBODY_SET_THIS");
+    bench.edit("- name: warehouse", "- name: warehouse2");
+    assert!(bench.refused(&["--check"], 2).contains("+ subscription shop/warehouse2"));
+
+    let warehouse = bench.subscription("shop", "warehouse").await;
+    assert_eq!(warehouse["policy"], json!({"concurrency": 4, "timeout_seconds": 10.0}));
+    assert_eq!(warehouse["header_secrets"], json!(["token"]));
+    // The key works, and only its owner can read it.
+    let file = bench.folder.join("shop-backend.key");
+    let key = std::fs::read_to_string(&file).unwrap();
+    let event =
+        json!({"type": "order.created", "payload": {"id": 7, "total": 1.5, "currency": "EUR"}});
+    bench.client().with_key(Some(key.trim())).post("/v1/events", &event).await.expect(202);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drift_is_shown_and_mended() {
+    let bench = Bench::example().await;
+    bench.applied(&["--yes"]);
+    let id = bench.subscription("shop", "warehouse").await["id"].as_str().unwrap().to_owned();
+    let policy = ["--application", "shop", "subscription", "policy", &id, "--concurrency", "32"];
+    done(&bench.run(&policy));
+    bench
+        .client()
+        .patch("/v1/event-types/order.created", &json!({"mode": "warn"}))
+        .await
+        .expect(200);
+    let said = bench.refused(&["--check"], 2);
+    for part in [
+        "~ event type order.created",
+        "    mode  \"warn\" -> \"enforce\"",
+        "~ subscription shop/warehouse\n    policy.concurrency  32 -> 4\n",
+        "0 to create, 2 to change, 0 to delete, 3 as declared",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    let plan: Value = serde_json::from_str(&bench.applied(&["--dry-run", "--json"])).unwrap();
+    assert_eq!(
+        plan["changes"][1]["fields"],
+        json!([{"at": "policy.concurrency", "old": 32, "new": 4}])
+    );
+    bench.applied(&["--yes"]);
+    bench.applied(&["--check"]);
+    // A changed schema becomes a version; a changed key another key.
+    let schema = bench.folder.join("order.schema.json");
+    let mut changed: Value = serde_json::from_slice(&std::fs::read(&schema).unwrap()).unwrap();
+    changed["properties"]["note"] = json!({"type": "string"});
+    std::fs::write(&schema, changed.to_string()).unwrap();
+    bench.edit("scopes: [publish]", "scopes: [read, publish]");
+    bench.edit("compatibility: backward", "compatibility: none");
+    let old = std::fs::read_to_string(bench.folder.join("shop-backend.key")).unwrap();
+    let plan = bench.applied(&["--yes"]);
+    assert!(plan.contains("schema.properties.note  (none) ->"), "{plan}");
+    let shown = bench.client().get("/v1/event-types/order.created").await.expect(200);
+    assert_eq!(shown["schema"], changed);
+    let new = std::fs::read_to_string(bench.folder.join("shop-backend.key")).unwrap();
+    assert_eq!(bench.client().with_key(Some(old.trim())).get("/v1/events").await.status, 401);
+    assert_eq!(bench.client().with_key(Some(new.trim())).get("/v1/events").await.status, 200);
+    bench.applied(&["--check"]);
+    let again = bench.applied(&["--yes", "--refresh-secrets"]);
+    assert!(again.contains("header_secrets  \"(secret)\""), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pruning_deletes_what_is_not_declared_of_the_files_kinds_only() {
+    let bench = Bench::example().await;
+    bench.applied(&["--yes"]);
+    let endpoint = "https://other.example/hooks";
+    for (application, name) in [("shop", "old"), ("default", "elsewhere")] {
+        let flags = [
+            "--application",
+            application,
+            "subscribe",
+            endpoint,
+            "--to",
+            "order.*",
+            "--name",
+            name,
+        ];
+        bench.run(&flags);
+    }
+    let unnamed = ["--application", "shop", "subscribe", endpoint, "--to", "order.*"];
+    bench.run(&unnamed);
+    bench.client().event_type("order.lost").await;
+    bench.applied(&["--check"]);
+    let plan = bench.applied(&["--prune", "--yes"]);
+    let deleted: Vec<&str> = plan.lines().filter(|line| line.starts_with('-')).collect();
+    assert_eq!(deleted, ["- subscription shop/old", "- event type order.lost"]);
+    bench.subscription("default", "elsewhere").await;
+    assert!(
+        bench.applied(&["--prune", "--yes"]).starts_with("0 to create, 0 to change, 0 to delete")
+    );
+    // Everything goes, users before what they use.
+    bench.write("version: 1\napplications:\n- name: shop\nevent_types:\nsubscriptions:\nkeys:\n");
+    let plan = bench.applied(&["--prune", "--yes"]);
+    let deleted: Vec<&str> = plan.lines().filter(|line| line.starts_with('-')).collect();
+    let expected =
+        ["- subscription shop/warehouse", "- event type order.created", "- key shop/shop backend"];
+    assert_eq!(deleted, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_half_way_says_what_is_left_and_the_next_run_goes_on() {
+    let bench = Bench::example().await;
+    bench.edit("[order.*]", "[or*er]");
+    let said = bench.refused(&["--yes"], 4);
+    for part in [
+        "done: + plugin redact@0.1.0 (shared)",
+        "/event_types/0",
+        "declared in hookmill.yaml, line 20",
+        "not done: + subscription shop/warehouse",
+        "not done: + key shop/shop backend",
+        "3 of 5 changes are done",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    bench.edit("[or*er]", "[order.*]");
+    let plan = bench.applied(&["--yes"]);
+    assert!(plan.contains("2 to create, 0 to change, 0 to delete, 3 as declared"), "{plan}");
+    bench.applied(&["--check"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_files_are_refused_with_line_and_field_before_anything_is_done() {
+    let bench = Bench::example().await;
+    let good = std::fs::read_to_string(bench.folder.join("hookmill.yaml")).unwrap();
+    for (from, to, parts) in [
+        ("pipeline:", "pipelin:", &["line 26", "no field `pipelin`", "did you mean pipeline?"][..]),
+        ("keys:", "key:", &["no section key", "did you mean keys?"]),
+        (
+            "{ env: WAREHOUSE_TOKEN }",
+            "hunter2-of-the-warehouse",
+            &["must not be in the file", "header_secrets"],
+        ),
+        ("WAREHOUSE_TOKEN", "NOBODY_SET_THIS", &["NOBODY_SET_THIS, which is not set", "line 30"]),
+        ("application: shop", "application: shopp", &["no application shopp", "line 21"]),
+        ("order.schema.json", "no.schema.json", &["no.schema.json"]),
+        ("version: 0.1.0", "version: 0.3.0", &["the component is redact@0.1.0, not redact@0.3.0"]),
+        ("    component: plugins/redact.wasm\n", "", &["`component` is not given"]),
+        ("scopes: [publish]\n", "scopes: [publish]\n    - x", &["line"]),
+    ] {
+        bench.write(&good.replacen(from, to, 1));
+        let said = bench.refused(&["--yes"], 2);
+        for part in parts {
+            assert!(said.contains(part), "{part:?} is not in {said}");
+        }
+    }
+    let types = bench.client().get("/v1/event-types").await.expect(200);
+    assert_eq!(types["data"], json!([]));
+    // A name is one subscription's.
+    bench.write(&good);
+    bench.applied(&["--yes"]);
+    let taken = bench.run(&[
+        "--application",
+        "shop",
+        "subscribe",
+        "https://x.example/h",
+        "--to",
+        "a",
+        "--name",
+        "warehouse",
+    ]);
+    assert!(all(&taken).contains("/name"), "{}", all(&taken));
+    std::fs::write(bench.folder.join("plugins/redact.wasm"), plugin("cloudevents")).unwrap();
+    assert!(bench.refused(&["--yes"], 2).contains("other bytes as redact@0.1.0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_applied_to_an_empty_server_exports_as_the_same_text() {
+    let bench = Bench::example().await;
+    bench.applied(&["--yes"]);
+    let unnamed = [
+        "--application",
+        "shop",
+        "subscribe",
+        "https://x.example/h",
+        "--to",
+        "order.*",
+        "--name",
+        "signed",
+        "--description",
+        "its own: text # of many\nlines",
+    ];
+    bench.run(&unnamed);
+    bench.run(&["--application", "shop", "subscribe", "https://x.example/h", "--to", "order.*"]);
+    let export = ["export", "-o", "hookmill.yaml", "--components", "plugins"];
+    let said = all(&bench.run(&export));
+    assert!(said.contains("1 subscriptions have no name"), "{said}");
+    let first = std::fs::read_to_string(bench.folder.join("hookmill.yaml")).unwrap();
+    assert!(first.contains("WAREHOUSE_TOKEN") && !first.contains(TOKEN), "{first}");
+    let same = bench.applied(&["--check"]);
+    assert!(same.starts_with("0 to create, 0 to change"), "{same}");
+
+    let other = Bench::start().await;
+    let apply = ["apply", "-f", "hookmill.yaml", "--yes"];
+    done(&run(other.server.url(), &bench.folder, &apply));
+    done(&run(other.server.url(), &bench.folder, &["apply", "-f", "hookmill.yaml", "--check"]));
+    done(&run(
+        other.server.url(),
+        &bench.folder,
+        &["export", "-o", "second.yaml", "--components", "plugins"],
+    ));
+    let second = std::fs::read_to_string(bench.folder.join("second.yaml")).unwrap();
+    assert_eq!(first, second);
+}
