@@ -18,6 +18,12 @@ const VERSION: &str = "^[0-9][0-9A-Za-z.+-]{0,63}$";
 const PLUGIN_REF: &str = "^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?(@[0-9][0-9A-Za-z.+-]{0,63})?$";
 /// A name or an id.
 const APPLICATION: &str = "^[a-z0-9._-]{1,64}$";
+/// The name of a header.
+const HEADER: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$";
+const POINTER: &str = "^/";
+const CHANNEL: &str = "^[A-Za-z0-9_.:-]{1,128}$";
+/// A media type without parameters, or a range of them.
+const MEDIA_RANGE: &str = r"^(\*/\*|[A-Za-z0-9!#$&^_.+-]{1,100}/(\*|[A-Za-z0-9!#$&^_.+-]{1,100}))$";
 const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// As a header keeps it: a bare word of visible ASCII, or a string of RFC 9651.
 const HEADER_TEXT: &str = r#"^([!#-~]([ -~]{0,253}[!-~])?|"([ !#-\[\]-~]|\\["\\]){1,255}")$"#;
@@ -29,6 +35,11 @@ const TAGGED: &[&str] = &["get_event_type", "get_subscription"];
 /// What is only done to the state that If-Match names.
 const CONDITIONAL: &[&str] =
     &["change_event_type", "change_subscription", "delete_event_type", "delete_subscription"];
+/// Which limits those of whom cannot have, by the operation that sets them.
+const NOT_OF: &[(&str, &[&str])] = &[
+    ("set_application_limits", &["max_payload_bytes"]),
+    ("set_event_type_limits", &["requests", "subscriptions", "plugin_versions"]),
+];
 /// A list of entity tags, or `*`.
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$"#;
 
@@ -83,13 +94,41 @@ fn fields() -> Vec<(&'static str, Value)> {
     let url = json!({"pattern": URL});
     let headers = json!({
         "maxProperties": 32,
-        "propertyNames": {"pattern": "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"},
+        "propertyNames": {"pattern": HEADER},
     });
     let whole = json!({"type": ["object", "boolean"]});
     let maybe_whole = json!({"type": ["object", "boolean", "null"]});
     let secret = json!({"pattern": SECRET});
     let version = json!({"pattern": VERSION});
+    let channels = json!({"uniqueItems": true, "items": {"pattern": CHANNEL}});
+    let ranges = json!({"minItems": 1, "maxItems": 20, "items": {"pattern": MEDIA_RANGE}});
+    let header = json!({"pattern": HEADER});
+    let pointer = json!({"pattern": POINTER, "maxLength": 256});
+    let count = json!({"format": "int64", "maximum": u32::MAX});
     vec![
+        ("/EventIn/properties/channels", channels.clone()),
+        ("/SubscriptionIn/properties/channels", channels.clone()),
+        ("/SubscriptionPatch/properties/channels", channels),
+        ("/EventTypeIn/properties/content_types", ranges.clone()),
+        ("/EventTypePatch/properties/content_types", ranges),
+        ("/CheckIn/properties/schema", whole.clone()),
+        ("/KeyIn/properties/name", text(100)),
+        ("/KeyIn/properties/application", json!({"pattern": APPLICATION})),
+        ("/KeyIn/properties/scopes", json!({"minItems": 1})),
+        ("/Limits/properties/subscriptions", count.clone()),
+        ("/Limits/properties/plugin_versions", count),
+        ("/Step/properties/plugin", json!({"pattern": PLUGIN_REF})),
+        ("/SourcePatch/properties/name", json!({"pattern": APPLICATION})),
+        ("/SourceIn/properties/subject", pointer.clone()),
+        ("/SourcePatch/properties/subject", pointer.clone()),
+        ("/TypeRule/properties/header", header.clone()),
+        ("/TypeRule/properties/pointers/items", pointer.clone()),
+        ("/TypeRule/properties/suffix", pointer.clone()),
+        ("/TypeRule/properties/prefix", json!({"pattern": OWN_EVENT_TYPE, "maxLength": 128})),
+        ("/TypeRule/properties/fixed", json!({"pattern": OWN_EVENT_TYPE, "maxLength": 128})),
+        ("/IdRule/properties/header", header.clone()),
+        ("/IdRule/properties/pointers/items", pointer),
+        ("/HmacRule/properties/header", header),
         ("/EventIn/properties/type", name.clone()),
         ("/EventIn/properties/id", text(255)),
         ("/EventIn/properties/subject", text(255)),
@@ -244,6 +283,12 @@ fn exact_operation(path: &str, operation: &mut Value) {
     if let Some(content) = operation.pointer_mut("/requestBody/content") {
         exact_content(content);
     }
+    if let Some((_, foreign)) = NOT_OF.iter().find(|(of, _)| *of == id) {
+        let none = foreign.iter().map(|name| ((*name).to_owned(), json!({"type": "null"})));
+        let none = Value::Object(none.collect());
+        let schema = &mut operation["requestBody"]["content"]["application/json"]["schema"];
+        *schema = json!({"allOf": [schema.take(), {"properties": none}]});
+    }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else {
         return;
     };
@@ -297,7 +342,7 @@ fn exact_parameter(path: &str, operation: &str, parameter: &mut Value) {
         ("path", "name") if path.starts_with("/v1/plugins") => text(PLUGIN),
         ("path", "version") => text(VERSION),
         ("path", "code") => text("^[a-z-]{1,64}$"),
-        ("path", "application") | ("header", "hookmill-application") => text(APPLICATION),
+        ("path" | "query", "application") | ("header", "hookmill-application") => text(APPLICATION),
         ("header", "idempotency-key") => text(HEADER_TEXT),
         ("header", "traceparent" | "tracestate") => json!({"type": "string"}),
         _ => return,

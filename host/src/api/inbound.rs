@@ -48,10 +48,16 @@ pub struct ReceivedOut {
     path = "/in/{source}",
     tag = "Sources",
     params(("source" = String, Path, description = "The source's id")),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream",
-        description = "As the third party sends it: JSON, or a form with a field `payload`"),
+    request_body(
+        content(
+            (serde_json::Value = "application/json"),
+            (String = "application/x-www-form-urlencoded")
+        ),
+        description = "As the third party sends it: JSON, or a form with a field `payload`"
+    ),
     responses(
-        (status = 200, body = ReceivedOut, description = "It is on disk"),
+        (status = 200, description = "It is on disk",
+            content((ReceivedOut = "application/json"), (String = "text/plain"))),
         UnknownType, Unproven, Violating, Busy
     )
 )]

@@ -11,7 +11,7 @@ use super::{ApplicationId, EventTypeName, RateLimit};
 /// server's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schema(example = json!({"events": {"per_second": 100, "burst": 500}, "subscriptions": 50}))]
+#[schema(example = json!({"events": {"per_second": 100, "burst": 500}}))]
 pub struct Limits {
     /// Events that may be published.
     #[serde(skip_serializing_if = "Option::is_none")]

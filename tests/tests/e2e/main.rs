@@ -7,6 +7,7 @@ mod author;
 mod backtest;
 mod bad_input;
 mod cli;
+mod client;
 mod cloudevents;
 mod crash;
 mod delivery;

@@ -3,6 +3,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hookmill_tests::{ADMIN_KEY, Client, Server, plugin, python_with, repository};
 use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
@@ -65,7 +66,25 @@ async fn make(client: &Client) -> Vec<(&'static str, String)> {
         "config": {"pass_if": {}},
     });
     let backtest = post("/v1/plugins/field-filter/backtests", backtest, 202).await;
+    post("/v1/applications", json!({"name": "shop"}), 201).await;
+    let key = json!({"name": "a key", "application": "shop", "scopes": ["read"]});
+    let key = post("/v1/keys", key, 201).await;
+    let github = json!({"name": "github", "kind": "github", "unknown_event_types": "create"});
+    let github = post("/v1/sources", github, 201).await;
+    let till = json!({
+        "name": "till",
+        "kind": "basic",
+        "username": "till",
+        "secret": "paper-roll",
+        "event_type": {"fixed": "order.created"},
+    });
+    let till = post("/v1/sources", till, 201).await;
     vec![
+        ("KEY_ID", id(&key)),
+        ("SOURCE_ID", id(&github)),
+        ("SOURCE_SECRET_ID", id(&github["secrets"][0])),
+        ("INBOUND_ID", id(&till)),
+        ("INBOUND_PASSWORD", format!("Basic {}", STANDARD.encode("till:paper-roll"))),
         ("EVENT_ID", event),
         ("DELIVERY_ID", id(&deliveries["data"][0])),
         ("SUBSCRIPTION_ID", subscription),
