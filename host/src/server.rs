@@ -168,16 +168,22 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
             admission.clone(),
         ),
     ));
-    let third_parties =
-        Sources::load(store.clone(), catalog.clone(), ingest.clone(), runtime.clone(), clock)
-            .await
-            .map_err(|e| failed("the database cannot be read")(&e))?;
+    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
+    let rates = Arc::new(Rates::new(rates_settings(&config), own, clock));
+    let third_parties = Sources::load(
+        store.clone(),
+        catalog.clone(),
+        ingest.clone(),
+        runtime.clone(),
+        Arc::clone(&rates),
+        clock,
+    )
+    .await
+    .map_err(|e| failed("the database cannot be read")(&e))?;
     let backtests = Backtests::new(store.clone(), catalog.clone(), runtime.clone(), clock);
     let woken = dispatcher.clone();
     let wake = move |subscription| woken.wake(subscription, clock.now());
     let retention = Retention::start(retention_settings(&config), store.clone(), clock, wake);
-    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
-    let rates = Rates::new(rates_settings(&config), own, clock);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, queue) = (catalog.clone(), ingest.clone());
     let gate = admission.clone();
@@ -195,7 +201,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         access: Arc::clone(&access),
         clock,
         limits: ArcSwap::from_pointee(reload::limits(&config)),
-        rates: Arc::new(rates),
+        rates,
         endpoint_policy: Arc::new(policy),
         metrics: Arc::new(move || {
             count_breakers(&breakers);

@@ -4,10 +4,14 @@
 //! misses what the ring no longer holds and is told how much; with nobody watching nothing is
 //! even written down.
 
-use std::{fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use serde::Serialize;
-use tokio::sync::broadcast::{self, Receiver};
+use tokio::sync::broadcast::{self, Receiver, error::RecvError};
 use utoipa::ToSchema;
 
 use crate::model::{
@@ -19,6 +23,8 @@ use crate::model::{
 const RING: usize = 4_096;
 /// Most who watch at once.
 const WATCHERS: usize = 64;
+/// Most of them for one application: the others are to find places, too.
+const OF_ONE: usize = 16;
 
 /// Something that happened to an application's events.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,51 +94,100 @@ pub type Next = Option<Arc<Happened>>;
 
 /// The ring.
 #[derive(Clone)]
-pub struct Tail(broadcast::Sender<Next>);
+pub struct Tail {
+    ring: broadcast::Sender<Next>,
+    /// How many watch for each application.
+    watching: Watching,
+}
+
+type Watching = Arc<Mutex<HashMap<ApplicationId, usize>>>;
+
+/// The map is whole between any two statements that change it.
+fn locked(watching: &Watching) -> MutexGuard<'_, HashMap<ApplicationId, usize>> {
+    watching.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Somebody who watches, until it is dropped.
+#[derive(Debug)]
+pub struct Watcher {
+    ring: Receiver<Next>,
+    application: ApplicationId,
+    watching: Watching,
+}
+
+impl Watcher {
+    /// What happens next.
+    pub async fn recv(&mut self) -> Result<Next, RecvError> {
+        self.ring.recv().await
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let mut watching = locked(&self.watching);
+        if let Some(count) = watching.get_mut(&self.application) {
+            *count -= 1;
+            if *count == 0 {
+                watching.remove(&self.application);
+            }
+        }
+    }
+}
 
 impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tail({} watch)", self.0.receiver_count())
+        write!(f, "Tail({} watch)", self.ring.receiver_count())
     }
 }
 
 impl Default for Tail {
     fn default() -> Self {
-        Self(broadcast::Sender::new(RING))
+        Self { ring: broadcast::Sender::new(RING), watching: Watching::default() }
     }
 }
 
 impl Tail {
     /// Whether anybody watches.
     pub fn is_watched(&self) -> bool {
-        self.0.receiver_count() > 0
+        self.ring.receiver_count() > 0
     }
 
     /// Shows what happened to whoever watches.
     pub fn show(&self, happened: impl FnOnce() -> Happened) {
         if self.is_watched() {
             // The last watcher may have gone this moment.
-            let _nobody = self.0.send(Some(Arc::new(happened())));
+            let _nobody = self.ring.send(Some(Arc::new(happened())));
         }
     }
 
-    /// Watches what happens from now on; none if as many do as may.
-    pub fn watch(&self) -> Option<Receiver<Next>> {
-        // Two who come at once may both be let in: the bound is there to be near, not exact.
-        (self.0.receiver_count() < WATCHERS).then(|| self.0.subscribe())
+    /// Watches what happens from now on, for an application; none if as many do as may.
+    pub fn watch(&self, application: ApplicationId) -> Option<Watcher> {
+        let mut watching = locked(&self.watching);
+        if watching.values().sum::<usize>() >= WATCHERS {
+            return None;
+        }
+        let count = watching.entry(application).or_default();
+        if *count >= OF_ONE {
+            return None;
+        }
+        *count += 1;
+        let (ring, watching) = (self.ring.subscribe(), Arc::clone(&self.watching));
+        Some(Watcher { ring, application, watching })
     }
 
     /// Tells watchers that nothing more comes.
     pub fn end(&self) {
-        let _nobody = self.0.send(None);
+        let _nobody = self.ring.send(None);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::broadcast::error::RecvError;
-
     use super::*;
+
+    fn application(n: usize) -> ApplicationId {
+        ApplicationId::first_of(Timestamp::from_second(i64::try_from(n).unwrap()).unwrap())
+    }
 
     fn accepted(deliveries: usize) -> Happened {
         let at = Timestamp::UNIX_EPOCH;
@@ -147,7 +202,7 @@ mod tests {
     #[tokio::test]
     async fn who_is_slow_is_told_how_much_is_missing() {
         let tail = Tail::default();
-        let mut watcher = tail.watch().unwrap();
+        let mut watcher = tail.watch(application(0)).unwrap();
         for index in 0..RING + 3 {
             tail.show(|| accepted(index));
         }
@@ -159,7 +214,7 @@ mod tests {
     async fn nothing_is_written_down_for_nobody() {
         let tail = Tail::default();
         tail.show(|| unreachable!("nobody watches"));
-        let mut watcher = tail.watch().unwrap();
+        let mut watcher = tail.watch(application(0)).unwrap();
         tail.end();
         assert_eq!(watcher.recv().await, Ok(None));
     }
@@ -167,9 +222,16 @@ mod tests {
     #[test]
     fn only_so_many_watch() {
         let tail = Tail::default();
-        let watchers: Vec<_> = (0..WATCHERS).map(|_| tail.watch().unwrap()).collect();
-        assert!(tail.watch().is_none());
+        let mut watchers = Vec::new();
+        for one in 0..WATCHERS / OF_ONE {
+            let application = application(one);
+            watchers.extend((0..OF_ONE).map(|_| tail.watch(application).unwrap()));
+            assert!(tail.watch(application).is_none(), "one takes the places of others");
+        }
+        assert!(tail.watch(application(99)).is_none());
+        watchers.pop();
+        assert!(tail.watch(application(99)).is_some());
         drop(watchers);
-        assert!(tail.watch().is_some() && !tail.is_watched());
+        assert!(!tail.is_watched() && locked(&tail.watching).is_empty());
     }
 }

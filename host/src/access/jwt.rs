@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -110,6 +110,14 @@ pub(super) fn looks_like_one(text: &str) -> bool {
     text.bytes().filter(|&byte| byte == b'.').count() == 2
 }
 
+/// The tokens that were found good.
+#[derive(Default)]
+struct Memory {
+    tokens: HashMap<[u8; 32], Remembered>,
+    /// Which key set they were checked by, counted.
+    generation: u64,
+}
+
 struct Remembered {
     caller: Arc<Caller>,
     until: Timestamp,
@@ -120,7 +128,7 @@ pub struct Jwts {
     settings: JwtSettings,
     algorithms: Vec<Algorithm>,
     jwks: Jwks,
-    remembered: Mutex<HashMap<[u8; 32], Remembered>>,
+    remembered: Mutex<Memory>,
 }
 
 impl std::fmt::Debug for Jwts {
@@ -176,12 +184,14 @@ impl Jwts {
             return Err(JwtError::Malformed);
         }
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(caller) = self.recall(&hash, now) {
-            return Ok(caller);
-        }
+        let generation = match self.recall(&hash, now) {
+            Ok(caller) => return Ok(caller),
+            Err(generation) => generation,
+        };
         let (caller, until) = self.check(token).await?;
         let caller = Arc::new(caller);
-        self.remember(hash, Remembered { caller: Arc::clone(&caller), until }, now);
+        let remembered = Remembered { caller: Arc::clone(&caller), until };
+        self.remember(hash, remembered, generation, now);
         Ok(caller)
     }
 
@@ -262,25 +272,37 @@ impl Jwts {
         })
     }
 
-    fn recall(&self, hash: &[u8; 32], now: Timestamp) -> Option<Arc<Caller>> {
-        let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = remembered.get(hash).filter(|found| now < found.until)?;
-        Some(Arc::clone(&found.caller))
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // Whole between any two statements that change it.
+        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, hash: [u8; 32], new: Remembered, now: Timestamp) {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.retain(|_, found| now < found.until);
+    /// Whose token it is, if that is known; else by which key set it would be checked now.
+    fn recall(&self, hash: &[u8; 32], now: Timestamp) -> Result<Arc<Caller>, u64> {
+        let memory = self.memory();
+        let found = memory.tokens.get(hash).filter(|found| now < found.until);
+        found.map(|found| Arc::clone(&found.caller)).ok_or(memory.generation)
+    }
+
+    /// Not, if the key set changed while the token was checked: its key may be gone.
+    fn remember(&self, hash: [u8; 32], new: Remembered, generation: u64, now: Timestamp) {
+        let mut memory = self.memory();
+        if memory.generation != generation {
+            return;
         }
-        if remembered.len() >= MAX_REMEMBERED {
-            remembered.clear();
+        if memory.tokens.len() >= MAX_REMEMBERED {
+            memory.tokens.retain(|_, found| now < found.until);
         }
-        remembered.insert(hash, new);
+        if memory.tokens.len() >= MAX_REMEMBERED {
+            memory.tokens.clear();
+        }
+        memory.tokens.insert(hash, new);
     }
 
     /// What was signed by a key that has gone is good no more.
     fn forget(&self) {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut memory = self.memory();
+        memory.generation += 1;
+        memory.tokens.clear();
     }
 }

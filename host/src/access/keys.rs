@@ -4,12 +4,13 @@
 //! down now and then, never while a request waits.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -30,6 +31,13 @@ const ADMIN_PREFIX: &str = "hmk_admin_";
 const APPLICATION_PREFIX: &str = "hmk_app_";
 /// How exactly the last use is known, in milliseconds.
 const USE_STEP: i64 = 60_000;
+
+/// Most keys of an application that can be used.
+pub const MAX_KEYS: u32 = 200;
+/// Most keys of an application that ended and are still shown, the last to end first.
+const MAX_ENDED: usize = 50;
+/// How long one that ended is shown.
+const ENDED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A new key: its prefix and 256 random bits in 43 characters. Fails if the operating system
 /// has no randomness to give.
@@ -67,6 +75,9 @@ pub enum KeyError {
     /// Without it nobody could make keys any more.
     #[error("it is the last admin key that may do everything")]
     Last,
+    /// The application has as many as it may.
+    #[error("the application has {0} keys")]
+    TooMany(usize),
     /// The system has no randomness to give.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
@@ -165,6 +176,10 @@ impl Keyring {
         let held = Held::new(key);
         let shown = held.shown();
         let mut all = self.held.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = all.get(&held.hash) {
+            // When it was used may not be written down yet.
+            held.written.store(before.written.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
         all.insert(held.hash, held);
         shown
     }
@@ -209,9 +224,30 @@ impl Keyring {
     /// Makes a key; answers its text, which nobody will see again.
     pub async fn create(&self, new: NewKey) -> Result<(ApiKey, String), KeyError> {
         let _changing = self.changing.lock().await;
+        self.one_more(new.application, None)?;
         let (stored, text) = self.make(new)?;
         self.store.create_key(&stored).await?;
         Ok((self.put(stored), text))
+    }
+
+    /// Whether an application may have one more, `replaced` left out. The platform may have as
+    /// many as it makes.
+    fn one_more(
+        &self,
+        application: Option<ApplicationId>,
+        replaced: Option<KeyId>,
+    ) -> Result<(), KeyError> {
+        if application.is_none() {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let all = self.read();
+        let of_its = all.values().filter(|held| held.key.application == application);
+        let used = of_its.filter(|held| Some(held.key.id) != replaced && held.key.is_usable(now));
+        match used.count() {
+            used if used < MAX_KEYS as usize => Ok(()),
+            used => Err(KeyError::TooMany(used)),
+        }
     }
 
     fn make(&self, new: NewKey) -> Result<(StoredKey, String), KeyError> {
@@ -234,6 +270,7 @@ impl Keyring {
     pub async fn rotate(&self, id: KeyId, end: Timestamp) -> Result<(ApiKey, String), KeyError> {
         let _changing = self.changing.lock().await;
         let old = self.usable(id)?;
+        self.one_more(old.key.application, Some(id))?;
         let (stored, text) = self.make(NewKey {
             name: old.key.name.clone(),
             application: old.key.application,
@@ -281,6 +318,24 @@ impl Keyring {
         all.retain(|_, held| held.key.application != Some(application));
     }
 
+    /// Deletes keys that ended long ago, and those of an application that ended before many
+    /// others: what anybody may make and end again must not fill memory.
+    pub async fn purge(&self) {
+        let _changing = self.changing.lock().await;
+        let gone = overdue(self.read().values().map(|held| &held.key), self.clock.now());
+        if gone.is_empty() {
+            return;
+        }
+        match self.store.delete_keys(&gone).await {
+            Ok(()) => {
+                let gone: HashSet<KeyId> = gone.into_iter().collect();
+                let mut all = self.held.write().unwrap_or_else(PoisonError::into_inner);
+                all.retain(|_, held| !gone.contains(&held.key.id));
+            }
+            Err(error) => tracing::warn!(%error, "keys that ended stay"),
+        }
+    }
+
     /// Writes down when keys were last used.
     pub async fn write_uses(&self) {
         let new: Vec<(Arc<Held>, i64)> = self
@@ -306,5 +361,138 @@ impl Keyring {
             }
             Err(error) => tracing::warn!(%error, "when keys were last used was not written down"),
         }
+    }
+}
+
+/// Keys that ended and are not shown any more.
+fn overdue<'a>(keys: impl Iterator<Item = &'a ApiKey>, now: Timestamp) -> Vec<KeyId> {
+    let mut ended: HashMap<Option<ApplicationId>, Vec<(Timestamp, KeyId)>> = HashMap::new();
+    for key in keys {
+        if let Some(end) = key.revoked_at.or(key.expires_at).filter(|_| !key.is_usable(now)) {
+            ended.entry(key.application).or_default().push((end, key.id));
+        }
+    }
+    let mut gone = Vec::new();
+    for mut of_one in ended.into_values() {
+        of_one.sort_unstable_by_key(|ended| std::cmp::Reverse(*ended));
+        let is_old = |&(end, _): &(Timestamp, KeyId)| end + ENDED_FOR < now;
+        let kept = of_one.iter().take(MAX_ENDED).take_while(|ended| !is_old(ended)).count();
+        gone.extend(of_one.drain(kept..).map(|(_, id)| id));
+    }
+    gone
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{model::KeyScope, store::sqlite::SqliteStore};
+
+    async fn ring(configured: Option<&str>) -> (tempfile::TempDir, Keyring, ApplicationId) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.db");
+        let store: SharedStore = Arc::new(SqliteStore::open(&path).await.unwrap());
+        let clock = Clock::starting_at(Timestamp::from_second(1_800_000_000).unwrap());
+        let application = crate::model::Application {
+            id: ApplicationId::new(clock.now()),
+            name: "shop".into(),
+            created_at: clock.now(),
+        };
+        store.create_application(&application).await.unwrap();
+        let ring = Keyring::load(store, configured, clock).await.unwrap();
+        (directory, ring, application.id)
+    }
+
+    fn new(application: Option<ApplicationId>) -> NewKey {
+        NewKey { name: "a key".into(), application, scopes: Scopes::ALL, expires_at: None }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_let_in_until_it_is_revoked_or_replaced() {
+        let (_directory, ring, shop) = ring(None).await;
+        let (key, text) = ring.create(new(Some(shop))).await.unwrap();
+        let caller = ring.identify(&text).unwrap();
+        assert_eq!((&*caller.id, &caller.reach), (&*key.id.to_string(), &Reach::Application(shop)));
+        let (next, newer) = ring.rotate(key.id, ring.clock.now()).await.unwrap();
+        assert!(ring.identify(&text).is_none() && ring.identify(&newer).is_some());
+        ring.revoke(next.id).await.unwrap();
+        assert!(ring.identify(&newer).is_none());
+        assert!(matches!(ring.revoke(next.id).await, Err(KeyError::NotFound)));
+        assert!(matches!(ring.rotate(next.id, ring.clock.now()).await, Err(KeyError::NotFound)));
+    }
+
+    #[tokio::test]
+    async fn the_last_key_that_may_do_everything_stays() {
+        let (_directory, alone, _) = ring(None).await;
+        let (first, _) = alone.create(new(None)).await.unwrap();
+        let reader = NewKey { scopes: [KeyScope::Read].into_iter().collect(), ..new(None) };
+        alone.create(reader).await.unwrap();
+        assert!(matches!(alone.revoke(first.id).await, Err(KeyError::Last)));
+        let (second, _) = alone.create(new(None)).await.unwrap();
+        alone.revoke(first.id).await.unwrap();
+        assert!(matches!(alone.revoke(second.id).await, Err(KeyError::Last)));
+        let (_directory, beside, _) = ring(Some("configured")).await;
+        assert!(beside.identify("configured").is_some_and(|it| it.reach == Reach::Platform));
+        let (key, _) = beside.create(new(None)).await.unwrap();
+        beside.revoke(key.id).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_application_has_only_so_many_keys_and_ended_ones_go() {
+        let (_directory, ring, shop) = ring(None).await;
+        let (first, _) = ring.create(new(Some(shop))).await.unwrap();
+        for _ in 1..MAX_KEYS {
+            ring.create(new(Some(shop))).await.unwrap();
+        }
+        assert!(matches!(ring.create(new(Some(shop))).await, Err(KeyError::TooMany(200))));
+        ring.create(new(None)).await.unwrap();
+        ring.rotate(first.id, ring.clock.now()).await.unwrap();
+        for key in ring.list().into_iter().filter(|key| key.application.is_some()) {
+            // The replaced one may be ended as well.
+            ring.revoke(key.id).await.unwrap();
+        }
+        ring.purge().await;
+        let left = ring.list();
+        assert_eq!(left.iter().filter(|key| key.application == Some(shop)).count(), MAX_ENDED);
+        assert_eq!(ring.store.keys().await.unwrap().len(), left.len());
+        ring.create(new(Some(shop))).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn when_a_key_was_used_is_not_forgotten_when_it_is_revoked() {
+        let (_directory, ring, shop) = ring(None).await;
+        let (key, text) = ring.create(new(Some(shop))).await.unwrap();
+        ring.identify(&text).unwrap();
+        ring.revoke(key.id).await.unwrap();
+        ring.write_uses().await;
+        let stored = ring.store.keys().await.unwrap();
+        assert!(stored[0].key.last_used_at.is_some());
+    }
+
+    #[test]
+    fn what_ended_long_ago_goes_and_what_can_be_used_stays() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let month = i64::try_from(ENDED_FOR.as_secs()).unwrap();
+        let key = |n, expires_at, revoked_at| ApiKey {
+            id: KeyId::first_of(at(n)),
+            name: "x".into(),
+            application: None,
+            scopes: Scopes::ALL,
+            created_at: at(0),
+            expires_at,
+            last_used_at: None,
+            revoked_at,
+        };
+        let keys = [
+            key(1, None, None),
+            key(2, Some(at(10)), None),
+            key(3, None, Some(at(10))),
+            key(4, None, Some(at(20))),
+            key(5, Some(at(month * 9)), None),
+        ];
+        let mut gone = overdue(keys.iter(), at(month + 15));
+        gone.sort_unstable();
+        assert_eq!(gone, [keys[1].id, keys[2].id]);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 
 pub use jwks::JwksSource;
 pub use jwt::{JwtError, JwtSettings, Jwts};
-pub use keys::{KeyError, Keyring, NewKey, generate_key, hash_key};
+pub use keys::{KeyError, Keyring, MAX_KEYS, NewKey, generate_key, hash_key};
 pub use portal::{Portal, PortalToken};
 
 /// How often what is known of use is written down, and old entries of the audit log go.
@@ -139,6 +139,7 @@ impl Access {
         loop {
             round.tick().await;
             self.keys.write_uses().await;
+            self.keys.purge().await;
             let Some(keep) = audit_for else { continue };
             let now = self.clock.now();
             let Ok(before) = now.checked_sub(keep) else { continue };

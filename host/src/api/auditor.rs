@@ -21,20 +21,25 @@ use tower::ServiceExt;
 
 use super::{
     Api,
-    auth::{APPLICATION_HEADER, Identity, identify, named},
+    auth::{APPLICATION_HEADER, Identity, identify, named, within_portal},
     docs, finish,
+    limits::{self, Counted},
     observe::RequestId,
     refusal::{self, Subject},
     routes,
 };
-use crate::model::{ApplicationId, AuditEntry, AuditId, ChangeOutcome, KeyScope};
+use crate::{
+    access::Kind,
+    model::{ApplicationId, AuditEntry, AuditId, ChangeOutcome, KeyScope},
+};
 
 /// Largest document that is kept, in bytes.
 const MAX_DOCUMENT: usize = 64 * 1024;
 /// Longest name of a thing.
 const MAX_NAME: usize = 200;
 /// What is asked for by POST and changes nothing that is kept, or is an event of a producer's.
-const NO_CHANGES: [&str; 3] = ["publish_event", "publish_batch", "run_plugin"];
+const NO_CHANGES: [&str; 5] =
+    ["publish_event", "publish_batch", "run_plugin", "match_subscription", "check_schema_version"];
 
 /// See the module.
 pub(super) struct Auditor {
@@ -73,8 +78,14 @@ impl Auditor {
             Ok(identity) => identity,
             Err(problem) => return problem.into_response(),
         };
-        // Every route here needs that scope, and refuses by itself.
-        if !identity.caller.scopes.allow(KeyScope::Manage) {
+        // Before anything is written: who asks too often must not make the disk work.
+        if let Some(home) = &identity.home {
+            let by = &identity.caller.id;
+            if let Err(problem) = limits::request(&self.api, &mut parts.extensions, home, by) {
+                return problem.into_response();
+            }
+        }
+        if is_refused(&identity, &parts.method, &route) {
             return next.run(Request::from_parts(parts, body)).await;
         }
         let asked = Asked::new(&parts, &route, identity);
@@ -161,6 +172,7 @@ impl Auditor {
         let mut request =
             Request::builder().uri(format!("{path}{query}")).body(Body::empty()).ok()?;
         request.extensions_mut().insert(asked.identity.clone());
+        request.extensions_mut().insert(Counted);
         if let Some(application) = asked.headers.get(APPLICATION_HEADER) {
             request.headers_mut().insert(APPLICATION_HEADER, application.clone());
         }
@@ -173,6 +185,14 @@ impl Auditor {
             Err(_) => Some(json!({"too_large": format!("over {MAX_DOCUMENT} bytes")})),
         }
     }
+}
+
+/// Whether the route itself refuses this caller, whatever is in the request: nothing is written
+/// of it. Every route here needs the scope `manage`.
+fn is_refused(identity: &Identity, method: &Method, route: &str) -> bool {
+    !identity.caller.scopes.allow(KeyScope::Manage)
+        || identity.caller.kind == Kind::Portal && within_portal(route, KeyScope::Manage).is_err()
+        || !identity.is_admin() && docs::is_admins(&method.as_str().to_ascii_lowercase(), route)
 }
 
 /// Around all routes.
@@ -204,12 +224,17 @@ impl Asked {
     fn new(parts: &Parts, route: &str, identity: Identity) -> Self {
         let id = parts.extensions.get::<RequestId>();
         let names_one = route.split('/').nth(3).is_some_and(|part| part.starts_with('{'));
-        let shared = parts.uri.query().unwrap_or_default().split('&').any(|q| q == "shared=true");
+        let kind = singular(route.split('/').nth(2).unwrap_or_default());
+        // As the routes read it: only plugins are shared.
+        let query = parts.uri.query().unwrap_or_default().as_bytes();
+        let mut query = url::form_urlencoded::parse(query);
+        let shared =
+            kind == "plugin" && query.any(|(name, value)| (&*name, &*value) == ("shared", "true"));
         Self {
             identity,
             headers: parts.headers.clone(),
             request_id: id.map_or_else(String::new, |id| id.0.clone()),
-            kind: singular(route.split('/').nth(2).unwrap_or_default()),
+            kind,
             resource: resource(parts.uri.path()).filter(|_| names_one),
             is_shared: shared,
         }

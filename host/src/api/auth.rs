@@ -198,6 +198,13 @@ fn admin_needed() -> Problem {
 /// A caller that may do `N`, whomever it belongs to.
 async fn allowed<N: Need>(parts: &mut Parts, api: &Api) -> Result<Identity, Problem> {
     let identity = identify(api, &parts.headers, &mut parts.extensions).await?;
+    // What an application asks for is counted whatever comes of it; what an admin asks for is,
+    // if it is for an application.
+    if let Some(home) = &identity.home
+        && !door::publishes(&parts.method, parts.uri.path())
+    {
+        limits::request(api, &mut parts.extensions, home, &identity.caller.id)?;
+    }
     if identity.caller.kind == Kind::Portal {
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         within_portal(route, N::SCOPE)?;
@@ -206,7 +213,7 @@ async fn allowed<N: Need>(parts: &mut Parts, api: &Api) -> Result<Identity, Prob
 }
 
 /// Whether a portal token is for this route. What is not listed is not.
-fn within_portal(route: &str, scope: KeyScope) -> Result<(), Problem> {
+pub(super) fn within_portal(route: &str, scope: KeyScope) -> Result<(), Problem> {
     let below = |root: &&str| {
         route.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
@@ -250,6 +257,13 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Known<N> {
         let identity = allowed::<N>(parts, api).await?;
         Ok(Self { identity, need: PhantomData })
     }
+}
+
+/// Whether a request that was let in still would be: an answer that goes on and on must not
+/// outlive the key it was asked for with.
+pub async fn still_holds<N: Need>(api: &Api, headers: &HeaderMap) -> bool {
+    let identity = identify(api, headers, &mut Extensions::new()).await;
+    identity.is_ok_and(|identity| identity.caller.scopes.allow(N::SCOPE))
 }
 
 /// For whom a request acts, and whose key it carries.
@@ -297,7 +311,7 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Acting<N> {
             None => named(api, &parts.headers)?,
         };
         if !door::publishes(&parts.method, parts.uri.path()) {
-            limits::request(api, &parts.extensions, &application, &by)?;
+            limits::request(api, &mut parts.extensions, &application, &by)?;
         }
         Ok(Self { actor: Actor { application, by, is_admin }, need: PhantomData })
     }

@@ -9,7 +9,10 @@ use axum::{
     response::Json,
 };
 use futures_util::future::join_all;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -35,7 +38,53 @@ pub struct Batch<'a> {
     /// Up to 500 events.
     #[serde(borrow)]
     #[schema(value_type = Vec<Envelope<'_>>, max_items = 500)]
-    events: Vec<&'a RawValue>,
+    events: Items<'a>,
+}
+
+/// The events of a batch, unparsed: as many as any batch may have, and how many came. A body
+/// of millions of nothings must not become a list of them.
+#[derive(Debug, Default)]
+struct Items<'a> {
+    texts: Vec<&'a [u8]>,
+    count: usize,
+}
+
+/// The most that `max_batch_events` can be set to.
+const MOST: usize = 10_000;
+
+impl<'a> Items<'a> {
+    fn push(&mut self, text: &'a [u8]) {
+        self.texts.push(text);
+        self.count += 1;
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Items<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Items::default();
+                while items.count < MOST {
+                    let Some(item) = list.next_element::<&'de RawValue>()? else {
+                        return Ok(items);
+                    };
+                    items.push(item.get().as_bytes());
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    items.count += 1;
+                }
+                Ok(items)
+            }
+        }
+        source.deserialize_seq(Reader)
+    }
 }
 
 /// What became of each event of a batch, in their order.
@@ -153,52 +202,52 @@ pub async fn take(
     let form = Form::of(request.headers())?;
     let (parts, body) = extract::any_bytes(request, api.limits.load().max_batch_body).await?;
     let items = match form {
-        Form::Json => texts(batch_items(&body)?),
-        Form::CloudEvents => texts(explain::json(&body)?),
+        Form::Json => batch_items(&body)?,
+        Form::CloudEvents => explain::json(&body)?,
         Form::Lines => lines(&body),
     };
     let most = api.limits.load().max_batch;
-    if items.len() > most {
+    if items.count > most {
         return Err(Problem::new(
             Code::BatchTooLarge,
-            format!("The batch has {} events; {most} are allowed", items.len()),
+            format!("The batch has {} events; {most} are allowed", items.count),
         )
         .member("limit", most));
     }
-    limits::events(api, &parts.extensions, &acting.application, &acting.by, items.len())?;
+    let (of, by) = (&acting.application, &acting.by);
+    limits::events(api, &parts.extensions, of, by, items.count)?;
     let extensions = &parts.extensions;
     // All at once, so that they share transactions.
-    let data: Vec<BatchItem> = join_all(items.into_iter().enumerate().map(|(index, item)| {
-        let event = batch_event(form, item, index, key.as_deref(), api.limits.load().max_body);
-        async move {
-            let result = match event {
-                Ok(event) => accept(api, extensions, &acting.application, event).await,
-                Err(problem) => Err(problem),
-            };
-            BatchItem::from(result)
-        }
-    }))
-    .await;
+    let data: Vec<BatchItem> =
+        join_all(items.texts.into_iter().enumerate().map(|(index, item)| {
+            let event = batch_event(form, item, index, key.as_deref(), api.limits.load().max_body);
+            async move {
+                let result = match event {
+                    Ok(event) => accept(api, extensions, &acting.application, event).await,
+                    Err(problem) => Err(problem),
+                };
+                BatchItem::from(result)
+            }
+        }))
+        .await;
     let accepted = data.iter().filter(|item| matches!(item, BatchItem::Accepted { .. })).count();
     Ok(Json(BatchOut { accepted, refused: data.len() - accepted, data }))
 }
 
 /// The batch's events, unparsed.
-fn batch_items(body: &[u8]) -> Result<Vec<&RawValue>, Problem> {
+fn batch_items(body: &[u8]) -> Result<Items<'_>, Problem> {
     let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     if is_list { explain::json(body) } else { Ok(explain::json::<Batch<'_>>(body)?.events) }
 }
 
-fn texts(items: Vec<&RawValue>) -> Vec<&[u8]> {
-    items.into_iter().map(|item| item.get().as_bytes()).collect()
-}
-
 /// Lines that are not blank. What is wrong with one is no matter of the others.
-fn lines(body: &[u8]) -> Vec<&[u8]> {
-    body.split(|&byte| byte == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty())
-        .collect()
+fn lines(body: &[u8]) -> Items<'_> {
+    let mut all =
+        body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut items = Items::default();
+    all.by_ref().take(MOST).for_each(|line| items.push(line));
+    items.count += all.count();
+    items
 }
 
 /// Copied out of the batch: an event that waits for its endpoint must not keep the other
@@ -234,10 +283,10 @@ mod tests {
         let list = br#" [{"type":"a","payload":1},7]"#;
         let object = br#"{"events":[{"type":"a","payload":1},7]}"#;
         for body in [&list[..], &object[..]] {
-            assert_eq!(batch_items(body).unwrap().len(), 2);
+            assert_eq!(batch_items(body).unwrap().count, 2);
         }
         assert_eq!(batch_items(b"{\"event\":[]}").unwrap_err().code(), Code::UnknownField);
-        assert!(batch_items(b"[]").unwrap().is_empty());
+        assert_eq!(batch_items(b"[]").unwrap().count, 0);
     }
 
     #[test]
@@ -266,9 +315,20 @@ mod tests {
     }
 
     #[test]
+    fn a_body_of_millions_of_nothings_is_counted_and_not_kept() {
+        let list = format!("[{}0]", "0,".repeat(2_000_000));
+        let found = batch_items(list.as_bytes()).unwrap();
+        assert_eq!((found.count, found.texts.len()), (2_000_001, MOST));
+        let found = lines(&b"0\n".repeat(2_000_000)).count;
+        assert_eq!(found, 2_000_000);
+        assert_eq!(lines(&b"0\n".repeat(MOST + 1)).texts.len(), MOST);
+        assert!(batch_items(br#"{"events":[1,2}"#).is_err() && batch_items(b"[1 2]").is_err());
+    }
+
+    #[test]
     fn each_event_of_a_batch_stands_alone() {
         let body = Bytes::from_static(br#"[{"type":"a","payload":{"x":1}},7]"#);
-        let items = texts(batch_items(&body).unwrap());
+        let items = batch_items(&body).unwrap().texts;
         let event = |item, index, key, limit| batch_event(Form::Json, item, index, key, limit);
         let first = event(items[0], 0, Some("k"), 100).unwrap();
         assert_eq!(first.payload, r#"{"x":1}"#);
@@ -282,7 +342,7 @@ mod tests {
     #[test]
     fn lines_are_events_whatever_is_wrong_with_the_others() {
         let body = b"{\"a\":1}\r\n\n  \n\xff\n[\n7";
-        assert_eq!(lines(body), [&b"{\"a\":1}"[..], b"\xff", b"[", b"7"]);
+        assert_eq!(lines(body).texts, [&b"{\"a\":1}"[..], b"\xff", b"[", b"7"]);
         let bad = batch_event(Form::Lines, b"\xff", 0, None, 9).unwrap_err();
         assert_eq!(bad.code(), Code::MalformedJson);
     }

@@ -104,13 +104,18 @@ fn scope(method: &str, path: &str) -> KeyScope {
     match (method, path) {
         ("post", "/v1/events" | "/v1/events/batch") => KeyScope::Publish,
         ("get", path) if !path.starts_with("/v1/keys") => KeyScope::Read,
+        // They answer a question, which is too long for a query.
+        ("post", path) if path.ends_with("/match") || path.ends_with("/versions/check") => {
+            KeyScope::Read
+        }
         _ => KeyScope::Manage,
     }
 }
 
 /// Whether only the platform's keys may do it. Every application reads event types.
-fn is_admins(method: &str, path: &str) -> bool {
-    is_platforms(path) && !(method == "get" && path.starts_with("/v1/event-types"))
+pub(super) fn is_admins(method: &str, path: &str) -> bool {
+    let is_read = path.starts_with("/v1/event-types") && !path.ends_with("/limits");
+    is_platforms(path) && !(method == "get" && is_read)
 }
 
 /// Whether what a path names is the platform's, not an application's.

@@ -83,6 +83,7 @@ where
             }
             let held = Arc::new(self.admission.weight());
             let weight = Arc::clone(&held);
+            let request = weighed_inflated(request, &held);
             let answering =
                 self.inner.call(request.map(|inner| Body::new(Weighed { inner, held })));
             return Box::pin(async move { instead(answering.await, &weight) });
@@ -91,6 +92,7 @@ where
             Ok(pass) => {
                 let pass = Arc::new(pass);
                 let held = Arc::clone(&pass);
+                let request = weighed_inflated(request, &held);
                 let answering =
                     self.inner.call(request.map(|inner| Body::new(Weighed { inner, held })));
                 Box::pin(async move {
@@ -165,8 +167,28 @@ fn refused(why: Shed) -> Response {
     (Code::Overloaded.status(), headers, Body::from(TEXTS[why.index()].clone())).into_response()
 }
 
+/// Where a body's bytes are counted once they are inflated: a few may come to many.
+#[derive(Clone)]
+pub(super) struct Scale(Arc<dyn Watches>);
+
+impl Scale {
+    /// Counts bytes; false if they are too many, and then the answer is a refusal.
+    pub(super) fn add(&self, bytes: usize) -> bool {
+        self.0.weight().add(bytes)
+    }
+}
+
+/// A request that finds the scale, if it has to be inflated.
+fn weighed_inflated<B, W: Watches + 'static>(mut request: Request<B>, held: &Arc<W>) -> Request<B> {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        let held: Arc<dyn Watches> = Arc::<W>::clone(held);
+        request.extensions_mut().insert(Scale(held));
+    }
+    request
+}
+
 /// Who is told of a body on its way.
-trait Watches {
+trait Watches: Send + Sync {
     fn wait(&self) {}
     fn resume(&self) {}
     fn weight(&self) -> &Weight;

@@ -8,14 +8,16 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{Extensions, HeaderMap, header, request::Parts},
 };
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::{
-    Api, explain, inflate,
+    Api,
+    door::Scale,
+    explain, inflate,
     problem::{Code, FieldError, Problem},
 };
 use crate::model::{IdError, media};
@@ -51,7 +53,8 @@ impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for OptionalJsonBody<T
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let body = read(&parts.headers, body, api.limits.load().max_body).await?;
+        let limit = api.limits.load().max_body;
+        let body = read((&parts.headers, &parts.extensions), body, limit).await?;
         if body.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -116,13 +119,21 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
 pub async fn json_bytes(request: Request, limit: usize) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
     require_json(&parts.headers)?;
-    read(&parts.headers, body, limit).await
+    read((&parts.headers, &parts.extensions), body, limit).await
 }
 
 /// A body whose type was looked at already, with what came before it.
 pub async fn any_bytes(request: Request, limit: usize) -> Result<(Parts, Bytes), Problem> {
     let (parts, body) = request.into_parts();
-    let body = read(&parts.headers, body, limit).await?;
+    let body = read((&parts.headers, &parts.extensions), body, limit).await?;
+    Ok((parts, body))
+}
+
+/// A body byte for byte as it came, whatever its Content-Encoding says: for who checks a
+/// signature over just these bytes, or knows nothing of the sender.
+pub async fn bytes_as_sent(request: Request, limit: usize) -> Result<(Parts, Bytes), Problem> {
+    let (parts, body) = request.into_parts();
+    let body = read_in_time(&parts.headers, body, limit).await?;
     Ok((parts, body))
 }
 
@@ -130,7 +141,7 @@ pub async fn any_bytes(request: Request, limit: usize) -> Result<(Parts, Bytes),
 pub async fn bytes_of(request: Request, types: &[&str], limit: usize) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
     require(&parts.headers, types)?;
-    read(&parts.headers, body, limit).await
+    read((&parts.headers, &parts.extensions), body, limit).await
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
@@ -161,15 +172,24 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(media::essence(given))
 }
 
-/// Reads a body of at most `limit` bytes, for as long as so many may take.
-async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let time = BODY_TIME + Duration::from_secs((limit / BYTES_A_SECOND) as u64);
-    let reading = timeout(time, read_within(headers, body, limit));
-    let body = reading.await.unwrap_or_else(|_| Err(too_slow(time)))?;
+/// Reads a body of at most `limit` bytes, inflated if it has to be.
+async fn read(
+    (headers, extensions): (&HeaderMap, &Extensions),
+    body: Body,
+    limit: usize,
+) -> Result<Bytes, Problem> {
+    let body = read_in_time(headers, body, limit).await?;
     if headers.contains_key(header::CONTENT_ENCODING) {
-        return inflate::inflated(headers, body, limit).await;
+        return inflate::inflated(headers, body, limit, extensions.get::<Scale>()).await;
     }
     Ok(body)
+}
+
+/// For as long as so many bytes may take.
+async fn read_in_time(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let time = BODY_TIME + Duration::from_secs((limit / BYTES_A_SECOND) as u64);
+    let reading = timeout(time, read_within(headers, body, limit));
+    reading.await.unwrap_or_else(|_| Err(too_slow(time)))
 }
 
 async fn read_within(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -285,7 +305,7 @@ mod tests {
         };
         let announced = HeaderMap::from_iter([(header::CONTENT_LENGTH, 9.into())]);
         for headers in [HeaderMap::new(), announced] {
-            let problem = read(&headers, body(), 1 << 20).await.unwrap_err();
+            let problem = read_in_time(&headers, body(), 1 << 20).await.unwrap_err();
             assert_eq!(problem.code(), Code::SlowBody, "{headers:?}");
         }
     }

@@ -16,7 +16,8 @@ use utoipa::ToSchema;
 use super::{
     Api,
     docs::{Busy, UnknownType, Unproven, Violating},
-    extract::{PathParts, any_bytes},
+    extract::{PathParts, bytes_as_sent},
+    limits,
     problem::{Code, Problem},
     refusal,
 };
@@ -67,7 +68,7 @@ pub async fn receive(
     request: Request,
 ) -> Result<Response, Problem> {
     let id: Option<SourceId> = source.parse().ok();
-    let (parts, body) = any_bytes(request, api.limits.load().max_body)
+    let (parts, body) = bytes_as_sent(request, api.limits.load().max_body)
         .await
         .inspect_err(|problem| api.sources.unread(id, &problem.body().title))?;
     let received = api.sources.receive(id, &parts.headers, body).await.map_err(problem)?;
@@ -100,6 +101,10 @@ fn problem(not_taken: NotTaken) -> Problem {
         .detail("The URL, the secret, the signed bytes or the time is another. Whoever runs this server sees which: hookmill source refusals.")
         .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"hookmill\"")),
         NotTaken::Unusable(refusal) => unusable(refusal),
+        NotTaken::Limited(exceeded) => limits::limited(&exceeded, 1),
+        NotTaken::TooLarge { event_type, bytes, most } => {
+            limits::too_large(&event_type, bytes, most)
+        }
         NotTaken::Rejected(rejected) => refusal::publish(rejected),
     }
 }

@@ -10,7 +10,12 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
 };
 
-use super::problem::{Code, Problem};
+use tokio::sync::Semaphore;
+
+use super::{
+    door::Scale,
+    problem::{Code, Problem},
+};
 
 /// What is sent back to who tries another one.
 const KNOWN: HeaderValue = HeaderValue::from_static("gzip, zstd, identity");
@@ -18,18 +23,37 @@ const KNOWN: HeaderValue = HeaderValue::from_static("gzip, zstd, identity");
 /// allows in HTTP.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// How many bodies are inflated at once; the others wait. What each comes to is in nobody's
+/// count until it is there.
+static PLACES: Semaphore = Semaphore::const_new(4);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     Gzip,
     Zstd,
 }
 
-/// The body as it was before its encoding. One without an encoding is not touched.
-pub async fn inflated(headers: &HeaderMap, body: Bytes, limit: usize) -> Result<Bytes, Problem> {
+/// The body as it was before its encoding, weighed as if it had come so. One without an
+/// encoding is not touched.
+pub async fn inflated(
+    headers: &HeaderMap,
+    body: Bytes,
+    limit: usize,
+    scale: Option<&Scale>,
+) -> Result<Bytes, Problem> {
     let Some(encoding) = encoding(headers)? else { return Ok(body) };
     // A megabyte takes milliseconds, which other requests should not wait for.
-    let inflating = tokio::task::spawn_blocking(move || inflate(encoding, &body, limit));
+    let place = PLACES.acquire().await.map_err(|error| Problem::internal("inflating", &error))?;
+    let inflating = tokio::task::spawn_blocking(move || {
+        let inflated = inflate(encoding, &body, limit);
+        // Held here, so that a client that goes away frees no place before the work is done.
+        drop(place);
+        inflated
+    });
     match inflating.await {
+        Ok(Ok(body)) if scale.is_some_and(|scale| !scale.add(body.len())) => {
+            Err(Problem::new(Code::Overloaded, "There is no memory for the inflated body"))
+        }
         Ok(Ok(body)) if body.len() <= limit => Ok(body.into()),
         Ok(Ok(_)) => Err(Problem::new(
             Code::BodyTooLarge,
@@ -98,7 +122,7 @@ mod tests {
     }
 
     async fn read(encoding: &str, body: Vec<u8>, limit: usize) -> Result<Bytes, Problem> {
-        inflated(&with(encoding), body.into(), limit).await
+        inflated(&with(encoding), body.into(), limit, None).await
     }
 
     #[tokio::test]
@@ -164,6 +188,6 @@ mod tests {
         }
         let mut twice = with("gzip");
         twice.append(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        assert!(inflated(&twice, Bytes::new(), 9).await.is_err());
+        assert!(inflated(&twice, Bytes::new(), 9, None).await.is_err());
     }
 }

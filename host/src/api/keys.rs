@@ -12,12 +12,13 @@ use super::{
     auth::{Identity, Known, Manage, find_application, foreign},
     docs::{LastKey, Missing, Unusable},
     extract::{JsonBody, OptionalJsonBody, PathId, QueryParams, check_text},
+    limits,
     page::{PageOut, Paging},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
 };
 use crate::{
-    access::{KeyError, NewKey},
+    access::{KeyError, MAX_KEYS, NewKey},
     model::{ApiKey, ApplicationId, KeyId, KeyScope, Scopes, Timestamp},
 };
 
@@ -116,6 +117,7 @@ fn refused(error: KeyError, id: KeyId) -> Problem {
             "It is the last key that may do everything and does not expire",
         )
         .detail("Make another first, or set `admin_key` in the server's configuration."),
+        KeyError::TooMany(used) => limits::exceeded("keys", MAX_KEYS, used),
         KeyError::Random(cause) => Problem::internal("making a key", &cause),
         KeyError::Store(error) => refusal::store(error, &subject(id)),
     }

@@ -95,16 +95,21 @@ fn seconds(time: Duration) -> u64 {
     (time.as_secs_f64().ceil() as u64).max(1)
 }
 
-/// Takes one request from the limits of an application and a key.
+/// On a request that was counted already, or is none of a client's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted;
+
+/// Takes one request from the limits of an application and a key, once.
 pub(super) fn request(
     api: &Api,
-    extensions: &Extensions,
+    extensions: &mut Extensions,
     application: &Application,
     key: &Arc<str>,
 ) -> Result<(), Problem> {
-    if !api.rates.any() {
+    if !api.rates.any() || extensions.get::<Counted>().is_some() {
         return Ok(());
     }
+    extensions.insert(Counted);
     let holders = [Holder::Application(application.id), Holder::Key(Arc::clone(key))];
     take(api, extensions, What::Requests, application.id, &holders, 1)
 }
@@ -136,8 +141,7 @@ pub(super) fn event(
     let holder = Holder::EventType(name);
     let most = api.rates.own(&holder).max_payload_bytes;
     if let Some(most) = most.filter(|most| payload.len() > *most) {
-        let title = format!("The payload has {} bytes; {event_type} takes {most}", payload.len());
-        return Err(Problem::new(Code::BodyTooLarge, title).member("limit_bytes", most));
+        return Err(too_large(event_type, payload.len(), most));
     }
     // A type that does not exist has no bucket to fill memory with.
     let Holder::EventType(name) = &holder else { return Ok(()) };
@@ -162,8 +166,14 @@ fn take(
     taken.map_err(|exceeded| limited(&exceeded, count))
 }
 
+/// A payload that its event type does not take.
+pub(super) fn too_large(event_type: &str, bytes: usize, most: usize) -> Problem {
+    let title = format!("The payload has {bytes} bytes; {event_type} takes {most}");
+    Problem::new(Code::BodyTooLarge, title).member("limit_bytes", most)
+}
+
 /// 429, and when to come back.
-fn limited(exceeded: &Exceeded, count: u32) -> Problem {
+pub(super) fn limited(exceeded: &Exceeded, count: u32) -> Problem {
     let Exceeded { limit, wait } = exceeded;
     let (whose, what) = (limit.whose, limit.what.as_str());
     metrics::counter!("hookmill_rate_limited_total", "limit" => whose, "of" => what).increment(1);
@@ -184,7 +194,7 @@ fn limited(exceeded: &Exceeded, count: u32) -> Problem {
 }
 
 /// One more of something would be more than an application may have.
-fn exceeded(quota: &'static str, limit: u32, used: usize) -> Problem {
+pub(super) fn exceeded(quota: &'static str, limit: u32, used: usize) -> Problem {
     metrics::counter!("hookmill_quota_exceeded_total", "quota" => quota).increment(1);
     let title = format!("The application has {used} of {limit} {}", quota.replace('_', " "));
     Problem::new(Code::QuotaExceeded, title)

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     model::{
         SecretText, Source, SourceId, SourceSecret, SourceSecretId, SourceSettings, Timestamp,
+        UnknownTypes,
     },
     sources::{MAX_SOURCES, Refused, check_secret},
     store::StoreError,
@@ -58,6 +59,24 @@ pub fn secret_of(
             .errors([FieldError::new("/secret", why)])
     })?;
     Ok(SourceSecret { id: SourceSecretId::new(now), text, created_at: now, expires_at: None })
+}
+
+/// Event types are the platform's. A source that creates them takes their names from what comes
+/// in, so it is for an admin to say so, and how such a source finds names.
+fn may_create_types(acting: &Actor, old: Option<&Source>, new: &Source) -> Result<(), Problem> {
+    let is_as_before = old.is_some_and(|old| {
+        old.settings.unknown_event_types == UnknownTypes::Create
+            && old.settings.event_type == new.settings.event_type
+    });
+    if new.settings.unknown_event_types != UnknownTypes::Create || is_as_before {
+        return Ok(());
+    }
+    acting.must_be_admin().map_err(|refused| {
+        refused.detail(
+            "Event types are the platform's: an admin key may let a source create them, or \
+             create them beforehand.",
+        )
+    })
 }
 
 /// Refuses steps whose plugin is not there, or does not take their config.
@@ -102,6 +121,7 @@ pub async fn create_source(
         updated_at: now,
     };
     check(&source)?;
+    may_create_types(&acting, None, &source)?;
     check_steps(&api, &source).await?;
     let mut shown = None;
     let secret = match given.secret {
@@ -182,12 +202,14 @@ pub async fn change_source(
     PathId(id): PathId<SourceId>,
     JsonBody(patch): JsonBody<SourcePatch>,
 ) -> Result<Json<SourceOut>, Problem> {
-    let mut tried = Source::clone(&*find(&api, &acting, id)?);
+    let found = find(&api, &acting, id)?;
+    let mut tried = Source::clone(&found);
     let name = patch.name.clone().unwrap_or_else(|| id.to_string());
     // A config that a forced version broke must not stand in the way of other changes.
     let has_steps = patch.pipeline.is_some();
     patch.apply(&mut tried);
     check(&tried)?;
+    may_create_types(&acting, Some(&found), &tried)?;
     if has_steps {
         check_steps(&api, &tried).await?;
     }

@@ -7,7 +7,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{
         IntoResponse, Response, Sse,
         sse::{Event as Message, KeepAlive},
@@ -15,19 +15,19 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
     Api,
-    auth::{Acting, Read},
+    auth::{self, Acting, Read},
     docs::ManyTails,
     extract::QueryParams,
     problem::{Code, Problem},
 };
 use crate::{
     model::{ApplicationId, DeliveryState, Pattern, SubscriptionId},
-    tail::{Happened, Next, What},
+    tail::{Happened, Watcher, What},
 };
 
 /// A line that says nothing, so that nobody between takes the quiet for the end.
@@ -89,36 +89,53 @@ pub struct TailItem<'a> {
 pub async fn tail(
     acting: Acting<Read>,
     State(api): State<Arc<Api>>,
+    headers: HeaderMap,
     QueryParams(query): QueryParams<TailQuery>,
 ) -> Result<Response, Problem> {
-    let watcher = api.dispatcher.tail().watch().ok_or_else(|| {
+    let id = acting.application.id;
+    let watcher = api.dispatcher.tail().watch(id).ok_or_else(|| {
         Problem::new(Code::TooManyTails, "As many watch as may")
             .detail("End a tail that is not needed, or ask for lists with `since` instead.")
     })?;
-    let messages = messages(watcher, acting.application.id, query);
+    let asked = Asked { application: id, query, headers };
+    let messages = messages(api, watcher, asked);
     let beat = KeepAlive::new().interval(HEARTBEAT);
-    let headers = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
-    Ok((headers, Sse::new(messages).keep_alive(beat)).into_response())
+    let unbuffered = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
+    Ok((unbuffered, Sse::new(messages).keep_alive(beat)).into_response())
+}
+
+/// What is to be shown, and to whom.
+struct Asked {
+    application: ApplicationId,
+    query: TailQuery,
+    /// With the key, which may be revoked while the answer goes on.
+    headers: HeaderMap,
 }
 
 fn messages(
-    watcher: Receiver<Next>,
-    application: ApplicationId,
-    query: TailQuery,
+    api: Arc<Api>,
+    watcher: Watcher,
+    asked: Asked,
 ) -> impl Stream<Item = Result<Message, Infallible>> {
     // The head of the answer goes out with the first bytes of its body.
     let hello = stream::iter([Ok(Message::default().comment("watching"))]);
-    let rest = stream::unfold((watcher, query), move |(mut watcher, query)| async move {
+    let rest = stream::unfold((api, watcher, asked), |(api, mut watcher, asked)| async move {
         loop {
-            let message = match watcher.recv().await {
-                Ok(Some(happened)) if query.wants(application, &happened) => message(&happened),
+            let next = watcher.recv().await;
+            let message = match next {
+                Ok(Some(happened)) if asked.query.wants(asked.application, &happened) => {
+                    message(&happened)
+                }
                 Ok(Some(_)) => continue,
                 Err(RecvError::Lagged(missed)) => {
                     Message::default().event("missed").data(format!("{{\"missed\":{missed}}}"))
                 }
                 Ok(None) | Err(RecvError::Closed) => return None,
             };
-            return Some((Ok(message), (watcher, query)));
+            if !auth::still_holds::<Read>(&api, &asked.headers).await {
+                return None;
+            }
+            return Some((Ok(message), (api, watcher, asked)));
         }
     });
     futures_util::StreamExt::chain(hello, rest)

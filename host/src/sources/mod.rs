@@ -26,9 +26,10 @@ use crate::{
     catalog::{Catalog, CatalogError},
     clock::Clock,
     ingest::{Ingest, Publish, Published, Rejected},
+    limits::{Exceeded, Rates, What},
     model::{
-        ApplicationId, Compatibility, EventTypeName, SchemaMode, Source, SourceId, UnknownTypes,
-        media,
+        ApplicationId, Compatibility, EventTypeName, Holder, SchemaMode, Source, SourceId,
+        UnknownTypes, media,
     },
     plugin::Runtime,
     store::{SharedStore, StoreError},
@@ -66,6 +67,17 @@ pub enum NotTaken {
     Unverified,
     /// It is the third party's, but cannot become an event.
     Unusable(Refusal),
+    /// Its application publishes more than it may.
+    Limited(Exceeded),
+    /// Its payload is larger than its event type takes.
+    TooLarge {
+        /// The type.
+        event_type: String,
+        /// Its bytes.
+        bytes: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// The ingest refused it.
     Rejected(Rejected),
 }
@@ -76,6 +88,7 @@ pub struct Sources {
     catalog: Arc<Catalog>,
     ingest: Ingest,
     runtime: Arc<Runtime>,
+    rates: Arc<Rates>,
     clock: Clock,
     known: RwLock<BTreeMap<SourceId, Arc<Source>>>,
     /// Held through a change, so that store and memory see changes in the same order.
@@ -98,6 +111,7 @@ impl Sources {
         catalog: Arc<Catalog>,
         ingest: Ingest,
         runtime: Arc<Runtime>,
+        rates: Arc<Rates>,
         clock: Clock,
     ) -> Result<Arc<Self>, StoreError> {
         let known = store.sources().await?.into_iter().map(|source| (source.id, Arc::new(source)));
@@ -107,6 +121,7 @@ impl Sources {
             catalog,
             ingest,
             runtime,
+            rates,
             clock,
             changing: Mutex::default(),
             refusals: Refusals::default(),
@@ -239,15 +254,19 @@ impl Sources {
             return Ok(Received::Challenge(challenge));
         }
         reading::read(source, headers, &payload, reading).map_err(NotTaken::Unusable)?;
-        let unknown = source.settings.unknown_event_types;
-        if unknown != UnknownTypes::Refuse
-            && let Ok(name) = reading.event_type.parse::<EventTypeName>()
-            && !name.is_reserved()
-            && self.catalog.event_type(&name).is_none()
+        let name = reading.event_type.parse::<EventTypeName>().ok();
+        let unknown = name
+            .clone()
+            .filter(|name| !name.is_reserved() && self.catalog.event_type(name).is_none());
+        let on_unknown = source.settings.unknown_event_types;
+        if on_unknown == UnknownTypes::Ignore && unknown.is_some() {
+            return Ok(Received::Ignored);
+        }
+        let known = name.filter(|_| unknown.is_none()).map(Holder::EventType);
+        self.take_from_limits(source, known.as_ref())?;
+        if on_unknown == UnknownTypes::Create
+            && let Some(name) = unknown
         {
-            if unknown == UnknownTypes::Ignore {
-                return Ok(Received::Ignored);
-            }
             self.create_type(source, name).await?;
         }
         let Some(application) = self.catalog.application(source.application) else {
@@ -257,6 +276,11 @@ impl Sources {
         let Some(payload) = transformed.map_err(NotTaken::Unusable)? else {
             return Ok(Received::Dropped);
         };
+        let most = known.and_then(|known| self.rates.own(&known).max_payload_bytes);
+        if let Some(most) = most.filter(|most| payload.len() > *most) {
+            let event_type = reading.event_type.clone();
+            return Err(NotTaken::TooLarge { event_type, bytes: payload.len(), most });
+        }
         let mut span = trace::span("receive", Kind::Producer, None);
         let event = Publish {
             event_type: reading.event_type.clone(),
@@ -282,6 +306,23 @@ impl Sources {
             Err(rejected) => span.failed(reason_of(rejected).as_str()),
         }
         published.map(Received::Event).map_err(NotTaken::Rejected)
+    }
+
+    /// One event from the limits of the source's application and of the event type, as if it
+    /// had been published with a key.
+    fn take_from_limits(
+        &self,
+        source: &Source,
+        event_type: Option<&Holder>,
+    ) -> Result<(), NotTaken> {
+        if !self.rates.any() {
+            return Ok(());
+        }
+        let application = Holder::Application(source.application);
+        let holders: Vec<Holder> =
+            std::iter::once(application).chain(event_type.cloned()).collect();
+        let (_, taken) = self.rates.take(What::Events, source.application, &holders, 1);
+        taken.map_err(NotTaken::Limited)
     }
 
     /// Creates an event type that a third party named, unless there are too many of its like.
@@ -340,6 +381,13 @@ fn refusal_of(not_taken: &NotTaken) -> Refusal {
         // Its application went away this moment.
         NotTaken::Unverified => Refusal::new(Reason::Storage, "the application is gone"),
         NotTaken::Unusable(refusal) => refusal.clone(),
+        NotTaken::Limited(Exceeded { limit, .. }) => {
+            let why = format!("the {}'s limit of events is used up", limit.whose);
+            Refusal::new(Reason::RateLimited, why)
+        }
+        NotTaken::TooLarge { bytes, most, .. } => {
+            Refusal::new(Reason::TooLarge, format!("the payload has {bytes} bytes of {most}"))
+        }
         NotTaken::Rejected(rejected) => {
             let detail = match rejected {
                 Rejected::Violates { violations, .. } => {

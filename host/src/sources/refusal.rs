@@ -54,6 +54,10 @@ pub enum Reason {
     SchemaViolation,
     /// The source's own plugins failed.
     TransformFailed,
+    /// Its application publishes more than it may.
+    RateLimited,
+    /// Its payload is larger than its event type takes.
+    TooLarge,
     /// Too much was waiting to be stored.
     Overloaded,
     /// It could not be stored.
@@ -79,6 +83,8 @@ impl Reason {
             Self::UnknownEventType => "unknown_event_type",
             Self::SchemaViolation => "schema_violation",
             Self::TransformFailed => "transform_failed",
+            Self::RateLimited => "rate_limited",
+            Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
             Self::Storage => "storage",
         }

@@ -23,6 +23,8 @@ pub trait Keys: Send + Sync {
     /// Adds a key in place of another, which ends at `end`, in one transaction.
     async fn replace_key(&self, old: KeyId, end: Timestamp, new: &StoredKey) -> Result<()>;
     async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<()>;
+    /// Deletes keys for good.
+    async fn delete_keys(&self, ids: &[KeyId]) -> Result<()>;
     /// Notes when keys were last used.
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<()>;
 

@@ -21,7 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("delivery", &["model", "clock", "notices", "store", "plugin", "tail", "limits"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery", "tail"]),
-    ("sources", &["model", "clock", "store", "plugin", "delivery", "catalog", "ingest"]),
+    ("sources", &["model", "clock", "store", "plugin", "limits", "delivery", "catalog", "ingest"]),
     ("backtest", &["model", "clock", "schema", "routing", "store", "plugin", "catalog"]),
     ("recovery", &["model", "clock", "routing", "store", "delivery", "catalog"]),
     ("watch", &["model", "clock", "notices", "store", "plugin", "delivery", "catalog", "backtest"]),

@@ -105,6 +105,21 @@ impl Keys for SqliteStore {
         if revoked.rows_affected() == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
+    async fn delete_keys(&self, ids: &[KeyId]) -> Result<()> {
+        let mut write = self.write().await?;
+        let mut transaction = write.begin().await?;
+        for id in ids {
+            sqlx::query("DELETE FROM api_keys WHERE id = ?")
+                .bind(id.as_bytes().as_slice())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)?;
+        write.done();
+        Ok(())
+    }
+
     async fn touch_keys(&self, used: &[(KeyId, Timestamp)]) -> Result<()> {
         let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
