@@ -306,3 +306,52 @@ impl Jwts {
         memory.tokens.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_checked_by_a_key_set_that_has_gone_is_not_remembered() {
+        // As the server does when it starts; a second call changes nothing.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwks.json");
+        let key = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        std::fs::write(&file, format!("{{\"keys\":[{key}]}}")).unwrap();
+        let settings = JwtSettings {
+            jwks: JwksSource::File(file),
+            issuer: "i".into(),
+            audience: "a".into(),
+            algorithms: vec!["EdDSA".into()],
+            application_claim: "app".into(),
+            scope_claim: "scope".into(),
+            scope_prefix: "hookmill:".into(),
+            leeway: Duration::ZERO,
+            refresh: Duration::from_secs(60),
+            refetch: Duration::ZERO,
+        };
+        let jwts = Jwts::start(settings, Clock::system()).await.unwrap();
+        let caller = Arc::new(Caller {
+            id: "jwt:x".into(),
+            name: "x".into(),
+            kind: Kind::Jwt,
+            reach: Reach::Platform,
+            scopes: Scopes::ALL,
+        });
+        let now = Timestamp::UNIX_EPOCH;
+        let found = || Remembered {
+            caller: Arc::clone(&caller),
+            until: Timestamp::from_second(9).unwrap(),
+        };
+        let begun = jwts.recall(&[0; 32], now).unwrap_err();
+        jwts.forget();
+        jwts.remember([0; 32], found(), begun, now);
+        let begun = jwts.recall(&[0; 32], now).unwrap_err();
+        jwts.remember([0; 32], found(), begun, now);
+        assert!(jwts.recall(&[0; 32], now).is_ok());
+        assert!(jwts.recall(&[0; 32], Timestamp::from_second(9).unwrap()).is_err());
+        jwts.forget();
+        assert!(jwts.recall(&[0; 32], now).is_err());
+    }
+}

@@ -145,3 +145,49 @@ impl Portal {
 fn actor(id: Uuid) -> String {
     format!("portal:{}", id.simple())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Application, store::sqlite::SqliteStore};
+
+    #[tokio::test]
+    async fn a_token_is_good_for_its_application_until_it_ends_or_is_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("portal.db")).await.unwrap();
+        let store: SharedStore = Arc::new(store);
+        let clock = Clock::starting_at(Timestamp::from_second(1_800_000_000).unwrap());
+        let id = ApplicationId::new(clock.now());
+        let application = Application { id, name: "shop".into(), created_at: clock.now() };
+        store.create_application(&application).await.unwrap();
+        let portal = Portal::load(store.clone(), &[1; 32], clock).await.unwrap();
+        let hour = Duration::from_secs(3600);
+        let (changes, reads) = (portal.issue(id, hour, true), portal.issue(id, hour, false));
+        let caller = portal.identify(&changes.text).unwrap();
+        assert_eq!((&caller.reach, &*caller.id), (&Reach::Application(id), &*changes.id));
+        assert!(caller.scopes.allow(KeyScope::Manage) && !caller.scopes.allow(KeyScope::Publish));
+        let reader = portal.identify(&reads.text).unwrap();
+        assert!(reader.scopes.allow(KeyScope::Read) && !reader.scopes.allow(KeyScope::Manage));
+        assert_eq!(portal.identify(&portal.issue(id, Duration::ZERO, true).text), None);
+        // No byte of it can be another, and another installation's is none here.
+        let bytes = URL_SAFE_NO_PAD.decode(&changes.text[PREFIX.len()..]).unwrap();
+        for at in 0..bytes.len() {
+            let mut forged = bytes.clone();
+            forged[at] ^= 1;
+            let forged = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(forged));
+            assert_eq!(portal.identify(&forged), None, "{at}");
+        }
+        for cut in 0..changes.text.len() {
+            assert_eq!(portal.identify(&changes.text[..cut]), None, "{cut}");
+        }
+        let elsewhere = Portal::load(store.clone(), &[2; 32], clock).await.unwrap();
+        assert_eq!(elsewhere.identify(&changes.text), None);
+        portal.revoke(id).await.unwrap();
+        assert_eq!(portal.identify(&changes.text), None);
+        let later = portal.issue(id, hour, true);
+        assert!(portal.identify(&later.text).is_some());
+        // A restart brings none of them back.
+        let again = Portal::load(store, &[1; 32], clock).await.unwrap();
+        assert!(again.identify(&changes.text).is_none() && again.identify(&later.text).is_some());
+    }
+}

@@ -1,12 +1,16 @@
 //! Who is let in: keys and their lives, tokens of an identity provider, portal tokens.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use hookmill_tests::{Client, Receiver, Reply, Server};
+use hookmill_tests::{ADMIN_KEY, Client, Receiver, Reply, Server, binary};
 use jiff::Timestamp;
 use ring::{
     rand::SystemRandom,
     rsa::PublicKeyComponents,
-    signature::{Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
+    signature::{
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
+        RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
+    },
 };
 use serde_json::{Value, json};
 
@@ -121,14 +125,17 @@ fn token(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) -> Str
 }
 
 fn rsa() -> RsaKeyPair {
-    RsaKeyPair::from_pkcs8(include_bytes!("keys/test-only-rs256.pk8")).expect("it is a key")
+    RsaKeyPair::from_der(include_bytes!("keys/test-only-rs256.pk8")).expect("it is a key")
 }
 
 fn rs256(message: &[u8]) -> Vec<u8> {
+    by_rsa(&RSA_PKCS1_SHA256, message)
+}
+
+fn by_rsa(padding: &'static dyn RsaEncoding, message: &[u8]) -> Vec<u8> {
     let key = rsa();
     let mut signature = vec![0; key.public().modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature)
-        .expect("the key signs");
+    key.sign(padding, &SystemRandom::new(), message, &mut signature).expect("the key signs");
     signature
 }
 
@@ -264,4 +271,211 @@ async fn a_providers_keys_may_change_and_may_be_away() {
     // was checked with it before.
     provider.reply("/jwks", [key_set(&[new])]);
     assert_eq!((send(&newer).await, send(&old).await), (200, 401));
+}
+
+/// A fresh key on a curve, and what is published of it.
+fn on_curve(
+    algorithm: &'static EcdsaSigningAlgorithm,
+    (id, curve): (&str, &str),
+) -> (EcdsaKeyPair, Value) {
+    let random = SystemRandom::new();
+    let made = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key is made");
+    let key = EcdsaKeyPair::from_pkcs8(algorithm, made.as_ref(), &random).expect("it is a key");
+    let point = key.public_key().as_ref()[1..].to_vec();
+    let (x, y) = point.split_at(point.len() / 2);
+    let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+    (key, json!({"kty": "EC", "crv": curve, "kid": id, "x": x, "y": y}))
+}
+
+#[tokio::test]
+async fn every_algorithm_that_is_named_is_checked_by_a_key_of_its_kind_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder is made");
+    let file = folder.path().join("jwks.json");
+    let (p256, jwk256) = on_curve(&ECDSA_P256_SHA256_FIXED_SIGNING, ("p256", "P-256"));
+    let (p384, jwk384) = on_curve(&ECDSA_P384_SHA384_FIXED_SIGNING, ("p384", "P-384"));
+    let mut any_rsa = rsa_jwk("rsa");
+    any_rsa.as_object_mut().unwrap().remove("alg");
+    let mut encrypts = rsa_jwk("encrypts");
+    encrypts["use"] = json!("enc");
+    let keys = json!({"keys": [any_rsa, rsa_jwk("rs256"), jwk256, jwk384, encrypts, 7]});
+    std::fs::write(&file, keys.to_string()).expect("the folder can be written");
+    let server = Server::start_with(&[
+        ("JWT_JWKS", file.to_str().expect("the path is text")),
+        ("JWT_ISSUER", "https://id.example"),
+        ("JWT_AUDIENCE", "hookmill"),
+        ("JWT_ALGORITHMS", "PS256,PS384,PS512,ES256,ES384"),
+    ])
+    .await;
+    let admin = server.client();
+    admin.post("/v1/applications", &json!({"name": "shop"})).await.expect(201);
+    let by_curve = |key: &EcdsaKeyPair, message: &[u8]| {
+        key.sign(&SystemRandom::new(), message).expect("the key signs").as_ref().to_vec()
+    };
+    let send = async |alg: &str, kid: &str, sign: &dyn Fn(&[u8]) -> Vec<u8>| {
+        let text = token(&json!({"alg": alg, "kid": kid}), &claims(), sign);
+        admin.with_key(Some(&text)).get("/v1/events").await.status
+    };
+    assert_eq!(send("PS256", "rsa", &|m| by_rsa(&RSA_PSS_SHA256, m)).await, 200);
+    assert_eq!(send("PS384", "rsa", &|m| by_rsa(&RSA_PSS_SHA384, m)).await, 200);
+    assert_eq!(send("PS512", "rsa", &|m| by_rsa(&RSA_PSS_SHA512, m)).await, 200);
+    assert_eq!(send("ES256", "p256", &|m| by_curve(&p256, m)).await, 200);
+    assert_eq!(send("ES384", "p384", &|m| by_curve(&p384, m)).await, 200);
+    // The right signature by the wrong name, and the right name with the wrong signature.
+    assert_eq!(send("RS256", "rsa", &rs256).await, 401);
+    assert_eq!(send("PS256", "rs256", &|m| by_rsa(&RSA_PSS_SHA256, m)).await, 401);
+    assert_eq!(send("PS256", "encrypts", &|m| by_rsa(&RSA_PSS_SHA256, m)).await, 401);
+    assert_eq!(send("PS384", "rsa", &|m| by_rsa(&RSA_PSS_SHA256, m)).await, 401);
+    assert_eq!(send("PS256", "rsa", &rs256).await, 401);
+    assert_eq!(send("ES256", "p384", &|m| by_curve(&p384, m)).await, 401);
+    assert_eq!(send("ES384", "p256", &|m| by_curve(&p256, m)).await, 401);
+    assert_eq!(send("ES256", "rsa", &|m| by_rsa(&RSA_PSS_SHA256, m)).await, 401);
+    assert_eq!(send("ES256", "p256", &|_| vec![0; 64]).await, 401);
+}
+
+#[tokio::test]
+async fn a_token_that_is_strange_is_refused_and_breaks_nothing() {
+    let provider = Receiver::start().await;
+    provider.reply("/jwks", [key_set(&[rsa_jwk("one")])]);
+    let (_server, admin) = with_provider(&provider).await;
+    let send = async |text: &str| admin.with_key(Some(text)).get("/v1/events").await.status;
+    let header = json!({"alg": "RS256", "kid": "one"});
+    let with = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims[name] = value;
+        claims
+    };
+    let now = Timestamp::now().as_second();
+    let signed = |claims: &Value| token(&header, claims, rs256);
+    for (name, value, status) in [
+        ("exp", json!(now + 60), 200),
+        ("exp", json!(now as f64 + 60.5), 200),
+        ("exp", json!(u64::MAX), 200),
+        ("exp", json!(1e300), 401),
+        ("exp", json!(-1), 401),
+        ("exp", json!((now + 60).to_string()), 401),
+        ("exp", Value::Null, 401),
+        ("exp", json!([now + 60]), 401),
+        ("nbf", json!("tomorrow"), 401),
+        ("nbf", Value::Null, 401),
+        ("iat", json!(now + 86_400), 200),
+        ("iss", json!("https://id.example/"), 401),
+        ("iss", json!("https://ID.example"), 401),
+        ("iss", json!(7), 401),
+        ("aud", json!([]), 401),
+        ("aud", json!(["other", 7, "hookmill"]), 401),
+        ("aud", json!({"hookmill": true}), 401),
+        ("aud", json!("hookmill2"), 401),
+        ("sub", json!("a\u{0}\r\nb".repeat(400)), 200),
+        ("hookmill_application", json!(["shop"]), 401),
+        ("hookmill_application", json!(""), 401),
+        ("hookmill_application", json!(true), 401),
+        ("scope", json!({"hookmill:read": true}), 401),
+        ("scope", json!("hookmill:READ"), 403),
+        ("scope", json!("xhookmill:read read hookmill:admin"), 403),
+        ("padding", json!("x".repeat(9_000)), 401),
+    ] {
+        assert_eq!(send(&signed(&with(name, value.clone()))).await, status, "{name}: {value}");
+    }
+    // What a header points to is not asked, and a key that comes along is not believed.
+    for more in [
+        json!({"jku": provider.url("/evil"), "x5u": provider.url("/evil")}),
+        json!({"jwk": rsa_jwk("one"), "kid": "two"}),
+        json!({"jwk": {"kty": "oct", "k": "AA"}, "alg": "HS256"}),
+        json!({"kid": "../one"}),
+        json!({"kid": ""}),
+        json!({"kid": ["one"]}),
+        json!({"kid": "one", "crit": []}),
+        json!({"kid": "one", "alg": "rs256"}),
+        json!({"kid": "one", "alg": ["RS256"]}),
+    ] {
+        let mut header = json!({"alg": "RS256"});
+        header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(send(&token(&header, &claims(), rs256)).await, 401, "{more}");
+    }
+    assert!(provider.at("/evil").is_empty());
+    // A claim that is there twice means nothing.
+    let twice = format!(r#"{{"exp":{},{}"#, now - 999, &claims().to_string()[1..]);
+    let message = format!("{}.{}", encoded(&header), URL_SAFE_NO_PAD.encode(twice));
+    let signature = URL_SAFE_NO_PAD.encode(rs256(message.as_bytes()));
+    assert_eq!(send(&format!("{message}.{signature}")).await, 401);
+    let good = signed(&claims());
+    assert_eq!(send(&good).await, 200);
+    for bad in [
+        format!("{good}."),
+        format!("{good}="),
+        format!(".{good}"),
+        good.replace('.', ".."),
+        "..".to_owned(),
+        format!("{}.{}", good, good),
+        good.split_once('.').unwrap().1.to_owned(),
+    ] {
+        assert_eq!(send(&bad).await, 401, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_set_that_is_huge_or_elsewhere_or_none_changes_nothing() {
+    let provider = Receiver::start().await;
+    provider.reply("/jwks", [key_set(&[rsa_jwk("one")])]);
+    let (_server, admin) = with_provider(&provider).await;
+    let old = token(&json!({"alg": "RS256", "kid": "one"}), &claims(), rs256);
+    let new = token(&json!({"alg": "RS256", "kid": "two"}), &claims(), rs256);
+    let send = async |text: &str| admin.with_key(Some(text)).get("/v1/events").await.status;
+    provider.reply("/elsewhere", [key_set(&[rsa_jwk("two")])]);
+    let huge = json!({"keys": [rsa_jwk("two")], "padding": "x".repeat(10 << 20)});
+    for reply in [
+        Reply::status(302).header("location", &provider.url("/elsewhere")),
+        Reply::status(200).body(huge.to_string()),
+        Reply::status(200).body("{"),
+        Reply::status(200).body("{\"keys\":[]}"),
+    ] {
+        provider.reply("/jwks", [reply]);
+        assert_eq!((send(&new).await, send(&old).await), (401, 200));
+    }
+    assert!(provider.at("/elsewhere").is_empty(), "a redirection was followed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_the_audit_log_by_commands() {
+    let server = Server::start().await;
+    server.client().post("/v1/applications", &json!({"name": "shop"})).await.expect(201);
+    let run = |key: &str, arguments: &[&str]| {
+        let output = std::process::Command::new(binary())
+            .args(arguments)
+            .env("HOOKMILL_URL", server.url())
+            .env("HOOKMILL_KEY", key)
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    };
+    let create = ["--application", "shop", "key", "create", "back end", "--scope", "read,manage"];
+    let (done, made, said) = run(ADMIN_KEY, &create);
+    assert!(done && made.starts_with("hmk_app_") && said.contains("shown once"), "{made}{said}");
+    let made = made.trim();
+    let (done, listed, _) = run(made, &["key", "list", "--json"]);
+    let listed: Value = serde_json::from_str(&listed).expect("--json prints JSON");
+    assert!(done && listed[0]["name"] == "back end" && listed.as_array().unwrap().len() == 1);
+    let id = listed[0]["id"].as_str().unwrap();
+    // Whose it is to be has to be said, and a key reaches no further than itself.
+    let (done, _, said) = run(ADMIN_KEY, &["key", "create", "x", "--scope", "read"]);
+    assert!(!done && said.contains("--admin"), "{said}");
+    let (done, _, said) = run(made, &["key", "create", "x", "--admin", "--scope", "publish"]);
+    assert!(!done && said.contains("more scopes"), "{said}");
+    let (done, newer, _) = run(ADMIN_KEY, &["key", "rotate", id, "--grace", "0"]);
+    assert!(done && newer.starts_with("hmk_app_"));
+    let newer = newer.trim();
+    assert!(!run(made, &["key", "list"]).0 && run(newer, &["key", "list"]).0);
+    let (_, listed, _) = run(newer, &["key", "list"]);
+    assert!(listed.contains("back end") && listed.contains("until 20"), "{listed}");
+    let (done, log, said) = run(newer, &["audit", "--resource", "key"]);
+    assert!(done && log.contains("rotate_key") && log.contains("create_key"), "{log}{said}");
+    assert!(!log.contains("hmk_app_"));
+    let (done, log, _) = run(newer, &["audit", "--resource", "subscription"]);
+    assert!(done && !log.contains("_key"), "{log}");
+    let (done, _, _) = run(ADMIN_KEY, &["key", "revoke", id]);
+    assert!(done);
+    let (done, _, said) = run(ADMIN_KEY, &["key", "revoke", id]);
+    assert!(!done && said.contains("no key"), "{said}");
 }

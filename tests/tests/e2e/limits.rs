@@ -1,5 +1,8 @@
 //! Limits: rates, sizes, quotas, and refusals at the door.
 
+use std::io::Write;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hookmill_tests::{Answer, Client, Server};
 use serde_json::{Value, json};
 
@@ -107,4 +110,95 @@ async fn one_subscription_more_than_the_quota_is_refused() {
     let problem = refused(&client.post("/v1/subscriptions", &body).await, 403, "quota-exceeded");
     assert_eq!(problem["quota"], "subscriptions");
     assert_eq!((&problem["limit"], &problem["used"]), (&json!(1), &json!(1)));
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).expect("it is memory");
+    encoder.finish().expect("it is memory")
+}
+
+#[tokio::test]
+async fn what_a_source_takes_counts_against_its_application_and_its_event_type() {
+    let (_server, client) = scene(&[]).await;
+    let source = json!({"name": "old", "kind": "basic", "username": "acme", "secret": "pass word",
+        "event_type": {"fixed": "tick"}});
+    let source = client.post("/v1/sources", &source).await.expect(201);
+    let path = source["path"].as_str().unwrap();
+    let send = async |password: &str, body: &str| {
+        let credentials = STANDARD.encode(format!("acme:{password}"));
+        let basic = format!("Basic {credentials}");
+        let headers = [("content-type", "application/json"), ("authorization", &basic)];
+        client.with_key(None).send("POST", path, &headers, body.to_owned()).await
+    };
+    let limits = json!({"max_payload_bytes": 20});
+    client.put("/v1/event-types/tick/limits", &limits).await.expect(200);
+    let limits = json!({"events": {"per_second": 0.01, "burst": 3}});
+    client.put("/v1/applications/default/limits", &limits).await.expect(200);
+    // Who cannot sign takes nothing from anybody.
+    for _ in 0..9 {
+        send("another", "1").await.expect(401);
+    }
+    send("pass word", "1").await.expect(200);
+    refused(&send("pass word", &format!("\"{}\"", "x".repeat(20))).await, 413, "body-too-large");
+    client.post("/v1/events", &event("tick")).await.expect(202);
+    let answer = send("pass word", "2").await;
+    assert!(header(&answer, "retry-after").is_some());
+    let problem = refused(&answer, 429, "rate-limited");
+    assert_eq!(problem["limit"], "application-events");
+    let id = source["id"].as_str().unwrap();
+    let listed = client.get(&format!("/v1/sources/{id}/refusals")).await.expect(200);
+    assert_eq!(listed["data"][0]["reason"], "rate_limited");
+    assert_eq!(listed["data"][1]["reason"], "too_large");
+}
+
+#[tokio::test]
+async fn a_change_is_one_request_and_one_too_many_writes_nothing() {
+    let (_server, admin) = scene(&[]).await;
+    admin.post("/v1/applications", &json!({"name": "shop"})).await.expect(201);
+    let key = json!({"name": "x", "application": "shop", "scopes": ["manage"]});
+    let key = admin.post("/v1/keys", &key).await.expect(201);
+    let shop = admin.with_key(key["key"].as_str());
+    let body = json!({"endpoint": "http://127.0.0.1:9/hook", "event_types": ["tick"]});
+    let id = shop.post("/v1/subscriptions", &body).await.expect(201)["id"].clone();
+    let path = format!("/v1/subscriptions/{}", id.as_str().unwrap());
+    let limits = json!({"requests": {"per_second": 0.01, "burst": 4}});
+    admin.put("/v1/applications/shop/limits", &limits).await.expect(200);
+    shop.patch(&path, &json!({"description": "one"})).await.expect(200);
+    shop.patch(&path, &json!({"endpoint": "nowhere"})).await;
+    // Whatever it is that an application asks for, and whatever comes of it.
+    shop.get("/v1/keys").await.expect(200);
+    shop.get("/v1/applications").await.expect(403);
+    refused(&shop.get("/v1/keys").await, 429, "rate-limited");
+    let answer = shop.patch(&path, &json!({"description": "two"})).await;
+    refused(&answer, 429, "rate-limited");
+    let log = admin.get("/v1/audit?action=change_subscription").await.expect(200);
+    let log = log["data"].as_array().unwrap();
+    assert_eq!(log.len(), 1);
+    assert_eq!(log[0]["after"]["description"], "one");
+    assert!(log[0]["before"].is_object());
+}
+
+#[tokio::test]
+async fn what_a_body_inflates_to_is_weighed() {
+    let (_server, client) = scene(&[("MAX_BODIES_BYTES", "1048576")]).await;
+    let packed = [("content-type", "application/json"), ("content-encoding", "gzip")];
+    let batch = |bytes: usize| {
+        let payload = "x".repeat(bytes);
+        gzip(json!([{"type": "tick", "payload": payload}]).to_string().as_bytes())
+    };
+    let body = batch(4 << 20);
+    assert!(body.len() < 100_000);
+    let answer = client.send("POST", "/v1/events/batch", &packed, body).await;
+    assert_eq!(refused(&answer, 503, "overloaded")["reason"], "memory");
+    let small = batch(100_000);
+    let taken = client.send("POST", "/v1/events/batch", &packed, small).await.expect(200);
+    assert_eq!(taken["accepted"], 1);
+    // Nothing is left of what was refused.
+    for _ in 0..20 {
+        let twice = [("content-type", "application/json"), ("content-encoding", "gzip, gzip")];
+        let answer = client.send("POST", "/v1/events", &twice, batch(10)).await;
+        refused(&answer, 415, "unknown-encoding");
+        client.send("POST", "/v1/events/batch", &packed, batch(100_000)).await.expect(200);
+    }
 }

@@ -758,3 +758,23 @@ async fn a_sources_own_plugins_filter_and_transform_what_becomes_an_event() {
     let raw = post(&client, source, &headers, r#"{"total":9}"#).await.expect(200);
     assert!(raw["id"].is_string());
 }
+
+#[tokio::test]
+async fn a_signature_is_over_the_bytes_that_came_even_if_they_are_compressed() {
+    let server = Server::start().await;
+    let client = server.client();
+    let made = json!({"name": "github", "kind": "github", "secret": SECRET});
+    let made = client.post("/v1/sources", &made).await.expect(201);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut encoder, b"{}").expect("it is memory");
+    let packed = encoder.finish().expect("it is memory");
+    let of_the_packed = github_headers(SECRET, 0, fresh(), &packed);
+    let of_the_text = github_headers(SECRET, 0, fresh(), b"{}");
+    let id = made["id"].as_str().expect("an id");
+    for (mut headers, problem) in
+        [(of_the_packed, "wrong-content-type"), (of_the_text, "unverified-request")]
+    {
+        headers.push(("content-encoding".into(), "gzip".into()));
+        assert_eq!(post(&client, id, &headers, packed.clone()).await.problem(), problem);
+    }
+}

@@ -14,12 +14,16 @@ struct Tail(Lines<BufReader<OwnedReadHalf>>);
 
 impl Tail {
     async fn open(server: &Server, query: &str, application: &str) -> Self {
+        Self::open_with(server, query, application, ADMIN_KEY).await
+    }
+
+    async fn open_with(server: &Server, query: &str, application: &str, key: &str) -> Self {
         use tokio::io::AsyncWriteExt;
         let address = server.url().strip_prefix("http://").expect("it begins so");
         let (reading, mut writing) =
             TcpStream::connect(address).await.expect("it begins so").into_split();
         let request = format!(
-            "GET /v1/tail?{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN_KEY}\r\n\
+            "GET /v1/tail?{query} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\n\
              Hookmill-Application: {application}\r\nConnection: close\r\n\r\n"
         );
         writing.write_all(request.as_bytes()).await.expect("it is read");
@@ -114,4 +118,20 @@ async fn the_command_prints_a_line_for_each() {
     });
     let seen: Value = serde_json::from_str(&seen.await.expect("it prints")).unwrap();
     assert_eq!((&seen["kind"], &seen["deliveries"]), (&json!("event"), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_tail_ends_with_the_key_it_was_asked_for_with() {
+    let server = Server::start().await;
+    let admin = server.client();
+    admin.event_type("tick").await;
+    let key = json!({"name": "x", "application": "default", "scopes": ["read"]});
+    let key = admin.post("/v1/keys", &key).await.expect(201);
+    let text = key["key"].as_str().unwrap();
+    let mut tail = Tail::open_with(&server, "", "default", text).await;
+    admin.publish("tick", &json!(1)).await;
+    assert_eq!(tail.next().await.unwrap()["kind"], "event");
+    admin.delete(&format!("/v1/keys/{}", key["id"].as_str().unwrap())).await.expect(204);
+    admin.publish("tick", &json!(2)).await;
+    assert!(tail.next().await.is_none(), "a key that was revoked still sees what happens");
 }

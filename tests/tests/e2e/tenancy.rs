@@ -20,18 +20,32 @@ enum Row {
 
 fn row(operation: &str) -> Option<Row> {
     Some(match operation {
-        "create_application" | "list_applications" | "get_application" | "delete_application"
-        | "create_event_type" | "change_event_type" | "delete_event_type"
-        | "add_schema_version" | "make_backup" => Row::Admin,
+        "create_application"
+        | "list_applications"
+        | "get_application"
+        | "delete_application"
+        | "create_event_type"
+        | "change_event_type"
+        | "delete_event_type"
+        | "add_schema_version"
+        | "check_schema_version"
+        | "change_schema_version"
+        | "get_application_limits"
+        | "set_application_limits"
+        | "get_application_usage"
+        | "get_event_type_limits"
+        | "set_event_type_limits"
+        | "make_backup" => Row::Admin,
         "list_events" | "list_deliveries" | "list_replays" | "list_subscriptions"
-        | "list_plugins" | "list_backtests" | "list_violations" | "list_keys" | "list_audit" => {
-            Row::Own
-        }
+        | "list_plugins" | "list_backtests" | "list_violations" | "list_keys" | "list_audit"
+        | "list_sources" => Row::Own,
         "publish_event"
         | "publish_batch"
         | "upload_plugin"
         | "start_replay"
         | "create_subscription"
+        | "create_source"
+        | "tail"
         | "create_key"
         | "create_portal_token"
         | "revoke_portal_tokens"
@@ -39,7 +53,12 @@ fn row(operation: &str) -> Option<Row> {
         | "get_event_type"
         | "list_schema_versions"
         | "get_schema_version" => Row::Acts,
+        "change_source" => Row::Foreign(json!({"name": "taken-over"})),
+        "match_subscription" => {
+            Row::Foreign(json!({"event": {"type": "order.paid", "payload": {}}}))
+        }
         "change_subscription" => Row::Foreign(json!({"description": "taken over"})),
+        "roll_back" => Row::Foreign(json!({})),
         "set_live_version" => Row::Foreign(json!({"version": "1.0.0"})),
         "start_rollout" => Row::Foreign(json!({"version": "1.0.0", "mode": "shadow"})),
         "start_backtest" => Row::Foreign(json!({"version": "1.0.0"})),
@@ -64,6 +83,11 @@ fn row(operation: &str) -> Option<Row> {
         | "disable_subscription"
         | "test_subscription"
         | "rotate_secret"
+        | "get_source"
+        | "delete_source"
+        | "list_refusals"
+        | "add_source_secret"
+        | "remove_source_secret"
         | "get_handshake"
         | "ask_for_leave"
         | "list_secrets"
@@ -74,7 +98,6 @@ fn row(operation: &str) -> Option<Row> {
         | "list_plugin_versions"
         | "get_plugin_version"
         | "delete_plugin_version"
-        | "roll_back"
         | "list_plugin_history"
         | "get_rollout"
         | "end_rollout"
@@ -141,6 +164,7 @@ fn fill(template: &str, ids: &BTreeMap<&str, String>) -> String {
     let collection = template.split('/').nth(2).expect("the path has so many parts");
     let parts = template.split('/').map(|part| match part {
         "{id}" | "{name}" | "{application}" => ids[collection].clone(),
+        "{secret}" => ids["secrets"].clone(),
         "{version}" => "1.0.0".to_owned(),
         "{fingerprint}" => "0123456789abcdef".to_owned(),
         other => other.to_owned(),
@@ -162,7 +186,11 @@ async fn every_route_asks_for_a_key_with_its_scope() {
         ));
     }
     for operation in operations(&admin).await {
-        let path = operation.path.replace(['{', '}'], "");
+        let mut path = operation.path.replace(['{', '}'], "");
+        if operation.id == "tail" {
+            // It would be answered on and on.
+            path.push_str("?state=none");
+        }
         let what = format!("{} {path}", operation.method);
         let none = call(&admin.with_key(None), &operation, &path, &Value::Null).await;
         assert_eq!((none.status, none.problem().as_str()), (401, "unauthorized"), "{what}");
@@ -213,6 +241,10 @@ async fn no_route_shows_or_changes_what_is_anothers() {
         .as_str()
         .unwrap()
         .to_owned();
+    let source = json!({"name": "github", "kind": "github", "secret": "only-the-victims"});
+    let source = victim.post("/v1/sources", &source).await.expect(201);
+    let sources_secret = source["secrets"][0]["id"].as_str().unwrap().to_owned();
+    let source = source["id"].as_str().unwrap().to_owned();
     let victims_key =
         victim.get("/v1/keys").await.expect(200)["data"][0]["id"].as_str().unwrap().to_owned();
 
@@ -226,6 +258,8 @@ async fn no_route_shows_or_changes_what_is_anothers() {
         // One of a kind whose real ones are gone with their job.
         ("backtests", format!("bkt_{}", &subscription[4..])),
         ("keys", victims_key.clone()),
+        ("sources", source.clone()),
+        ("secrets", sources_secret),
         ("event-types", "order.paid".to_owned()),
         ("applications", "victim".to_owned()),
     ]
@@ -241,6 +275,7 @@ async fn no_route_shows_or_changes_what_is_anothers() {
             format!("/v1/subscriptions/{subscription}"),
             format!("/v1/subscriptions/{subscription}/secrets"),
             format!("/v1/events/{event}"),
+            format!("/v1/sources/{source}"),
             format!("/v1/deliveries/{delivery}"),
             "/v1/deliveries".to_owned(),
             "/v1/events".to_owned(),
@@ -276,7 +311,7 @@ async fn no_route_shows_or_changes_what_is_anothers() {
             Row::Own => {
                 let answer = call(&other, &operation, &path, &Value::Null).await;
                 let text = answer.expect(200).to_string();
-                for theirs in [&event, &delivery, &replay, &subscription, &victims_key] {
+                for theirs in [&event, &delivery, &replay, &subscription, &source, &victims_key] {
                     assert!(!text.contains(theirs.as_str()), "{what}: {text}");
                 }
                 assert!(!text.contains("redact") && !text.contains("only-the-victims"), "{what}");
@@ -355,6 +390,21 @@ async fn what_is_named_in_bodies_and_filters_is_ones_own_too() {
     assert_eq!(deleted.problem(), "admin-needed");
     let typo = other.get("/v1/plugins/reshap").await;
     assert_eq!(typo.json()["did_you_mean"], "reshape", "what is shared may be named");
+    // Event types are the platform's, whoever's source would create them.
+    let creates = json!({"name": "a", "kind": "github", "unknown_event_types": "create"});
+    assert_eq!(other.post("/v1/sources", &creates).await.problem(), "admin-needed");
+    let refuses = json!({"name": "a", "kind": "github"});
+    let made = other.post("/v1/sources", &refuses).await.expect(201);
+    let path = format!("/v1/sources/{}", made["id"].as_str().unwrap());
+    let create = json!({"unknown_event_types": "create"});
+    assert_eq!(other.patch(&path, &create).await.problem(), "admin-needed");
+    let as_other = [("content-type", "application/json"), ("hookmill-application", "other")];
+    admin.send("PATCH", &path, &as_other, create.to_string()).await.expect(200);
+    other.patch(&path, &json!({"name": "b"})).await.expect(200);
+    let elsewhere = json!({"event_type": {"fixed": "order.refunded"}});
+    assert_eq!(other.patch(&path, &elsewhere).await.problem(), "admin-needed");
+    other.patch(&path, &json!({"unknown_event_types": "refuse"})).await.expect(200);
+    other.patch(&path, &elsewhere).await.expect(200);
     // Keys are made for oneself, and with no more than one has.
     let for_victim = json!({"name": "x", "application": "victim", "scopes": ["read"]});
     assert_eq!(other.post("/v1/keys", &for_victim).await.problem(), "foreign-application");
