@@ -86,7 +86,7 @@ settings! {
     ingest_queue: usize = 4_096, between(1.0, 1_000_000.0);
     /// Most requests that publish at once; more are answered 503. While they go on to come,
     /// far fewer are let in, so that those are answered in time.
-    max_publishing: usize = 256, between(1.0, 65_536.0);
+    max_publishing: usize = 1_024, between(1.0, 65_536.0);
     /// Most bytes of requests' bodies in memory at once; more are answered 503.
     max_bodies_bytes: usize = 256 << 20, between(1_048_576.0, 68_719_476_736.0);
     /// Events a second that an application may publish that has no limit of its own; 0 for any.

@@ -29,7 +29,7 @@ pub struct AdmissionSettings {
 
 impl Default for AdmissionSettings {
     fn default() -> Self {
-        Self { publishing: 256, body_bytes: 256 << 20 }
+        Self { publishing: 1_024, body_bytes: 256 << 20 }
     }
 }
 
