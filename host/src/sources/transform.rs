@@ -17,6 +17,7 @@ use super::{
 use crate::{
     model::{
         Application, ApplicationId, Event, EventId, EventTypeName, Outcome, PluginVersion, Source,
+        media,
     },
     plugin::LiveEvent,
 };
@@ -73,7 +74,7 @@ impl Sources {
             failed(format!("the source's plugins took longer than {} ms", MOST.as_millis()))
         })?;
         match &run.outcome {
-            Outcome::Send(message) if is_json(&message.content_type) => {
+            Outcome::Send(message) if media::is_json(&message.content_type) => {
                 Ok(Some(message.body.clone()))
             }
             Outcome::Send(message) => {
@@ -116,9 +117,4 @@ impl Sources {
         };
         self.read().values().find(runs).cloned()
     }
-}
-
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
 }
