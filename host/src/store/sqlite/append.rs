@@ -45,7 +45,14 @@ struct Fresh<'a> {
     first_delivery: i64,
 }
 
+/// What an event or a delivery takes in the log beside payloads, indices included; roughly.
+const ROW: u64 = 512;
+
 impl Fresh<'_> {
+    fn bytes(&self) -> u64 {
+        (self.new.event.payload.len() as u64) + ROW * (1 + self.new.deliveries.len() as u64)
+    }
+
     fn receipt(&self) -> Receipt {
         Receipt {
             id: self.new.event.id,
@@ -69,7 +76,7 @@ impl SqliteStore {
         insert_keys(&mut transaction, &fresh).await?;
         count_violations(&mut transaction, &fresh).await?;
         transaction.commit().await.map_err(failed)?;
-        write.done();
+        write.done_with(fresh.iter().map(|item| item.bytes()).sum());
         Ok(answers)
     }
 

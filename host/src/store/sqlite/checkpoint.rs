@@ -1,12 +1,17 @@
 //! Folds the write-ahead log back into the database file, beside the writer rather than
 //! inside its commits. Idle when nothing is written.
+//!
+//! The log is begun anew when it has become long, and not cut back: cutting takes time in
+//! proportion to what is cut (50 ms for 128 MB on ext4), during which every commit waits, and a
+//! log that has the space it needs already is synced faster than one that grows.
 
 use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -15,52 +20,63 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Result, failed};
+use super::{PAGE, Result, failed};
 
-/// Log growth that makes a checkpoint worth its cost.
+/// Bytes written to the log that make a checkpoint worth its cost.
 const STEP: u64 = 8 << 20;
-/// A log of this size is cut back, which makes commits wait while it happens. Passive
-/// checkpoints alone never shrink it under steady load, for there is always a reader.
-const BOUND: u64 = 128 << 20;
+/// A log that holds so much is begun anew. Under steady load it is never folded whole by
+/// itself, for the writer goes on meanwhile.
+const BOUND: u64 = 64 << 20;
+/// A log's file that is larger was let grow, by a backup or somebody who read for long, and is
+/// cut back.
+const SLACK: u64 = 4 * BOUND;
+/// How long commits wait at the most for readers of what is in the log, when it is to be begun
+/// anew. Those of the interface read for less.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// What a commit of which nothing else is known adds to the log: a few pages.
+const COMMIT: u64 = 4 * PAGE as u64;
 
 pub(super) struct Checkpointer {
-    log: PathBuf,
-    /// The log's size that calls for the next checkpoint.
-    next: Arc<AtomicU64>,
+    /// About how many bytes were written to the log since the last checkpoint.
+    written: AtomicU64,
     grown: Arc<Notify>,
-    /// Whether somebody reads for so long that cutting the log back would wait for it, with
+    /// Whether somebody reads for so long that beginning the log anew would wait for it, with
     /// all commits behind.
     patient: Arc<AtomicBool>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Checkpointer {
-    pub(super) async fn start(path: &Path, options: &SqliteConnectOptions) -> Result<Self> {
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
-        let log = PathBuf::from(log);
-        let connection = SqliteConnection::connect_with(options).await.map_err(failed)?;
-        let next = Arc::new(AtomicU64::new(STEP));
+    pub(super) async fn start(
+        path: &Path,
+        options: &SqliteConnectOptions,
+        writer: Arc<Mutex<SqliteConnection>>,
+    ) -> Result<Self> {
+        let options = options.clone().busy_timeout(PATIENCE);
+        let connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
         let grown = Arc::new(Notify::new());
         let patient = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(run(
+        let folding = Folding {
             connection,
-            log.clone(),
-            next.clone(),
-            grown.clone(),
-            patient.clone(),
-        ));
-        Ok(Self { log, next, grown, patient, task: Mutex::new(Some(task)) })
+            writer,
+            log: super::log::log_of(path),
+            patient: Arc::clone(&patient),
+            bound: BOUND,
+        };
+        let task = tokio::spawn(folding.run(Arc::clone(&grown)));
+        Ok(Self { written: AtomicU64::new(0), grown, patient, task: Mutex::new(Some(task)) })
     }
 
-    /// From now on, or from now on no more, the log is not cut back.
+    /// From now on, or from now on no more, the log is not begun anew.
     pub(super) fn be_patient(&self, patient: bool) {
-        self.patient.store(patient, Ordering::Relaxed);
+        self.patient.store(patient, Relaxed);
     }
 
-    /// Called after every commit: one `stat`.
-    pub(super) fn notice(&self) {
-        if size(&self.log) >= self.next.load(Ordering::Relaxed) {
+    /// Called after every commit, with the bytes it is known to have stored.
+    pub(super) fn notice(&self, bytes: u64) {
+        let more = bytes + COMMIT;
+        if self.written.fetch_add(more, Relaxed) + more >= STEP {
+            self.written.store(0, Relaxed);
             self.grown.notify_one();
         }
     }
@@ -74,33 +90,52 @@ impl Checkpointer {
     }
 }
 
-fn size(log: &Path) -> u64 {
-    std::fs::metadata(log).map_or(0, |meta| meta.len())
+/// The one who folds.
+struct Folding {
+    connection: SqliteConnection,
+    writer: Arc<Mutex<SqliteConnection>>,
+    log: PathBuf,
+    patient: Arc<AtomicBool>,
+    /// What the log may hold before it is begun anew.
+    bound: u64,
 }
 
-async fn run(
-    mut connection: SqliteConnection,
-    log: PathBuf,
-    next: Arc<AtomicU64>,
-    grown: Arc<Notify>,
-    patient: Arc<AtomicBool>,
-) {
-    loop {
-        grown.notified().await;
-        // While this one runs, commits must not ask for another.
-        next.store(u64::MAX, Ordering::Relaxed);
-        let statement = if size(&log) < BOUND || patient.load(Ordering::Relaxed) {
-            "PRAGMA wal_checkpoint(PASSIVE)"
-        } else {
-            "PRAGMA wal_checkpoint(TRUNCATE)"
-        };
-        let done: sqlx::Result<(i64, i64, i64)> =
-            sqlx::query_as(statement).fetch_one(&mut connection).await;
-        if let Err(error) = done {
-            tracing::warn!(%error, "a checkpoint failed; the log grows until one succeeds");
+impl Folding {
+    async fn run(mut self, grown: Arc<Notify>) {
+        loop {
+            grown.notified().await;
+            if let Err(error) = self.fold().await {
+                tracing::warn!(%error, "a checkpoint failed; the log grows until one succeeds");
+            }
         }
-        // A log that was folded whole is written from its start again and does not grow:
-        // what is there now is then the size that calls for the next round.
-        next.store(size(&log).max(STEP / 2) + STEP / 2, Ordering::Relaxed);
+    }
+
+    async fn fold(&mut self) -> sqlx::Result<()> {
+        // Most of the work, with nobody waiting.
+        let (_, frames) = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
+        let held = frames * PAGE as u64;
+        if held < self.bound || self.patient.load(Relaxed) {
+            return Ok(());
+        }
+        let is_too_large = std::fs::metadata(&self.log).is_ok_and(|file| file.len() > SLACK);
+        let writer = Arc::clone(&self.writer);
+        let alone = writer.lock().await;
+        let statement = if is_too_large {
+            "PRAGMA wal_checkpoint(TRUNCATE)"
+        } else {
+            "PRAGMA wal_checkpoint(RESTART)"
+        };
+        let (busy, _) = self.checkpoint(statement).await?;
+        drop(alone);
+        // Whoever reads for so long is not disturbed again soon.
+        self.bound = if busy { held + held / 2 } else { BOUND };
+        Ok(())
+    }
+
+    /// Whether somebody was in the way, and how many frames the log held.
+    async fn checkpoint(&mut self, statement: &'static str) -> sqlx::Result<(bool, u64)> {
+        let (busy, frames, _folded): (i64, i64, i64) =
+            sqlx::query_as(statement).fetch_one(&mut self.connection).await?;
+        Ok((busy != 0, u64::try_from(frames).unwrap_or(0)))
     }
 }

@@ -40,7 +40,10 @@ mod upkeep;
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -63,12 +66,14 @@ use checkpoint::Checkpointer;
 use counts::Timed;
 pub use sealing::{Rotated, rotate_master_key};
 
+/// Bytes of a page of a new database.
+const PAGE: u32 = 8192;
 /// Connections for reading. More would only wait for the same two or four cores.
 const READERS: u32 = 4;
 
 /// A database file that this process has to itself.
 pub struct SqliteStore {
-    writer: Mutex<SqliteConnection>,
+    writer: Arc<Mutex<SqliteConnection>>,
     /// What the writer is connected with.
     options: SqliteConnectOptions,
     readers: SqlitePool,
@@ -160,9 +165,10 @@ impl SqliteStore {
         .fetch_one(&mut writer)
         .await
         .map_err(failed)?;
-        let checkpointer = Checkpointer::start(path, &options).await?;
+        let writer = Arc::new(Mutex::new(writer));
+        let checkpointer = Checkpointer::start(path, &options, Arc::clone(&writer)).await?;
         Ok(Self {
-            writer: Mutex::new(writer),
+            writer,
             readers,
             checkpointer,
             copying: Mutex::new(()),
@@ -210,7 +216,12 @@ impl Write<'_> {
 
     /// Lets the checkpointer know that the log has grown.
     fn done(self) {
-        self.store.checkpointer.notice();
+        self.done_with(0);
+    }
+
+    /// The same by a known number of bytes.
+    fn done_with(self, bytes: u64) {
+        self.store.checkpointer.notice(bytes);
     }
 }
 
@@ -224,7 +235,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
-        .page_size(8192)
+        .page_size(PAGE)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
