@@ -132,6 +132,13 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         Change::Deleted(subscription) => told.forget(subscription),
         Change::Renewed(subscription) => told.renew(subscription),
     });
+    let admission = Admission::new(
+        AdmissionSettings {
+            publishing: config.max_publishing,
+            body_bytes: config.max_bodies_bytes,
+        },
+        clock,
+    );
     let ingest = Ingest::start(
         IngestSettings {
             queue: config.ingest_queue,
@@ -141,19 +148,13 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         store.clone(),
         catalog.clone(),
         dispatcher.clone(),
+        admission.clone(),
         clock,
     );
 
     let replays = Replays::start(store.clone(), catalog.clone(), dispatcher.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
-    let admission = Admission::new(
-        AdmissionSettings {
-            publishing: config.max_publishing,
-            body_bytes: config.max_bodies_bytes,
-        },
-        clock,
-    );
     tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
     let counting = tokio::spawn(operational::watch_backlog(
         store.clone(),

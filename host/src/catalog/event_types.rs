@@ -35,7 +35,12 @@ impl Catalog {
         lifecycles: Vec<Lifecycle>,
     ) {
         let name = event_type.name.clone();
-        let entry = Arc::new(EventTypeEntry { event_type, validators, lifecycles });
+        let entry = Arc::new(EventTypeEntry {
+            event_type,
+            validators,
+            lifecycles,
+            cost: super::Cost::default(),
+        });
         self.write().event_types.insert(name, entry);
     }
 

@@ -76,6 +76,7 @@ impl Catalog {
             event_type: event_type.clone(),
             validators: entry.validators.clone(),
             lifecycles: entry.lifecycles.clone(),
+            cost: entry.cost.clone(),
         });
         Ok(event_type)
     }
@@ -100,6 +101,7 @@ impl Catalog {
             event_type: entry.event_type.clone(),
             validators: entry.validators.clone(),
             lifecycles,
+            cost: entry.cost.clone(),
         });
         let mut all = self.schemas(name).await?.into_iter();
         all.find(|schema| schema.version == version).ok_or(CatalogError::NotFound)

@@ -4,6 +4,7 @@
 //! Every change goes through here: to the store first, then to memory, one at a time.
 //! Reads never wait for the database. Never delivers, never speaks HTTP.
 
+mod cost;
 mod directory;
 mod event_types;
 mod evolution;
@@ -31,6 +32,7 @@ use crate::{
     schema::{Finding, SchemaError, Validator},
     store::{SharedStore, StoreError},
 };
+pub use cost::Cost;
 pub use evolution::EvolutionChange;
 pub use plugins::Move;
 use state::State;
@@ -44,6 +46,8 @@ pub struct EventTypeEntry {
     pub validators: Vec<Arc<Validator>>,
     /// How each of them ends.
     pub lifecycles: Vec<Lifecycle>,
+    /// How long it takes to check an event.
+    pub cost: Cost,
 }
 
 /// A subscription that an event goes to.

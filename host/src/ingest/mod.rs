@@ -5,6 +5,7 @@
 //! plugin.
 
 mod batch;
+mod desk;
 mod idempotency;
 mod own;
 mod payload;
@@ -17,11 +18,13 @@ use metrics::{Counter, Histogram};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use self::desk::Desk;
 pub use self::own::OwnEvent;
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
     delivery::Dispatcher,
+    limits::Admission,
     model::{
         Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, Lifecycle,
         SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation,
@@ -162,6 +165,12 @@ pub enum Rejected {
     Store(StoreError),
 }
 
+impl Rejected {
+    fn stopping() -> Self {
+        Self::Store(StoreError::Failed("the server is stopping".to_owned()))
+    }
+}
+
 /// A request on its way to its transaction.
 struct Waiting {
     new: NewEvent,
@@ -187,6 +196,7 @@ struct Shared {
     catalog: Arc<Catalog>,
     dispatcher: Arc<Dispatcher>,
     clock: Clock,
+    desk: Desk,
     accepted: Counter,
     created: Counter,
     batch_size: Histogram,
@@ -203,6 +213,7 @@ impl Ingest {
         store: SharedStore,
         catalog: Arc<Catalog>,
         dispatcher: Arc<Dispatcher>,
+        admission: Admission,
         clock: Clock,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(settings.queue);
@@ -212,6 +223,7 @@ impl Ingest {
             catalog,
             dispatcher,
             clock,
+            desk: Desk::new(admission, clock),
             accepted: metrics::counter!("hookmill_events_accepted_total"),
             created: metrics::counter!("hookmill_deliveries_created_total"),
             batch_size: metrics::histogram!("hookmill_ingest_batch_size"),
@@ -239,7 +251,8 @@ impl Ingest {
         keys: Vec<Idempotency>,
         now: Timestamp,
     ) -> Result<Published, Rejected> {
-        let (checked, payload) = match self.check(&event, now) {
+        let (event, found) = self.check(event, now).await?;
+        let (checked, payload) = match found {
             Ok(checked) => checked,
             // What was accepted once stays so, though a newer schema would refuse it.
             Err(rejected) => return self.repeated(application, event, &keys, rejected).await,
@@ -324,11 +337,25 @@ impl Ingest {
     }
 
     /// The payload is given back as it was parsed: nobody parses it again to match the event.
-    fn check(
+    async fn check(
         &self,
-        event: &Publish,
+        event: Publish,
         accepted_at: Timestamp,
-    ) -> Result<(Checked, Option<Value>), Rejected> {
+    ) -> Result<(Publish, Result<(Checked, Option<Value>), Rejected>), Rejected> {
+        let (entry, version) = match self.entry(&event) {
+            Ok(found) => found,
+            Err(rejected) => return Ok((event, Err(rejected))),
+        };
+        let (checking, bytes) = (Arc::clone(&entry), event.payload.len());
+        let check = move || {
+            let found = examine(&checking, version, &event, accepted_at);
+            (event, found)
+        };
+        self.shared.desk.examine(&entry.cost, bytes, check).await
+    }
+
+    /// The event's type, and which version of its schema counts.
+    fn entry(&self, event: &Publish) -> Result<(Arc<EventTypeEntry>, u32), Rejected> {
         let unknown = || Rejected::UnknownEventType {
             name: event.event_type.clone(),
             did_you_mean: self
@@ -350,18 +377,7 @@ impl Ingest {
         if version > newest || (version == 0 && newest > 0) {
             return Err(Rejected::UnknownSchemaVersion { event_type: name, version, newest });
         }
-        let (payload, violations) = payload::examine(&entry, version, event)?;
-        if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
-            return Err(Rejected::Violates { event_type: name, version, violations });
-        }
-        let checked = Checked {
-            event_type: name,
-            schema_version: version,
-            violations,
-            accepted_at,
-            lifecycle: lifecycle(&entry, version),
-        };
-        Ok((checked, payload))
+        Ok((entry, version))
     }
 
     async fn persist(
@@ -429,9 +445,31 @@ impl Ingest {
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
             Ok(Ok(Appended::Conflict)) => Err(conflict(&key)),
             Ok(Err(error)) => Err(Rejected::Store(error)),
-            Err(_) => Err(Rejected::Store(StoreError::Failed("the server is stopping".to_owned()))),
+            Err(_) => Err(Rejected::stopping()),
         }
     }
+}
+
+/// Whether an event is acceptable under a version of its type's schema.
+fn examine(
+    entry: &EventTypeEntry,
+    version: u32,
+    event: &Publish,
+    accepted_at: Timestamp,
+) -> Result<(Checked, Option<Value>), Rejected> {
+    let (payload, violations) = payload::examine(entry, version, event)?;
+    let event_type = entry.event_type.name.clone();
+    if entry.event_type.mode == SchemaMode::Enforce && !violations.is_empty() {
+        return Err(Rejected::Violates { event_type, version, violations });
+    }
+    let checked = Checked {
+        event_type,
+        schema_version: version,
+        violations,
+        accepted_at,
+        lifecycle: lifecycle(entry, version),
+    };
+    Ok((checked, payload))
 }
 
 /// The key as the producer knows it, without the space it is in.

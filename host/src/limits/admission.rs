@@ -142,6 +142,11 @@ impl Admission {
         self.0.limit.load(Relaxed)
     }
 
+    /// Whether more comes than can be taken, and for longer than a burst lasts.
+    pub fn is_shedding(&self) -> bool {
+        self.limit() < self.0.settings.publishing && self.0.refusing(self.0.elapsed()).is_some()
+    }
+
     /// How many bytes of bodies are in memory.
     pub fn bytes(&self) -> usize {
         self.0.bytes.load(Relaxed)
@@ -228,15 +233,22 @@ impl Shared {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let limit = self.limit.load(Relaxed);
+        let (limit, at_work) = (self.limit.load(Relaxed), self.at_work.load(Relaxed));
         let next = pressure.served(
             Served {
                 begun: Duration::from_nanos(begun),
                 ended: Duration::from_nanos(ended),
                 alone,
             },
-            Now { limit, refusing: self.refusing(ended) },
+            Now { limit, at_work, refusing: self.refusing(ended) },
         );
+        if next < limit {
+            // Those who are turned away from now on are not the first of a burst.
+            if self.refusing(ended).is_none() {
+                self.refused_first.store(ended, Relaxed);
+            }
+            self.refused_last.store(ended, Relaxed);
+        }
         if next != limit {
             self.limit.store(next, Relaxed);
         }

@@ -3,13 +3,14 @@
 //!
 //! A queue is good for a burst and bad for anything that lasts: once more comes than can be
 //! stored, a longer queue stores nothing more and makes everybody wait. So while refusals go
-//! on, the number at work follows from how long a request takes, by Little's law: twice as
-//! long as wanted means twice as many as there should be.
+//! on, or a queue stands (not even the luckiest is quick), the number at work follows from how
+//! long a request takes, by Little's law: twice as long as wanted means twice as many as there
+//! should be.
 
 use std::time::Duration;
 
 /// How long a request should take at the most, on average, if it takes less when it is alone.
-const TARGET: Duration = Duration::from_millis(10);
+const TARGET: Duration = Duration::from_millis(5);
 /// And at the most whatever it takes alone: a disk that stood still for a while is no measure.
 const LONGEST: Duration = Duration::from_millis(100);
 /// What it may take otherwise, as a multiple of what it takes alone. A request waits for the
@@ -17,6 +18,11 @@ const LONGEST: Duration = Duration::from_millis(100);
 /// its events. Work done for time waited is best where both costs are equal: at two
 /// transactions of twice the fixed cost.
 const TIMES_ALONE: f64 = 4.0;
+/// A queue stands if nobody took less, as a multiple of what a request should take: most would
+/// rather wait for less than that than be sent away.
+const STANDING: f64 = 50.0;
+/// For so long.
+const STANDS: Duration = Duration::from_millis(250);
 /// Refusals that go on for so long are no burst.
 pub(super) const LASTING: Duration = Duration::from_millis(30);
 /// After so long without a refusal, the next is the first of a burst.
@@ -25,9 +31,9 @@ pub(super) const CALM: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(10);
 /// And of how many requests it takes the mean, at the least.
 const ENOUGH: u32 = 8;
-/// Fewer are never let in at once: transactions of few events are dear, and a limit so low that
-/// less is taken than comes on an ordinary day would never rise again.
-const LEAST: usize = 32;
+/// Fewer are never let in at once: transactions of few events are dear, and of so few there is
+/// no mean.
+const LEAST: usize = 4;
 
 /// A request that was answered.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +51,8 @@ pub(super) struct Served {
 pub(super) struct Now {
     /// How many may be at work.
     pub(super) limit: usize,
+    /// How many are.
+    pub(super) at_work: usize,
     /// How long refusals have been going on; none if there are none.
     pub(super) refusing: Option<Duration>,
 }
@@ -60,29 +68,53 @@ pub(super) struct Pressure {
     /// Seconds all of them took.
     sum: f64,
     count: u32,
+    /// Since when the quickest is looked for, and the seconds it took.
+    looking: Duration,
+    quickest: f64,
 }
 
 impl Pressure {
     /// Of a server that lets at most `most` in.
     pub(super) const fn new(most: usize) -> Self {
-        Self { most, alone: 0.0, since: Duration::ZERO, sum: 0.0, count: 0 }
+        Self {
+            most,
+            alone: 0.0,
+            since: Duration::ZERO,
+            sum: 0.0,
+            count: 0,
+            looking: Duration::ZERO,
+            quickest: f64::MAX,
+        }
     }
 
     /// Takes note of a request; answers how many may be at work from now on.
     pub(super) fn served(&mut self, served: Served, now: Now) -> usize {
         let took = served.ended.saturating_sub(served.begun).as_secs_f64();
         self.learn(took, served.alone);
-        if served.begun < self.since {
+        let stands = self.stands(took, served.ended);
+        if !stands && served.begun < self.since {
             return now.limit;
         }
         self.sum += took;
         self.count += 1;
-        if self.count < ENOUGH || served.ended < self.since + TICK {
+        if !stands && (self.count < ENOUGH || served.ended < self.since + TICK) {
             return now.limit;
         }
         let mean = self.sum / f64::from(self.count);
         (self.since, self.sum, self.count) = (served.ended, 0.0, 0);
-        self.next(mean, now)
+        self.next(mean, stands, now)
+    }
+
+    /// Whether not even the quickest of the last while was quick.
+    fn stands(&mut self, took: f64, ended: Duration) -> bool {
+        self.quickest = self.quickest.min(took);
+        if ended < self.looking + STANDS {
+            return false;
+        }
+        let quickest = std::mem::replace(&mut self.quickest, f64::MAX);
+        let looked = ended.saturating_sub(std::mem::replace(&mut self.looking, ended));
+        // One after a long silence says nothing.
+        looked < 2 * STANDS && quickest > self.target() * STANDING
     }
 
     /// None is quicker than one that is alone: those that are show that a first guess, made when
@@ -98,21 +130,25 @@ impl Pressure {
         self.alone += (took - self.alone) * share;
     }
 
-    fn next(&self, mean: f64, now: Now) -> usize {
+    fn next(&self, mean: f64, stands: bool, now: Now) -> usize {
         let target = self.target();
         let shedding = now.limit < self.most;
         match now.refusing {
             // Nobody is turned away: there is no saying what a higher limit would do.
-            None => now.limit,
+            None if !stands => now.limit,
+            None => self.bounded(now.at_work.min(now.limit) as f64 * target / mean.max(1e-6)),
             Some(since) if !shedding && (since < LASTING || mean <= target) => now.limit,
             Some(_) => {
                 let change = target / mean.max(1e-6);
                 // Down at once; up with care, as the mean of a few is a rough guess.
                 let change = if shedding { change.clamp(0.5, 1.25) } else { change };
-                let wanted = (now.limit as f64 * change).round() as usize;
-                wanted.clamp(LEAST.min(self.most), self.most)
+                self.bounded(now.limit as f64 * change)
             }
         }
+    }
+
+    fn bounded(&self, wanted: f64) -> usize {
+        (wanted.round() as usize).clamp(LEAST.min(self.most), self.most)
     }
 
     /// How many seconds a request should take.
@@ -140,7 +176,7 @@ mod tests {
                     ended: clock,
                     alone: false,
                 };
-                let now = Now { limit, refusing: Some(clock) };
+                let now = Now { limit, at_work: limit, refusing: Some(clock) };
                 limit = pressure.served(served, now);
             }
         }
@@ -150,8 +186,8 @@ mod tests {
     #[test]
     fn under_lasting_overload_requests_take_about_as_long_as_wanted() {
         let (limit, took) = settle(&mut Pressure::new(256), 256, 0.001, 0.000_1);
-        assert!((0.008..0.013).contains(&took), "{took} s with {limit}");
-        assert!((60..120).contains(&limit), "{limit}");
+        assert!((0.004..0.0065).contains(&took), "{took} s with {limit}");
+        assert!((20..60).contains(&limit), "{limit}");
     }
 
     #[test]
@@ -162,9 +198,34 @@ mod tests {
             ended: Duration::from_millis(120),
             alone: true,
         };
-        pressure.served(alone, Now { limit: 256, refusing: None });
+        pressure.served(alone, Now { limit: 256, at_work: 1, refusing: None });
         let (limit, took) = settle(&mut pressure, 256, 0.020, 0.000_1);
         assert!((0.05..0.1).contains(&took) && limit > 200, "{took} s with {limit}");
+    }
+
+    #[test]
+    fn a_queue_that_stands_is_shortened_though_nobody_was_turned_away_yet() {
+        let mut pressure = Pressure::new(1_024);
+        let mut limit = 1_024;
+        for n in 1..2_000 {
+            let ended = Duration::from_millis(n);
+            let begun = ended.saturating_sub(Duration::from_millis(300));
+            let served = Served { begun, ended, alone: false };
+            limit = pressure.served(served, Now { limit, at_work: 300, refusing: None });
+        }
+        assert!((LEAST..=10).contains(&limit), "{limit}");
+    }
+
+    #[test]
+    fn a_queue_that_somebody_passes_quickly_does_not_stand() {
+        let mut pressure = Pressure::new(1_024);
+        for n in 1..2_000 {
+            let ended = Duration::from_millis(n);
+            let took = if n % 100 == 0 { 100 } else { 900 };
+            let begun = ended.saturating_sub(Duration::from_millis(took));
+            let now = Now { limit: 1_024, at_work: 900, refusing: None };
+            assert_eq!(pressure.served(Served { begun, ended, alone: false }, now), 1_024);
+        }
     }
 
     #[test]
@@ -177,7 +238,7 @@ mod tests {
     fn a_burst_and_a_crowd_that_nobody_is_refused_for_change_nothing() {
         let mut pressure = Pressure::new(256);
         for refusing in [None, Some(LASTING / 2)] {
-            let now = Now { limit: 256, refusing };
+            let now = Now { limit: 256, at_work: 256, refusing };
             for n in 1..100 {
                 let ended = Duration::from_millis(100 * n);
                 let served =

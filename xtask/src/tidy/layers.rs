@@ -20,7 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("limits", &["model", "clock"]),
     ("delivery", &["model", "clock", "notices", "store", "plugin", "tail", "limits"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
-    ("ingest", &["model", "clock", "schema", "routing", "store", "catalog", "delivery", "tail"]),
+    (
+        "ingest",
+        &["model", "clock", "schema", "routing", "store", "catalog", "delivery", "tail", "limits"],
+    ),
     ("sources", &["model", "clock", "store", "plugin", "limits", "delivery", "catalog", "ingest"]),
     ("backtest", &["model", "clock", "schema", "routing", "store", "plugin", "catalog"]),
     ("recovery", &["model", "clock", "routing", "store", "delivery", "catalog"]),
