@@ -130,16 +130,27 @@ pub struct Server {
     http: reqwest::Client,
     places: Places,
     folder: TempDir,
+    apart: bool,
 }
 
 impl Server {
     /// Starts one in a temporary folder.
     pub async fn start(places: &Places) -> Self {
+        Self::start_on(places, false).await
+    }
+
+    /// The same; `apart`: on the first processor alone.
+    pub async fn start_on(places: &Places, apart: bool) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
-        let process = Process::start(serve(places, folder.path())).await;
+        let process = Process::start(serve(places, folder.path(), apart)).await;
         // Fails only if one was installed already, which is as good.
         let http = reqwest::Client::builder().no_proxy().build().expect("a client can be made");
-        Self { process, http, places: places.clone(), folder }
+        Self { process, http, places: places.clone(), folder, apart }
+    }
+
+    /// Whether it has a processor of its own.
+    pub const fn is_apart(&self) -> bool {
+        self.apart
     }
 
     /// Stops it and starts it again on its database; answers the time from exec to ready.
@@ -163,7 +174,7 @@ impl Server {
 
     /// Starts it on its database; answers the time from exec to ready.
     pub async fn begin(&mut self) -> Duration {
-        let command = serve(&self.places, self.folder.path());
+        let command = serve(&self.places, self.folder.path(), self.apart);
         let start = Instant::now();
         self.process = Process::start(command).await;
         let ready = self.http.get(self.url("/readyz")).send().await.expect("it answers");
@@ -240,8 +251,20 @@ impl Server {
     }
 }
 
-fn serve(places: &Places, folder: &Path) -> Command {
-    let mut command = Command::new(&places.binary);
+/// Lets this process run on these processors only, as `taskset` writes them; whether it could.
+pub async fn run_on(processors: &str) -> bool {
+    let own = std::process::id().to_string();
+    let mut command = Command::new("taskset");
+    command.args(["-a", "-p", "-c", processors, &own]).stdout(Stdio::null());
+    command.status().await.is_ok_and(|status| status.success())
+}
+
+fn serve(places: &Places, folder: &Path, apart: bool) -> Command {
+    let mut command =
+        Command::new(if apart { "taskset".as_ref() } else { places.binary.as_path() });
+    if apart {
+        command.args(["-c", "0"]).arg(&places.binary);
+    }
     command
         .args([
             "serve",
