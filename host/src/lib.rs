@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod ingest;
 pub mod limits;
 pub mod model;
+pub mod nice;
 pub mod notices;
 pub mod operational;
 pub mod plugin;

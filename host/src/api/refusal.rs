@@ -11,6 +11,7 @@ use crate::{
     backtest::{BacktestError, MAX_LAST},
     catalog::CatalogError,
     ingest::Rejected,
+    limits::Shed,
     model::Compatibility,
     plugin::Rejection,
     schema::{Finding, SchemaError},
@@ -222,6 +223,7 @@ pub fn publish(error: Rejected) -> Problem {
         Rejected::Overloaded { retry_after } => {
             Problem::new(Code::Overloaded, "Too many events are waiting to be stored")
                 .detail("Nothing was accepted. Try again after the time in Retry-After.")
+                .member("reason", Shed::Busy.as_str())
                 .header(header::RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)))
         }
         // Not the event's id: a store that fails to append has accepted nothing to name.

@@ -6,10 +6,17 @@
 
 use std::{sync::Arc, thread::available_parallelism, time::Duration};
 
-use tokio::{sync::Semaphore, task::yield_now};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::{JoinHandle, yield_now},
+    time::timeout,
+};
 
-use super::Rejected;
-use crate::{catalog::Cost, clock::Clock, limits::Admission};
+use super::{
+    Rejected,
+    places::{Place, Places},
+};
+use crate::{catalog::Cost, clock::Clock, limits::Admission, nice};
 
 /// What is done at once: not much longer than a task's turn takes otherwise.
 const QUICK: Duration = Duration::from_micros(250);
@@ -21,7 +28,8 @@ const TOO_LONG: Duration = Duration::from_millis(100);
 
 /// The places for checks that take long.
 pub(super) struct Desk {
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
+    threads: Threads,
     /// How many they are.
     most: usize,
     admission: Admission,
@@ -31,7 +39,8 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(admission: Admission, clock: Clock) -> Self {
         let most = available_parallelism().map_or(1, usize::from);
-        Self { places: Arc::new(Semaphore::new(most)), most, admission, clock }
+        let (places, threads) = (Places::new(most, clock), Threads::start(most));
+        Self { places, threads, most, admission, clock }
     }
 
     /// What `check` finds of a payload of so many bytes, which costs about `cost`.
@@ -53,14 +62,9 @@ impl Desk {
             cost.learn(bytes, self.clock.instant() - start);
             return Ok(found);
         }
-        let start = self.clock.instant();
-        // The semaphore is never closed: there is always a place in the end.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        if self.admission.is_shedding() && self.clock.instant() - start > TOO_LONG {
-            return Err(Rejected::Overloaded { retry_after: Duration::from_secs(1) });
-        }
+        let place = self.place().await?;
         let clock = self.clock;
-        let checking = tokio::task::spawn_blocking(move || {
+        let checking = self.threads.run(move || {
             // Held although the caller may be gone.
             let _place = place;
             let start = clock.instant();
@@ -78,6 +82,53 @@ impl Desk {
             },
         }
     }
+
+    /// A place for a long check, once there is one.
+    async fn place(&self) -> Result<Place, Rejected> {
+        let mut waiting = match self.places.take() {
+            Ok(place) => return Ok(place),
+            Err(waiting) => waiting,
+        };
+        loop {
+            match timeout(TOO_LONG, &mut waiting).await {
+                Ok(place) => return place.map_err(|_| Rejected::stopping()),
+                Err(_) if self.admission.is_shedding() => {
+                    self.admission.turn_away();
+                    return Err(Rejected::Overloaded { retry_after: Duration::from_secs(1) });
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Threads that give way to those that speak with the network and with the disk: a check is
+/// one event's, and what they do is everybody's.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start(most: usize) -> Self {
+        let mut threads = Builder::new_current_thread();
+        threads.thread_name("hookmill-check").max_blocking_threads(most);
+        // Without a runtime of their own, checks are made among what else takes long.
+        Self(threads.on_thread_start(nice::give_way).build().ok())
+    }
+
+    fn run<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        match &self.0 {
+            Some(runtime) => runtime.spawn_blocking(check),
+            None => tokio::task::spawn_blocking(check),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Waiting for what is under way is not for whoever lets go of the desk.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -87,9 +138,12 @@ mod tests {
     use super::*;
     use crate::limits::AdmissionSettings;
 
+    fn admission(publishing: usize) -> Admission {
+        Admission::new(AdmissionSettings { publishing, body_bytes: 9 }, Clock::system())
+    }
+
     fn desk() -> Desk {
-        let settings = AdmissionSettings { publishing: 9, body_bytes: 9 };
-        Desk::new(Admission::new(settings, Clock::system()), Clock::system())
+        Desk::new(admission(9), Clock::system())
     }
 
     fn dear() -> Cost {
@@ -120,7 +174,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_are_made_at_once_than_there_are_places() {
         let desk = Arc::new(desk());
-        let places = desk.places.available_permits();
+        let places = desk.most;
         let (go, wait) = mpsc::sync_channel::<()>(places + 1);
         let wait = Arc::new(std::sync::Mutex::new(wait));
         let checks: Vec<_> = (0..places + 1)
@@ -132,7 +186,7 @@ mod tests {
                 })
             })
             .collect();
-        while desk.places.available_permits() > 0 {
+        while desk.places.waiting() == 0 {
             tokio::task::yield_now().await;
         }
         assert!(checks.iter().all(|check| !check.is_finished()));
@@ -140,12 +194,44 @@ mod tests {
         for check in checks {
             assert!(check.await.unwrap());
         }
-        assert_eq!(desk.places.available_permits(), places);
+        assert_eq!((desk.places.free(), desk.places.waiting()), (places, 0));
     }
 
     #[tokio::test]
     #[should_panic(expected = "at the desk")]
     async fn a_panic_is_the_callers() {
         let _never = desk().examine(&dear(), 1, || panic!("at the desk")).await;
+    }
+
+    /// Lets more come, for longer than a burst lasts, than can be taken.
+    async fn overload(admission: &Admission, most: usize) {
+        let places: Vec<_> = (0..most).map(|_| admission.admit().unwrap()).collect();
+        for _ in 0..2 {
+            tokio::time::advance(Duration::from_millis(500)).await;
+            assert!(admission.admit().is_err());
+        }
+        places.iter().for_each(|place| place.served());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_long_is_turned_away_if_others_are_and_only_then() {
+        let admission = admission(64);
+        let desk = Arc::new(Desk::new(admission.clone(), Clock::system()));
+        let taken: Vec<_> = (0..desk.most).filter_map(|_| desk.places.take().ok()).collect();
+        let waiting = {
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move { desk.examine(&dear(), 1, || ()).await.is_ok() })
+        };
+        for _ in 0..50 {
+            tokio::time::advance(TOO_LONG).await;
+        }
+        assert!(!waiting.is_finished());
+        overload(&admission, 64).await;
+        assert!(admission.is_shedding());
+        assert!(!waiting.await.unwrap());
+        let late = desk.examine(&dear(), 1, || ()).await;
+        assert!(matches!(late, Err(Rejected::Overloaded { .. })));
+        drop(taken);
+        assert!(desk.examine(&dear(), 1, || ()).await.is_ok());
     }
 }

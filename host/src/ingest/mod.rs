@@ -9,6 +9,7 @@ mod desk;
 mod idempotency;
 mod own;
 mod payload;
+mod places;
 mod sourced;
 
 use std::{sync::Arc, time::Duration};

@@ -139,12 +139,19 @@ impl Admission {
 
     /// How many may.
     pub fn limit(&self) -> usize {
-        self.0.limit.load(Relaxed)
+        self.0.limit(self.0.elapsed())
     }
 
     /// Whether more comes than can be taken, and for longer than a burst lasts.
     pub fn is_shedding(&self) -> bool {
-        self.limit() < self.0.settings.publishing && self.0.refusing(self.0.elapsed()).is_some()
+        self.limit() < self.0.settings.publishing
+    }
+
+    /// Counts one that is turned away although it was let in.
+    pub fn turn_away(&self) -> Shed {
+        self.0.refused_last.store(self.0.elapsed(), Relaxed);
+        self.0.shed[Shed::Busy.index()].increment(1);
+        Shed::Busy
     }
 
     /// How many bytes of bodies are in memory.
@@ -217,6 +224,13 @@ impl Shared {
         others < self.settings.publishing
     }
 
+    /// How many may be at work: a limit that was lowered is over once refusals are, though the
+    /// next who is one too many finds that out.
+    fn limit(&self, now: u64) -> usize {
+        let calm = self.refusing(now).is_none();
+        if calm { self.settings.publishing } else { self.limit.load(Relaxed) }
+    }
+
     /// How long refusals have been going on.
     fn refusing(&self, now: u64) -> Option<Duration> {
         let last = self.refused_last.load(Relaxed);
@@ -233,7 +247,7 @@ impl Shared {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let (limit, at_work) = (self.limit.load(Relaxed), self.at_work.load(Relaxed));
+        let (limit, at_work) = (self.limit(ended), self.at_work.load(Relaxed));
         let next = pressure.served(
             Served {
                 begun: Duration::from_nanos(begun),
@@ -424,6 +438,7 @@ mod tests {
         let few: Vec<Pass> = std::iter::from_fn(|| admission.admit().ok()).take(100).collect();
         assert_eq!(few.len(), admission.limit());
         tokio::time::advance(CALM).await;
+        assert_eq!(admission.limit(), 64);
         assert!(admission.admit().is_ok());
         assert_eq!(admission.limit(), 64);
     }

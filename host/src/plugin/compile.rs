@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use thread_priority::{ThreadPriority, ThreadPriorityValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wasmtime::Engine;
 
@@ -227,9 +226,6 @@ enum Manner {
     Modest,
 }
 
-/// Of 100: on Linux the niceness 5, a third of the time of what is not nice.
-const MODEST: u8 = 35;
-
 impl Manner {
     const fn as_str(self) -> &'static str {
         match self {
@@ -243,8 +239,8 @@ impl Manner {
         #[cfg(target_os = "linux")]
         {
             use thread_priority::{
-                NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-                thread_native_id,
+                NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+                set_thread_priority_and_policy, thread_native_id,
             };
             if self == Self::Idle {
                 let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
@@ -253,10 +249,7 @@ impl Manner {
                 return;
             }
         }
-        if let Ok(modest) = ThreadPriorityValue::try_from(MODEST) {
-            let priority = ThreadPriority::Crossplatform(modest);
-            let _ = thread_priority::set_current_thread_priority(priority);
-        }
+        crate::nice::give_way();
     }
 }
 

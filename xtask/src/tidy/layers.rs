@@ -7,6 +7,7 @@ use super::{Violation, source::Source};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("clock", &["model"]),
+    ("nice", &[]),
     ("config", &["model"]),
     ("tail", &["model"]),
     ("notices", &["model", "tail"]),
@@ -16,13 +17,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["model", "clock", "seal"]),
     ("retention", &["model", "clock", "store"]),
     ("access", &["model", "clock", "store"]),
-    ("plugin", &["model", "clock", "schema"]),
+    ("plugin", &["model", "clock", "nice", "schema"]),
     ("limits", &["model", "clock"]),
     ("delivery", &["model", "clock", "notices", "store", "plugin", "tail", "limits"]),
     ("catalog", &["model", "clock", "schema", "routing", "store", "plugin", "delivery"]),
     (
         "ingest",
-        &["model", "clock", "schema", "routing", "store", "catalog", "delivery", "tail", "limits"],
+        &[
+            "model", "clock", "nice", "schema", "routing", "store", "catalog", "delivery", "tail",
+            "limits",
+        ],
     ),
     ("sources", &["model", "clock", "store", "plugin", "limits", "delivery", "catalog", "ingest"]),
     ("backtest", &["model", "clock", "schema", "routing", "store", "plugin", "catalog"]),

@@ -61,7 +61,8 @@ impl Checkpointer {
             writer,
             log: super::log::log_of(path),
             patient: Arc::clone(&patient),
-            bound: BOUND,
+            bounds: Bounds { held: BOUND, file: SLACK },
+            wait_for: BOUND,
         };
         let task = tokio::spawn(folding.run(Arc::clone(&grown)));
         Ok(Self { written: AtomicU64::new(0), grown, patient, task: Mutex::new(Some(task)) })
@@ -96,8 +97,17 @@ struct Folding {
     writer: Arc<Mutex<SqliteConnection>>,
     log: PathBuf,
     patient: Arc<AtomicBool>,
-    /// What the log may hold before it is begun anew.
-    bound: u64,
+    bounds: Bounds,
+    /// What the log may hold before it is next tried to begin it anew.
+    wait_for: u64,
+}
+
+/// Bytes that a log may come to.
+struct Bounds {
+    /// What it holds.
+    held: u64,
+    /// What its file takes.
+    file: u64,
 }
 
 impl Folding {
@@ -114,10 +124,11 @@ impl Folding {
         // Most of the work, with nobody waiting.
         let (_, frames) = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
         let held = frames * PAGE as u64;
-        if held < self.bound || self.patient.load(Relaxed) {
+        if held < self.wait_for || self.patient.load(Relaxed) {
             return Ok(());
         }
-        let is_too_large = std::fs::metadata(&self.log).is_ok_and(|file| file.len() > SLACK);
+        let file = std::fs::metadata(&self.log);
+        let is_too_large = file.is_ok_and(|file| file.len() > self.bounds.file);
         let writer = Arc::clone(&self.writer);
         let alone = writer.lock().await;
         let statement = if is_too_large {
@@ -128,7 +139,7 @@ impl Folding {
         let (busy, _) = self.checkpoint(statement).await?;
         drop(alone);
         // Whoever reads for so long is not disturbed again soon.
-        self.bound = if busy { held + held / 2 } else { BOUND };
+        self.wait_for = if busy { held + held / 2 } else { self.bounds.held };
         Ok(())
     }
 
@@ -137,5 +148,113 @@ impl Folding {
         let (busy, frames, _folded): (i64, i64, i64) =
             sqlx::query_as(statement).fetch_one(&mut self.connection).await?;
         Ok((busy != 0, u64::try_from(frames).unwrap_or(0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Executor, sqlite::SqliteJournalMode};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// Bytes of each row: together with what belongs to it, nine pages of the log.
+    const ROW: usize = 64 << 10;
+    const BOUNDS: Bounds = Bounds { held: 16 * ROW as u64, file: 64 * ROW as u64 };
+
+    struct Scene {
+        folder: TempDir,
+        options: SqliteConnectOptions,
+        folding: Folding,
+    }
+
+    async fn scene() -> Scene {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("a.db");
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .page_size(PAGE)
+            .journal_mode(SqliteJournalMode::Wal)
+            .pragma("wal_autocheckpoint", "0")
+            .busy_timeout(PATIENCE);
+        let connect = || async { SqliteConnection::connect_with(&options).await.unwrap() };
+        let mut writer = connect().await;
+        writer.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, row BLOB)").await.unwrap();
+        let folding = Folding {
+            connection: connect().await,
+            writer: Arc::new(Mutex::new(writer)),
+            log: super::super::log::log_of(&path),
+            patient: Arc::new(AtomicBool::new(false)),
+            bounds: BOUNDS,
+            wait_for: BOUNDS.held,
+        };
+        Scene { folder, options, folding }
+    }
+
+    impl Scene {
+        async fn write(&self, rows: usize) {
+            let mut writer = self.folding.writer.lock().await;
+            for _ in 0..rows {
+                let insert = sqlx::query("INSERT INTO t (row) VALUES (randomblob(?))");
+                insert.bind(ROW as i64).execute(&mut *writer).await.unwrap();
+            }
+        }
+
+        fn log(&self) -> u64 {
+            std::fs::metadata(&self.folding.log).unwrap().len()
+        }
+
+        async fn rows(&self) -> i64 {
+            let path = self.folder.path().join("a.db");
+            let options = SqliteConnectOptions::new().filename(path).read_only(true);
+            let mut reader = SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::query_scalar("SELECT count(*) FROM t").fetch_one(&mut reader).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_does_not_grow_for_ever_while_events_come() {
+        let mut scene = scene().await;
+        for _ in 0..20 {
+            scene.write(10).await;
+            scene.folding.fold().await.unwrap();
+            assert!(scene.log() < 2 * BOUNDS.held, "{}", scene.log());
+        }
+        assert_eq!(scene.rows().await, 200);
+    }
+
+    #[tokio::test]
+    async fn who_reads_for_long_is_waited_for_shortly_and_the_log_is_cut_back_afterwards() {
+        let mut scene = scene().await;
+        scene.write(1).await;
+        let mut reader = SqliteConnection::connect_with(&scene.options).await.unwrap();
+        let mut reading = reader.begin().await.unwrap();
+        let count = "SELECT count(*) FROM t";
+        let seen: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+        for _ in 0..8 {
+            scene.write(10).await;
+            scene.folding.fold().await.unwrap();
+        }
+        assert!(scene.log() > BOUNDS.file && scene.folding.wait_for > BOUNDS.held);
+        let still: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.unwrap();
+        assert_eq!((seen, still), (1, 1));
+        reading.rollback().await.unwrap();
+        scene.write(60).await;
+        scene.folding.fold().await.unwrap();
+        assert_eq!((scene.log(), scene.folding.wait_for), (0, BOUNDS.held));
+        assert_eq!(scene.rows().await, 141);
+    }
+
+    #[tokio::test]
+    async fn while_a_backup_is_read_the_log_is_left_as_it_is() {
+        let mut scene = scene().await;
+        scene.write(80).await;
+        scene.folding.patient.store(true, Relaxed);
+        scene.folding.fold().await.unwrap();
+        assert!(scene.log() > BOUNDS.file);
+        scene.folding.patient.store(false, Relaxed);
+        scene.folding.fold().await.unwrap();
+        assert_eq!((scene.log(), scene.rows().await), (0, 80));
     }
 }
