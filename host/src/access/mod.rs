@@ -8,6 +8,7 @@ mod jwt;
 mod keys;
 mod portal;
 mod ring;
+mod token;
 
 use std::{sync::Arc, time::Duration};
 
