@@ -40,9 +40,9 @@ async fn a_caught_request_under_another_id_is_no_second_event() {
     let path = format!("/v1/sources/{source}");
     let shown = client.patch(&path, &json!({"repetitions": "id"})).await.expect(200);
     assert_eq!(shown["repetitions"], "id");
-    let again =
-        post(&client, &source, &changed(&renamed, "x-github-delivery", |_| "third".into()), body);
-    assert_eq!(again.await.expect(200)["repeated"], false);
+    let third = changed(&renamed, "x-github-delivery", |_| "third".into());
+    let again = post(&client, &source, &third, body).await.expect(200);
+    assert_eq!(again["repeated"], false);
     let shown = client.patch(&path, &json!({"repetitions": null})).await.expect(200);
     assert_eq!(shown["repetitions"], json!(null));
     let wrong = client.patch(&path, &json!({"repetitions": "never"})).await;
