@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::pki_types::CertificateDer;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use url::Url;
 
@@ -223,18 +223,22 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         guard,
         tls: tls.clone(),
     };
-    let following =
-        [Some(tokio::spawn(reload.run())), tls.clone().map(|tls| tokio::spawn(tls.follow()))];
+    let following = [
+        reload::hangups().map(|hangups| tokio::spawn(reload.run(hangups))),
+        tls.clone().map(|tls| tokio::spawn(tls.follow())),
+    ];
+    let door = Door::new(api::router(api), admission);
+    // Caught from now on: a supervisor may say so the moment it hears that the server is ready.
+    let signals = stop_signals();
     supervisor::tell(supervisor::READY);
 
     let stop = async move {
-        told_to_stop().await;
+        told_to_stop(signals).await;
         supervisor::tell(supervisor::STOPPING);
         ready.store(false, Ordering::Relaxed);
         watched.tail().end();
     };
     let patience = move || Duration::from_secs(current.load().shutdown_seconds);
-    let door = Door::new(api::router(api), admission);
     Connections::within_limits(tls).serve(listener, door, stop, patience).await;
     following.iter().flatten().for_each(tokio::task::JoinHandle::abort);
     retention.stop();
@@ -497,14 +501,18 @@ fn outlive_file_limits() {
     }
 }
 
-async fn told_to_stop() {
-    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+fn stop_signals() -> Option<(Signal, Signal)> {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => Some((terminate, interrupt)),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "signals cannot be caught; stop the server with SIGKILL");
-            return std::future::pending().await;
+            None
         }
-    };
+    }
+}
+
+async fn told_to_stop(signals: Option<(Signal, Signal)>) {
+    let Some(mut signals) = signals else { return std::future::pending().await };
     tokio::select! {
         _ = signals.0.recv() => {}
         _ = signals.1.recv() => {}

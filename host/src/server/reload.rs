@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     admission_settings, backlog_limits, delivery_settings, rates_settings, retention_settings,
@@ -20,6 +20,15 @@ use crate::{
     retention::Retention,
     telemetry,
 };
+
+/// Catches SIGHUP from now on: one that is not caught ends the process.
+pub(super) fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup())
+        .inspect_err(|error| {
+            tracing::warn!(%error, "SIGHUP cannot be caught; changes need a restart");
+        })
+        .ok()
+}
 
 /// What a new configuration reaches.
 pub(super) struct Reload {
@@ -39,14 +48,7 @@ pub(super) struct Reload {
 
 impl Reload {
     /// Reads everything again at each SIGHUP.
-    pub(super) async fn run(self) {
-        let mut hangups = match signal(SignalKind::hangup()) {
-            Ok(hangups) => hangups,
-            Err(error) => {
-                tracing::warn!(%error, "SIGHUP cannot be caught; changes need a restart");
-                return;
-            }
-        };
+    pub(super) async fn run(self, mut hangups: Signal) {
         while hangups.recv().await.is_some() {
             supervisor::tell(&supervisor::reloading());
             self.apply();

@@ -138,7 +138,7 @@ async fn where_deliveries_may_go_changes_while_it_runs_also_for_open_connections
     client.event_type("order.paid").await;
     assert_eq!(subscribe(&client, &url, json!({})).await.problem(), "invalid-subscription");
     server.reload("allow_networks = [\"127.0.0.0/8\"]\n").await;
-    let policy = json!({"retry": {"schedule_seconds": [0]}});
+    let policy = json!({"retry": {"schedule": [0]}});
     subscribe(&client, &url, policy).await.expect(201);
     client.publish("order.paid", &json!({"n": 1})).await;
     receiver.wait("/hook", 1).await;

@@ -2,8 +2,8 @@
 //!
 //! The rules are those of RFC 8725 and, for what a token says it is, RFC 9068.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ::ring::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::json;
 
 use super::*;

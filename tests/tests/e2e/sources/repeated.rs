@@ -47,7 +47,7 @@ async fn a_caught_request_under_another_id_is_no_second_event() {
     assert_eq!(shown["repetitions"], json!(null));
     let wrong = client.patch(&path, &json!({"repetitions": "never"})).await;
     assert_eq!(wrong.status, 400, "{}", String::from_utf8_lossy(&wrong.body));
-    assert_eq!(receiver.wait("/hook", 3).await.len(), 3);
+    receiver.wait("/hook", 3).await;
     let events = client.get("/v1/events").await.expect(200);
     assert_eq!(events["data"].as_array().unwrap().len(), 3);
 }

@@ -17,7 +17,9 @@ async fn githubs_own_payloads_go_through_as_json_and_as_forms() {
     let receiver = Receiver::start().await;
     let client = server.client();
     client.subscribe(&receiver.url("/github"), &["github.**"], &json!([])).await;
+    // Some of the examples are there twice.
     let made = json!({"name": "github", "kind": "github", "unknown_event_types": "create",
+        "repetitions": "id",
         "event_type": {"header": "x-github-event", "prefix": "github", "suffix": "/action"},
         "subject": "/repository/full_name"});
     let made = client.post("/v1/sources", &made).await.expect(201);
