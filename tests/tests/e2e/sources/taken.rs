@@ -131,6 +131,7 @@ async fn what_cannot_be_taken_is_told_to_both_sides() {
     let form = "application/x-www-form-urlencoded";
     assert_eq!(send("command=%2Fdeploy", form).await.problem(), "wrong-content-type");
     let list = client.get(&format!("{path}/refusals")).await.expect(200);
+    assert!(list["since"].is_string(), "{list}");
     let reasons: Vec<_> = list["data"].as_array().unwrap().iter().collect();
     let unknown = reasons.iter().find(|r| r["delivery_id"] == "Ev7").unwrap();
     assert_eq!(unknown["reason"], "unknown_event_type");
