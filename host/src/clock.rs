@@ -54,6 +54,14 @@ impl Clock {
         since.map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// Microseconds of the machine's clock that is never set, for a supervisor: it compares them
+    /// with its own.
+    pub fn monotonic_micros() -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let (seconds, nanos) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+        seconds.unwrap_or_default() * 1_000_000 + nanos.unwrap_or_default() / 1_000
+    }
+
     /// A moment to measure a duration from.
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub fn instant(&self) -> Instant {

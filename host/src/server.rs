@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::pki_types::CertificateDer;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 use url::Url;
 
@@ -92,19 +92,21 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
     let catalog = Catalog::load(store.clone(), runtime.clone(), clock)
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
-    let settings = delivery_settings(&config)?;
+    let extra_authorities = config.endpoint_ca_file.as_deref().map(authorities).transpose()?;
+    let settings = DeliverySettings {
+        extra_authorities: extra_authorities.unwrap_or_default(),
+        ..delivery_settings(&config)
+    };
+    let current = Arc::new(ArcSwap::from_pointee(config.clone()));
+    let guard = settings.guard.clone();
     let policy = Endpoints {
-        guard: Guard::new(settings.allowed_networks.clone()),
+        guard: guard.clone(),
         allow_http: settings.allow_http,
-        longest_timeout: settings.longest_timeout,
+        current: Arc::clone(&current),
     };
     let (notices, heard) = Notices::channel();
     let watch = Watch::start(
-        WatchSettings {
-            failures: config.quarantine_failures,
-            percent: config.quarantine_percent,
-            ..WatchSettings::default()
-        },
+        watch_settings(&config),
         store.clone(),
         catalog.clone(),
         runtime.clone(),
@@ -132,13 +134,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         Change::Deleted(subscription) => told.forget(subscription),
         Change::Renewed(subscription) => told.renew(subscription),
     });
-    let admission = Admission::new(
-        AdmissionSettings {
-            publishing: config.max_publishing,
-            body_bytes: config.max_bodies_bytes,
-        },
-        clock,
-    );
+    let admission = Admission::new(admission_settings(&config), clock);
     let ingest = Ingest::start(
         IngestSettings {
             queue: config.ingest_queue,
@@ -156,18 +152,12 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         .await
         .map_err(|e| failed("the database cannot be read")(&e))?;
     tokio::spawn(operational::tell(heard, catalog.clone(), ingest.clone(), clock));
+    let backlog = Arc::new(ArcSwap::from_pointee(backlog_limits(&config)));
     let counting = tokio::spawn(operational::watch_backlog(
         store.clone(),
         notices,
         clock,
-        (
-            BacklogLimits {
-                high: config.backlog_high,
-                most: config.max_pending_deliveries,
-                bytes: config.max_database_bytes,
-            },
-            admission.clone(),
-        ),
+        (Arc::clone(&backlog), admission.clone()),
     ));
     let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
     let rates = Arc::new(Rates::new(rates_settings(&config), own, clock));
@@ -185,6 +175,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
     let woken = dispatcher.clone();
     let wake = move |subscription| woken.wake(subscription, clock.now());
     let retention = Retention::start(retention_settings(&config), store.clone(), clock, wake);
+    let retention = Arc::new(retention);
     let ready = Arc::new(AtomicBool::new(true));
     let (counted, queue) = (catalog.clone(), ingest.clone());
     let gate = admission.clone();
@@ -214,33 +205,40 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         }),
         ready: ready.clone(),
     });
-    let keeping = tokio::spawn(
-        Arc::clone(&access).keep(store.clone(), Config::days(config.retain_audit_days)),
-    );
+    let kept_for = Arc::clone(&current);
+    let audit_for = move || Config::days(kept_for.load().retain_audit_days);
+    let keeping = tokio::spawn(Arc::clone(&access).keep(store.clone(), audit_for));
     let key_file = key_file.filter(|path| path.exists());
     announce(&config, address, is_new, &catalog, (made_key.as_deref(), key_file.as_deref()));
 
     let watched = dispatcher.clone();
-    let current = Arc::new(ArcSwap::from_pointee(config.clone()));
     let reload = Reload {
         sources,
         started: config,
         current: Arc::clone(&current),
         api: Arc::clone(&api),
+        admission: admission.clone(),
+        backlog,
+        retention: Arc::clone(&retention),
+        guard,
         tls: tls.clone(),
     };
-    let following =
-        [Some(tokio::spawn(reload.run())), tls.clone().map(|tls| tokio::spawn(tls.follow()))];
+    let following = [
+        reload::hangups().map(|hangups| tokio::spawn(reload.run(hangups))),
+        tls.clone().map(|tls| tokio::spawn(tls.follow())),
+    ];
+    let door = Door::new(api::router(api), admission);
+    // Caught from now on: a supervisor may say so the moment it hears that the server is ready.
+    let signals = stop_signals();
     supervisor::tell(supervisor::READY);
 
     let stop = async move {
-        told_to_stop().await;
+        told_to_stop(signals).await;
         supervisor::tell(supervisor::STOPPING);
         ready.store(false, Ordering::Relaxed);
         watched.tail().end();
     };
     let patience = move || Duration::from_secs(current.load().shutdown_seconds);
-    let door = Door::new(api::router(api), admission);
     Connections::within_limits(tls).serve(listener, door, stop, patience).await;
     following.iter().flatten().for_each(tokio::task::JoinHandle::abort);
     retention.stop();
@@ -317,9 +315,29 @@ fn retention_settings(config: &Config) -> RetentionSettings {
     }
 }
 
-fn delivery_settings(config: &Config) -> Result<DeliverySettings, ServeError> {
-    let extra_authorities = config.endpoint_ca_file.as_deref().map(authorities).transpose()?;
-    Ok(DeliverySettings {
+fn watch_settings(config: &Config) -> WatchSettings {
+    WatchSettings {
+        failures: config.quarantine_failures,
+        percent: config.quarantine_percent,
+        ..WatchSettings::default()
+    }
+}
+
+const fn admission_settings(config: &Config) -> AdmissionSettings {
+    AdmissionSettings { publishing: config.max_publishing, body_bytes: config.max_bodies_bytes }
+}
+
+const fn backlog_limits(config: &Config) -> BacklogLimits {
+    BacklogLimits {
+        high: config.backlog_high,
+        most: config.max_pending_deliveries,
+        bytes: config.max_database_bytes,
+    }
+}
+
+/// All but what is in files of its own.
+fn delivery_settings(config: &Config) -> DeliverySettings {
+    DeliverySettings {
         max_in_flight: config.max_in_flight,
         concurrency: config.subscription_concurrency,
         host_concurrency: config.host_concurrency,
@@ -334,11 +352,10 @@ fn delivery_settings(config: &Config) -> Result<DeliverySettings, ServeError> {
         attempt_timeout: config.attempt_timeout(),
         connect_timeout: config.connect_timeout(),
         longest_timeout: config.max_timeout(),
-        allowed_networks: config.allow_networks.clone(),
+        guard: Guard::new(config.allow_networks.clone()),
         dns_servers: config.dns_servers.clone(),
-        extra_authorities: extra_authorities.unwrap_or_default(),
         ..DeliverySettings::default()
-    })
+    }
 }
 
 /// The operator's own certificate authorities.
@@ -352,7 +369,7 @@ fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, ServeError> 
 struct Endpoints {
     guard: Guard,
     allow_http: bool,
-    longest_timeout: Duration,
+    current: Arc<ArcSwap<Config>>,
 }
 
 impl EndpointPolicy for Endpoints {
@@ -371,8 +388,9 @@ impl EndpointPolicy for Endpoints {
 
     fn check_policy(&self, policy: &Policy) -> Vec<(String, String)> {
         let mut wrong = policy.check();
-        if policy.timeout().is_some_and(|asked| asked > self.longest_timeout) {
-            let most = self.longest_timeout.as_secs_f64();
+        let longest = self.current.load().max_timeout();
+        if policy.timeout().is_some_and(|asked| asked > longest) {
+            let most = longest.as_secs_f64();
             let why =
                 format!("is longer than the {most} s that the server's max_timeout_seconds allows");
             wrong.push(("/timeout_seconds".into(), why));
@@ -483,14 +501,18 @@ fn outlive_file_limits() {
     }
 }
 
-async fn told_to_stop() {
-    let mut signals = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+fn stop_signals() -> Option<(Signal, Signal)> {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => Some((terminate, interrupt)),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "signals cannot be caught; stop the server with SIGKILL");
-            return std::future::pending().await;
+            None
         }
-    };
+    }
+}
+
+async fn told_to_stop(signals: Option<(Signal, Signal)>) {
+    let Some(mut signals) = signals else { return std::future::pending().await };
     tokio::select! {
         _ = signals.0.recv() => {}
         _ = signals.1.recv() => {}

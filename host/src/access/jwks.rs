@@ -13,7 +13,7 @@ use std::{
 use futures_util::StreamExt;
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,6 +26,8 @@ use crate::clock::Clock;
 const MAX_BYTES: usize = 256 * 1024;
 /// Most keys in one.
 const MAX_KEYS: usize = 100;
+/// What only private and shared keys have (RFC 7518).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 /// How long the provider has to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -67,6 +69,10 @@ impl ProviderKey {
             _ => return None,
         };
         if jwk.common.public_key_use.as_ref().is_some_and(|of| *of != PublicKeyUse::Signature) {
+            return None;
+        }
+        let operations = jwk.common.key_operations.as_ref();
+        if operations.is_some_and(|for_these| !for_these.contains(&KeyOperations::Verify)) {
             return None;
         }
         Some(Self {
@@ -212,6 +218,14 @@ fn parse(text: &[u8]) -> Result<Keys, String> {
         serde_json::from_slice(text).map_err(|error| format!("this is no key set: {error}"))?;
     let mut keys = Keys::new();
     for value in document.keys.into_iter().take(MAX_KEYS) {
+        // Whoever read it can sign: it proves nothing any more.
+        if PRIVATE.iter().any(|member| value.get(member).is_some()) {
+            tracing::warn!(
+                kid = value["kid"].as_str().unwrap_or_default(),
+                "the key set has a private key in it, which is not used"
+            );
+            continue;
+        }
         let Ok(jwk) = serde_json::from_value::<Jwk>(value) else { continue };
         let Some(id) = jwk.common.key_id.clone() else { continue };
         let Some(key) = ProviderKey::read(&jwk) else { continue };
@@ -221,4 +235,71 @@ fn parse(text: &[u8]) -> Result<Keys, String> {
         return Err("the key set has no key with a `kid` that can check signatures".into());
     }
     Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn usable(more: &Value) -> bool {
+        let mut key = json!({"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": X});
+        key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        parse(json!({"keys": [key]}).to_string().as_bytes()).is_ok()
+    }
+
+    #[test]
+    fn only_public_keys_that_check_signatures_are_taken() {
+        // As `jsonwebtoken` needs to be told before it reads a key.
+        super::super::ring::install();
+        for (more, expected) in [
+            (json!({}), true),
+            (json!({"use": "sig"}), true),
+            (json!({"use": "enc"}), false),
+            (json!({"use": "other"}), false),
+            (json!({"key_ops": ["verify"]}), true),
+            (json!({"key_ops": ["verify", "sign"]}), true),
+            (json!({"key_ops": ["encrypt"]}), false),
+            (json!({"key_ops": []}), false),
+            (json!({"d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}), false),
+            (json!({"kty": "oct", "k": "c2VjcmV0"}), false),
+            (json!({"kty": "oct"}), false),
+            (json!({"kid": null}), false),
+            (json!({"x": "AA=="}), false),
+            (json!({"crv": "Ed448"}), false),
+        ] {
+            assert_eq!(usable(&more), expected, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_for_its_own_algorithms_only() {
+        super::super::ring::install();
+        let all = [
+            Algorithm::RS256,
+            Algorithm::PS512,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+            Algorithm::HS256,
+        ];
+        let (n, e) = ("AQAB".repeat(86), "AQAB");
+        let (x, y) = ("A".repeat(43), "A".repeat(43));
+        for (key, expected) in [
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": X}), vec![Algorithm::EdDSA]),
+            (json!({"kty": "RSA", "n": n, "e": e}), vec![Algorithm::RS256, Algorithm::PS512]),
+            (json!({"kty": "RSA", "n": n, "e": e, "alg": "RS256"}), vec![Algorithm::RS256]),
+            (json!({"kty": "RSA", "n": n, "e": e, "alg": "ES256"}), vec![]),
+            (json!({"kty": "EC", "crv": "P-256", "x": x, "y": y}), vec![Algorithm::ES256]),
+        ] {
+            let jwk: Jwk = serde_json::from_value(key.clone()).unwrap();
+            let read = ProviderKey::read(&jwk).unwrap();
+            let fits: Vec<_> =
+                all.into_iter().filter(|algorithm| read.is_for(*algorithm)).collect();
+            assert_eq!(fits, expected, "{key}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header, errors::ErrorKind};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -17,6 +18,7 @@ use super::{
     Caller, Kind, Reach,
     jwks::{Jwks, JwksSource, Look},
     ring,
+    token::{self, Token},
 };
 use crate::{
     clock::Clock,
@@ -27,6 +29,8 @@ use crate::{
 const MAX_TOKEN: usize = 8 * 1024;
 /// Most tokens that are remembered.
 const MAX_REMEMBERED: usize = 10_000;
+/// What tokens may say they are. Others are for other purposes: to log out, to prove a key.
+const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
 /// Longest subject that is written down.
 const MAX_SUBJECT: usize = 200;
 
@@ -65,6 +69,8 @@ pub enum JwtError {
     Algorithm,
     #[error("its header has `crit`, which this server does not understand")]
     Critical,
+    #[error("its `typ` is not that of an access token")]
+    Type,
     #[error("its header has no `kid`")]
     NoKeyId,
     #[error("its `kid` is not one of the provider's keys")]
@@ -108,6 +114,21 @@ impl From<jsonwebtoken::errors::Error> for JwtError {
 /// Whether a text has a token's three parts.
 pub(super) fn looks_like_one(text: &str) -> bool {
     text.bytes().filter(|&byte| byte == b'.').count() == 2
+}
+
+/// Whether a header asks for nothing that this server would pass over.
+fn check_header(header: &Map<String, Value>) -> Result<(), JwtError> {
+    // What must be understood is not; RFC 7515 has no empty list of it either.
+    if header.contains_key("crit") {
+        return Err(JwtError::Critical);
+    }
+    match header.get("typ") {
+        None => Ok(()),
+        Some(Value::String(of)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(of)) => {
+            Ok(())
+        }
+        Some(_) => Err(JwtError::Type),
+    }
 }
 
 /// The tokens that were found good.
@@ -209,12 +230,11 @@ impl Jwts {
 
     async fn check(&self, token: &str) -> Result<(Caller, Timestamp), JwtError> {
         let header = decode_header(token).map_err(|_| JwtError::Malformed)?;
+        let said = token::read(token).ok_or(JwtError::Malformed)?;
         if !self.algorithms.contains(&header.alg) {
             return Err(JwtError::Algorithm);
         }
-        if header.crit.is_some() {
-            return Err(JwtError::Critical);
-        }
+        check_header(&said.header)?;
         let id = header.kid.ok_or(JwtError::NoKeyId)?;
         let key = match self.jwks.find(&id) {
             Some(key) => key,
@@ -234,7 +254,13 @@ impl Jwts {
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
         validation.set_issuer(&[&self.settings.issuer]);
         validation.set_audience(&[&self.settings.audience]);
-        let claims = decode::<Map<String, Value>>(token, &key.key, &validation)?.claims;
+        decode::<IgnoredAny>(token, &key.key, &validation)?;
+        let Token { claims, .. } = said;
+        // The crate takes a list of issuers for one of them.
+        if !matches!(claims.get("iss"), Some(Value::String(issuer)) if *issuer == self.settings.issuer)
+        {
+            return Err(JwtError::Issuer);
+        }
         let end = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
         // What is remembered ends with the token; the leeway is for the first look.
         let until = Timestamp::from_second(end as i64).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -308,50 +334,4 @@ impl Jwts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn what_was_checked_by_a_key_set_that_has_gone_is_not_remembered() {
-        // As the server does when it starts; a second call changes nothing.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("jwks.json");
-        let key = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
-        std::fs::write(&file, format!("{{\"keys\":[{key}]}}")).unwrap();
-        let settings = JwtSettings {
-            jwks: JwksSource::File(file),
-            issuer: "i".into(),
-            audience: "a".into(),
-            algorithms: vec!["EdDSA".into()],
-            application_claim: "app".into(),
-            scope_claim: "scope".into(),
-            scope_prefix: "hookmill:".into(),
-            leeway: Duration::ZERO,
-            refresh: Duration::from_secs(60),
-            refetch: Duration::ZERO,
-        };
-        let jwts = Jwts::start(settings, Clock::system()).await.unwrap();
-        let caller = Arc::new(Caller {
-            id: "jwt:x".into(),
-            name: "x".into(),
-            kind: Kind::Jwt,
-            reach: Reach::Platform,
-            scopes: Scopes::ALL,
-        });
-        let now = Timestamp::UNIX_EPOCH;
-        let found = || Remembered {
-            caller: Arc::clone(&caller),
-            until: Timestamp::from_second(9).unwrap(),
-        };
-        let begun = jwts.recall(&[0; 32], now).unwrap_err();
-        jwts.forget();
-        jwts.remember([0; 32], found(), begun, now);
-        let begun = jwts.recall(&[0; 32], now).unwrap_err();
-        jwts.remember([0; 32], found(), begun, now);
-        assert!(jwts.recall(&[0; 32], now).is_ok());
-        assert!(jwts.recall(&[0; 32], Timestamp::from_second(9).unwrap()).is_err());
-        jwts.forget();
-        assert!(jwts.recall(&[0; 32], now).is_err());
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ mod jwt;
 mod keys;
 mod portal;
 mod ring;
+mod token;
 
 use std::{sync::Arc, time::Duration};
 
@@ -124,7 +125,12 @@ impl Access {
     }
 
     /// Writes down what was used, and lets old entries of the audit log go, until it is dropped.
-    pub async fn keep(self: Arc<Self>, store: SharedStore, audit_for: Option<Duration>) {
+    /// `audit_for` says how long those are kept.
+    pub async fn keep(
+        self: Arc<Self>,
+        store: SharedStore,
+        audit_for: impl Fn() -> Option<Duration>,
+    ) {
         let reading = async {
             match &self.jwts {
                 Some(jwts) => jwts.keep().await,
@@ -134,13 +140,13 @@ impl Access {
         tokio::join!(reading, self.tidy_up(&store, audit_for));
     }
 
-    async fn tidy_up(&self, store: &SharedStore, audit_for: Option<Duration>) {
+    async fn tidy_up(&self, store: &SharedStore, audit_for: impl Fn() -> Option<Duration>) {
         let mut round = tokio::time::interval(UPKEEP);
         loop {
             round.tick().await;
             self.keys.write_uses().await;
             self.keys.purge().await;
-            let Some(keep) = audit_for else { continue };
+            let Some(keep) = audit_for() else { continue };
             let now = self.clock.now();
             let Ok(before) = now.checked_sub(keep) else { continue };
             loop {

@@ -2,8 +2,9 @@
 //! forget it.
 //!
 //! An entry is stored before the change, and completed before the answer: a crash in between
-//! leaves one whose outcome is unknown, never a change without an entry. How a thing was and is
-//! is what the API shows of it, which has no secrets.
+//! leaves one whose outcome is unknown, never a change without an entry. What is refused before it
+//! writes anything costs the disk nothing. How a thing was and is is what the API shows of it,
+//! which has no secrets.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -31,6 +32,7 @@ use super::{
 use crate::{
     access::Kind,
     model::{ApplicationId, AuditEntry, AuditId, ChangeOutcome, KeyScope},
+    store::noted,
 };
 
 /// Largest document that is kept, in bytes.
@@ -40,6 +42,20 @@ const MAX_NAME: usize = 200;
 /// What is asked for by POST and changes nothing that is kept, or is an event of a producer's.
 const NO_CHANGES: [&str; 5] =
     ["publish_event", "publish_batch", "run_plugin", "match_subscription", "check_schema_version"];
+
+/// What is done by other tasks than the request's, or not in the database: its entry is stored
+/// before it begins, whatever comes of it.
+const ELSEWHERE: [&str; 9] = [
+    "upload_plugin",
+    "make_backup",
+    "start_backtest",
+    "cancel_backtest",
+    "test_subscription",
+    "ask_for_leave",
+    "retry_delivery",
+    "rerun_delivery",
+    "send_delivery_to",
+];
 
 /// See the module.
 pub(super) struct Auditor {
@@ -90,13 +106,18 @@ impl Auditor {
         }
         let asked = Asked::new(&parts, &route, identity);
         let mut entry = self.entry(&asked, action, &route).await;
-        if let Err(error) = self.api.store.begin_audit(&entry).await {
-            return refusal::store(error, &Subject::new("audit log", "")).into_response();
-        }
-        let response = next.run(Request::from_parts(parts, body)).await;
+        let making = next.run(Request::from_parts(parts, body));
+        let (response, is_begun) = if ELSEWHERE.contains(&entry.action.as_str()) {
+            if let Err(error) = self.api.store.begin_audit(&entry).await {
+                return refusal::store(error, &Subject::new("audit log", "")).into_response();
+            }
+            (making.await, true)
+        } else {
+            noted::noted(entry.clone(), making).await
+        };
         let made =
             response.headers().get(header::LOCATION).and_then(|at| resource(at.to_str().ok()?));
-        self.end(&asked, &mut entry, response.status(), made).await;
+        self.end(&asked, (&mut entry, is_begun), response.status(), made).await;
         response
     }
 
@@ -126,7 +147,7 @@ impl Auditor {
     async fn end(
         &self,
         asked: &Asked,
-        entry: &mut AuditEntry,
+        (entry, is_begun): (&mut AuditEntry, bool),
         status: StatusCode,
         made: Option<(String, String)>,
     ) {
@@ -139,9 +160,15 @@ impl Auditor {
                 entry.application = application_in(entry.after.as_ref());
             }
             entry.outcome = ChangeOutcome::Done;
-            self.api.store.end_audit(entry).await
-        } else if status.is_server_error() {
-            // Something may have been changed: the entry stays, its outcome unknown.
+            if is_begun {
+                self.api.store.end_audit(entry).await
+            } else {
+                // It asked for what was so already.
+                self.api.store.begin_audit(entry).await
+            }
+        } else if !is_begun || status.is_server_error() {
+            // Nothing was written; or something may have been changed: then the entry stays, its
+            // outcome unknown.
             Ok(())
         } else {
             self.api.store.drop_audit(entry.id).await
@@ -309,5 +336,8 @@ mod tests {
         assert_eq!(changes[&rotated], "rotate_secret");
         assert!(!changes.values().any(|action| NO_CHANGES.contains(&action.as_str())));
         assert!(changes.len() > 30, "{}", changes.len());
+        for action in ELSEWHERE {
+            assert!(changes.values().any(|known| known == action), "{action} is no change");
+        }
     }
 }

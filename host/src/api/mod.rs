@@ -81,9 +81,19 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::problem::{Code, Problem};
 use crate::{
-    access::Access, backtest::Backtests, catalog::Catalog, clock::Clock, delivery::Dispatcher,
-    ingest::Ingest, limits::Rates, model::Policy, plugin::Runtime, recovery::Replays,
-    sources::Sources, store::SharedStore, watch::Watch,
+    access::Access,
+    backtest::Backtests,
+    catalog::Catalog,
+    clock::Clock,
+    delivery::Dispatcher,
+    ingest::Ingest,
+    limits::Rates,
+    model::Policy,
+    plugin::Runtime,
+    recovery::Replays,
+    sources::Sources,
+    store::{SharedStore, noted},
+    watch::Watch,
 };
 
 pub use docs::openapi;
@@ -299,6 +309,7 @@ async fn to_the_end(request: Request, next: Next) -> Response {
 /// Answers what the future comes to, which goes on if nobody waits for it any more.
 async fn finish(answering: impl Future<Output = Response> + Send + 'static) -> Response {
     // A panic is caught around this: it is passed on, not hidden.
+    let answering = noted::carry(answering);
     tokio::spawn(answering.in_current_span()).await.unwrap_or_else(|error| {
         match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -11,8 +11,9 @@ use super::{
     problem::{Code, FieldError, Problem},
 };
 use crate::model::{
-    Application, EventTypeName, HmacRule, IdRule, Scheme, SecretText, Source, SourceId, SourceKind,
-    SourceSecret, SourceSecretId, SourceSettings, Step, Timestamp, TypeRule, UnknownTypes,
+    Application, EventTypeName, HmacRule, IdRule, Repetitions, Scheme, SecretText, Source,
+    SourceId, SourceKind, SourceSecret, SourceSecretId, SourceSettings, Step, Timestamp, TypeRule,
+    UnknownTypes,
     signing::{self, Piece},
 };
 use crate::sources::MAX_STEPS;
@@ -48,6 +49,8 @@ pub struct SourceIn {
     pub event_type: Option<TypeRule>,
     /// Where the id is that repetitions share; as is usual for the kind.
     pub delivery_id: Option<IdRule>,
+    /// By what a request is known to be one that came before; as is usual for the kind.
+    pub repetitions: Option<Repetitions>,
     /// A JSON pointer to what the event is about.
     pub subject: Option<String>,
     /// What becomes of requests of an event type that was never created.
@@ -84,6 +87,10 @@ pub struct SourcePatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<IdRule>)]
     pub delivery_id: Option<Option<IdRule>>,
+    /// By what a request is known to be one that came before; null for what is usual for the kind.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Repetitions>)]
+    pub repetitions: Option<Option<Repetitions>>,
     /// A JSON pointer to what the event is about; null for none.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -108,6 +115,9 @@ impl SourcePatch {
         }
         if let Some(delivery_id) = self.delivery_id {
             settings.delivery_id = delivery_id;
+        }
+        if let Some(repetitions) = self.repetitions {
+            settings.repetitions = repetitions;
         }
         if let Some(subject) = self.subject {
             settings.subject = subject;
@@ -147,29 +157,11 @@ pub struct SourceOut {
     pub id: SourceId,
     /// For people; unique within the application.
     pub name: String,
-    /// Whose signatures it verifies.
-    pub kind: SourceKind,
     /// The path of its URL, on whatever host the third party reaches the server by.
     #[schema(example = "/in/src_01jd8xq3m5e7r9t0v2w4y6z8ab")]
     pub path: String,
-    /// How an HMAC is made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hmac: Option<HmacRule>,
-    /// Whose password the secret is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// How far a signed time may be from now, in seconds.
-    pub tolerance_seconds: u32,
-    /// Where the event type comes from.
-    pub event_type: TypeRule,
-    /// Where the id is that repetitions share; null for what is usual for the kind.
-    pub delivery_id: Option<IdRule>,
-    /// A JSON pointer to what the event is about.
-    pub subject: Option<String>,
-    /// What becomes of requests of an event type that was never created.
-    pub unknown_event_types: UnknownTypes,
-    /// The plugins that a request runs through before it is an event.
-    pub pipeline: Vec<Step>,
+    #[serde(flatten)]
+    pub settings: SourceSettings,
     /// What verifies its requests: any one of them.
     pub secrets: Vec<SourceSecretOut>,
     /// When it was created.
@@ -183,21 +175,12 @@ pub struct SourceOut {
 impl SourceOut {
     /// A source, with the secrets that verify at `now`.
     pub fn new(source: &Source, now: Timestamp) -> Self {
-        let settings = source.settings.clone();
         let active = source.secrets.iter().filter(|secret| secret.is_active(now));
         Self {
             id: source.id,
             name: source.name.clone(),
-            kind: settings.kind,
             path: format!("/in/{}", source.id),
-            hmac: settings.hmac,
-            username: settings.username,
-            tolerance_seconds: settings.tolerance_seconds,
-            event_type: settings.event_type,
-            delivery_id: settings.delivery_id,
-            subject: settings.subject,
-            unknown_event_types: settings.unknown_event_types,
-            pipeline: settings.pipeline,
+            settings: source.settings.clone(),
             secrets: active.map(Into::into).collect(),
             created_at: source.created_at,
             updated_at: source.updated_at,

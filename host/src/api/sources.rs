@@ -112,6 +112,7 @@ pub async fn create_source(
             tolerance_seconds: given.tolerance_seconds,
             event_type: given.event_type.or_else(|| given.kind.event_type()).unwrap_or_default(),
             delivery_id: given.delivery_id,
+            repetitions: given.repetitions,
             subject: given.subject,
             unknown_event_types: given.unknown_event_types,
             pipeline: given.pipeline,
@@ -248,14 +249,17 @@ pub async fn delete_source(
 /// The last requests that a source refused.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RefusalsOut {
+    /// Since when they are kept: the server's start, or later if there were too many.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
     /// Newest first: of verified requests the last 100, of others each reason once.
     data: Vec<Refused>,
 }
 
 /// List what a source refused
 ///
-/// Since the server's start. Those that were verified are events that were not taken; of the
-/// others nothing is kept but the reason.
+/// They are in memory only, since the time in `since`. Those that were verified are events that
+/// were not taken; of the others nothing is kept but the reason.
 #[utoipa::path(
     get,
     path = "/v1/sources/{id}/refusals",
@@ -269,7 +273,8 @@ pub async fn list_refusals(
     PathId(id): PathId<SourceId>,
 ) -> Result<Json<RefusalsOut>, Problem> {
     find(&api, &acting, id)?;
-    Ok(Json(RefusalsOut { data: api.sources.refusals(id) }))
+    let (since, data) = api.sources.refusals(id);
+    Ok(Json(RefusalsOut { since, data }))
 }
 
 #[cfg(test)]

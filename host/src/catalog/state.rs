@@ -103,7 +103,7 @@ impl State {
         let subscription = &entry.subscription;
         if subscription.state != SubscriptionState::Disabled {
             let routes = self.routes.entry(subscription.application).or_default();
-            routes.insert(&subscription.event_types, entry.rule.clone(), subscription.id);
+            routes.insert(&subscription.event_types, &entry.rule, subscription.id);
         }
         for pipeline in entry.pipeline.iter().chain(&entry.shadow) {
             self.put_pipeline(pipeline.clone());

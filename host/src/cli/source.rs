@@ -111,6 +111,9 @@ pub(super) struct Settings {
     /// The id that repetitions share is at this JSON pointer; repeat for others
     #[arg(long = "id-pointer", value_name = "/POINTER")]
     id_pointers: Vec<String>,
+    /// By what a request is known to be one that came before: its id alone, or also what was signed
+    #[arg(long, value_parser = ["id", "content", "content_and_type", "usual"])]
+    repetitions: Option<String>,
     /// A JSON pointer to what the event is about
     #[arg(long, value_name = "/POINTER")]
     subject: Option<String>,
@@ -139,6 +142,10 @@ impl Settings {
             ("subject", self.subject.clone().map(Value::from)),
             ("unknown_event_types", self.unknown_types.clone().map(Value::from)),
         ];
+        if let Some(by) = &self.repetitions {
+            let by = if by == "usual" { Value::Null } else { by.as_str().into() };
+            body.insert("repetitions".into(), by);
+        }
         let given = plain.into_iter().filter_map(|(name, value)| Some((name.into(), value?)));
         body.extend(given);
         if let Some(rule) = self.event_type(current) {
@@ -324,6 +331,7 @@ fn show(global: &Global, source: &Value) {
         ("event type", "event_type"),
         ("unknown", "unknown_event_types"),
         ("id", "delivery_id"),
+        ("repeated", "repetitions"),
         ("subject", "subject"),
         ("pipeline", "pipeline"),
         ("tolerance", "tolerance_seconds"),
@@ -360,6 +368,7 @@ async fn refusals(global: &Global, id: &str) -> Result<(), Failure> {
     });
     let heads = ["LAST", "VERIFIED", "REASON", "COUNT", "EVENT TYPE", "DELIVERY", "DETAIL"];
     output::table(heads, rows.collect());
+    output::say(format_args!("(since {})", field(&answer, "since")));
     Ok(())
 }
 

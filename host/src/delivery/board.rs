@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::Notify;
 
 use super::{
@@ -36,7 +37,7 @@ pub(super) struct Board {
     pub directory: Arc<dyn Directory>,
     pub notices: Notices,
     pub dice: Dice,
-    pub settings: DeliverySettings,
+    settings: ArcSwap<DeliverySettings>,
     pub metrics: Metrics,
     pub clock: Clock,
 }
@@ -62,10 +63,24 @@ impl Board {
             directory,
             notices,
             dice,
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             metrics: Metrics::new(),
             clock,
         }
+    }
+
+    /// The settings as they are now.
+    pub(super) fn settings(&self) -> Guard<Arc<DeliverySettings>> {
+        self.settings.load()
+    }
+
+    /// Takes over those of other settings that can change while it runs. A lane's own rules
+    /// follow with its next attempt.
+    pub(super) fn set(&self, new: &DeliverySettings) {
+        let settings = self.settings.load().with_live_of(new);
+        self.with(|lanes| lanes.set(&settings));
+        self.settings.store(Arc::new(settings));
+        self.changed.notify_one();
     }
 
     /// Does something with the lanes, then rings and shows what changed.
@@ -103,14 +118,14 @@ impl Board {
     fn rules(&self, id: SubscriptionId) -> Rules {
         // A deleted subscription's deliveries are only cancelled: any rules do.
         let found = self.directory.subscription(id);
-        found.map_or(Rules::only(1), |found| self.settings.rules(&found))
+        found.map_or(Rules::only(1), |found| self.settings().rules(&found))
     }
 
     /// How long the schedule lets a subscription's first attempts wait.
     pub(super) fn first_wait(&self, id: SubscriptionId) -> Duration {
         let found = self.directory.subscription(id);
         let policy = found.as_ref().and_then(|found| found.policy.retry.as_ref());
-        policy.unwrap_or(&self.settings.retry).wait_before(1).unwrap_or_default()
+        policy.unwrap_or(&self.settings().retry).wait_before(1).unwrap_or_default()
     }
 
     pub(super) fn reserve(&self, id: SubscriptionId) -> bool {

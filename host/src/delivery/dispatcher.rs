@@ -141,6 +141,12 @@ impl Dispatcher {
         Ok(Arc::new(Self { core, timer }))
     }
 
+    /// Takes over those of other settings that can change while it runs: limits, time limits,
+    /// breakers, and after how long endpoints and deliveries are given up.
+    pub fn set(&self, settings: &DeliverySettings) {
+        self.core.board.set(settings);
+    }
+
     /// The lease under which deliveries with reserved places are to be persisted. Taken
     /// after the event's time of acceptance, which stands for its beginning.
     pub fn lease(&self) -> Lease {
@@ -183,7 +189,7 @@ impl Dispatcher {
         endpoint: &Url,
         asked: &Handshake,
     ) -> Result<Option<u32>, String> {
-        let timeout = self.core.board.settings.attempt_timeout;
+        let timeout = self.core.board.settings().attempt_timeout;
         handshake::ask(&*self.core.worker.transport, endpoint, asked, timeout).await
     }
 
@@ -233,7 +239,8 @@ impl Dispatcher {
                 board.idle.notified().await;
             }
         };
-        if timeout(board.settings.spare_lease(), attempts).await.is_err() {
+        let longest = board.settings().spare_lease();
+        if timeout(longest, attempts).await.is_err() {
             tracing::warn!(under_way = board.in_flight(), "attempts did not end in time");
         }
         if timeout(FLUSH, self.core.recorder.flush()).await.is_err() {
@@ -255,7 +262,7 @@ impl Drop for Dispatcher {
 impl Core {
     fn lease(&self, from: Timestamp) -> Lease {
         // Out of range only in a year past 9999.
-        let until = from.checked_add(self.board.settings.lease).unwrap_or(Timestamp::MAX);
+        let until = from.checked_add(self.board.settings().lease).unwrap_or(Timestamp::MAX);
         Lease { owner: self.owner, until }
     }
 
@@ -351,7 +358,7 @@ impl Core {
                 self.claim(&wanted.lanes).await;
                 continue;
             }
-            let longest = self.board.settings.longest_sleep;
+            let longest = self.board.settings().longest_sleep;
             let rest = wanted.next.map(|at| self.board.clock.until(at).min(longest));
             let sleeping = async {
                 match rest {

@@ -60,6 +60,11 @@ impl Ward {
         Self { patients: HashMap::new(), rules }
     }
 
+    /// Other rules hold from now on; what is open stays so until its time.
+    pub(super) const fn set(&mut self, rules: BreakerRules) {
+        self.rules = rules;
+    }
+
     /// Remembers what was written down before.
     pub(super) fn recall(&mut self, id: SubscriptionId, failing: FailingSince, rules: &Rules) {
         let patient = Patient {

@@ -41,8 +41,26 @@ pub(super) struct Hosts {
 }
 
 impl Hosts {
+    /// With so many places each; 0 for no bound.
     pub(super) fn new(most: u32) -> Self {
-        Self { most, hosts: HashMap::new() }
+        Self { most: bound(most), hosts: HashMap::new() }
+    }
+
+    /// Sets how many places each host has. Answers who waited and has one now: theirs to use or
+    /// to give back.
+    pub(super) fn set(&mut self, most: u32) -> Vec<(HostId, SubscriptionId)> {
+        let most = bound(most);
+        self.most = most;
+        let mut promised = Vec::new();
+        for (id, host) in &mut self.hosts {
+            while host.taken < most
+                && let Some(next) = host.waiting.pop_front()
+            {
+                host.taken += 1;
+                promised.push((*id, next));
+            }
+        }
+        promised
     }
 
     /// Takes a place, or lines up for one.
@@ -59,7 +77,8 @@ impl Hosts {
     /// Gives a place back. If somebody waits, it is theirs now: use it or give it back.
     pub(super) fn leave(&mut self, id: HostId) -> Option<SubscriptionId> {
         let host = self.hosts.get_mut(&id)?;
-        let next = host.waiting.pop_front();
+        // There may be fewer places than there were.
+        let next = if host.taken > self.most { None } else { host.waiting.pop_front() };
         if next.is_none() {
             host.taken = host.taken.saturating_sub(1);
             if host.taken == 0 {
@@ -73,6 +92,10 @@ impl Hosts {
     pub(super) fn is_empty(&self) -> bool {
         self.hosts.is_empty()
     }
+}
+
+const fn bound(most: u32) -> u32 {
+    if most == 0 { u32::MAX } else { most }
 }
 
 #[cfg(test)]
@@ -107,5 +130,22 @@ mod tests {
         assert_eq!((hosts.leave(shop), hosts.leave(shop)), (None, None));
         assert_eq!(hosts.leave(host("https://other.example")), None);
         assert!(hosts.is_empty());
+    }
+
+    #[test]
+    fn places_may_become_more_or_fewer() {
+        let (mut hosts, shop) = (Hosts::new(1), host("https://shop.example"));
+        assert!(hosts.enter(shop, sub(1)));
+        for waiting in 2..=5 {
+            assert!(!hosts.enter(shop, sub(waiting)));
+        }
+        assert_eq!(hosts.set(3), [(shop, sub(2)), (shop, sub(3))]);
+        assert!(!hosts.enter(shop, sub(6)));
+        assert_eq!(hosts.set(1), []);
+        // Those who are too many leave before somebody follows.
+        assert_eq!((hosts.leave(shop), hosts.leave(shop)), (None, None));
+        assert_eq!(hosts.leave(shop), Some(sub(4)));
+        assert_eq!(hosts.set(0), [(shop, sub(5)), (shop, sub(6))]);
+        assert!(hosts.enter(shop, sub(7)), "there is no bound any more");
     }
 }

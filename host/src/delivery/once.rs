@@ -36,8 +36,14 @@ impl Dispatcher {
         let event = SharedEvent::new(delivery.event.clone());
         let body = message.as_ref().map_or_else(|| event.event.payload.clone(), |m| m.body.clone());
         let job = Job::claimed(delivery, event, started_at);
-        let request =
-            request::request(&board.settings, &job, &elsewhere, message.as_ref(), body, started_at);
+        let request = request::request(
+            &board.settings(),
+            &job,
+            &elsewhere,
+            message.as_ref(),
+            body,
+            started_at,
+        );
         let exchange = transport.send(request).await;
         Ok(exchange.into_attempt(job.next_number(), started_at))
     }

@@ -71,7 +71,7 @@ impl Room {
 impl Recorder {
     /// Starts a recorder that ends when the last handle on it is gone.
     pub(super) fn start(belt: Arc<dyn Belt>, board: Arc<Board>) -> Self {
-        let capacity = board.settings.max_in_flight + board.settings.record_batch;
+        let capacity = board.settings().max_in_flight + board.settings().record_batch;
         let (sender, items) = mpsc::channel(capacity);
         tokio::spawn(Task { belt, board }.run(items));
         Self(sender)
@@ -133,8 +133,8 @@ impl Batch {
 
 impl Task {
     async fn run(self, mut items: mpsc::Receiver<Item>) {
-        let most = self.board.settings.record_batch;
-        let linger = self.board.settings.record_linger;
+        let most = self.board.settings().record_batch;
+        let linger = self.board.settings().record_linger;
         while let Some(first) = items.recv().await {
             let mut batch = Batch::default();
             batch.add(first);
@@ -173,7 +173,7 @@ impl Task {
             if !batch.records.is_empty() {
                 sleep(wait).await;
                 wait = (wait * 2).min(LONGEST_WAIT);
-                batch.fill(items, self.board.settings.record_batch);
+                batch.fill(items, self.board.settings().record_batch);
             }
         }
     }

@@ -5,14 +5,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ipnet::IpNet;
 use rustls::pki_types::CertificateDer;
 
-use super::BreakerRules;
+use super::{BreakerRules, Guard};
 use crate::model::{Policy, RetryPolicy};
 
 /// How deliveries are made.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct DeliverySettings {
     /// Most attempts under way at once, in all.
     pub max_in_flight: usize,
@@ -48,8 +47,8 @@ pub struct DeliverySettings {
     pub disable_after: Duration,
     /// The longest `Retry-After` that is honoured in full.
     pub retry_after_cap: Duration,
-    /// Networks that requests may go to although they are not public.
-    pub allowed_networks: Vec<IpNet>,
+    /// Where requests may go.
+    pub guard: Guard,
     /// The name servers to ask for endpoints' addresses; the machine's resolver if none.
     pub dns_servers: Vec<SocketAddr>,
     /// Certificate authorities trusted besides the machine's, as DER.
@@ -89,7 +88,7 @@ impl Default for DeliverySettings {
             host_concurrency: 256,
             disable_after: Duration::from_secs(5 * 24 * 3600),
             retry_after_cap: Duration::from_secs(10 * 3600),
-            allowed_networks: Vec::new(),
+            guard: Guard::default(),
             dns_servers: Vec::new(),
             extra_authorities: Vec::new(),
             allow_http: true,
@@ -119,6 +118,23 @@ impl DeliverySettings {
     /// How much of that making a connection may take.
     pub fn connect_timeout(&self, policy: &Policy) -> Duration {
         policy.connect_timeout().unwrap_or(self.connect_timeout).min(self.timeout(policy))
+    }
+
+    /// These, with those of `new` that can change while the server runs.
+    #[must_use]
+    pub fn with_live_of(&self, new: &Self) -> Self {
+        Self {
+            concurrency: new.concurrency,
+            host_concurrency: new.host_concurrency,
+            attempt_timeout: new.attempt_timeout,
+            longest_timeout: new.longest_timeout,
+            connect_timeout: new.connect_timeout,
+            max_age: new.max_age,
+            breaker: new.breaker,
+            disable_after: new.disable_after,
+            ..self.clone()
+        }
+        .usable()
     }
 
     /// The nearest settings that can work: nothing is zero that must not be, and a lease
@@ -151,6 +167,22 @@ mod tests {
         .usable();
         assert!(settings.lease > settings.spare_lease());
         assert_eq!(settings.max_in_flight, 1);
+    }
+
+    #[test]
+    fn what_can_change_while_it_runs_does_and_the_rest_stays() {
+        let before = DeliverySettings::default();
+        let new = DeliverySettings {
+            concurrency: 7,
+            max_in_flight: 7,
+            attempt_timeout: Duration::from_secs(200),
+            user_agent: "other".into(),
+            ..DeliverySettings::default()
+        };
+        let now = before.with_live_of(&new);
+        assert_eq!((now.concurrency, now.attempt_timeout), (7, Duration::from_secs(200)));
+        assert_eq!((now.max_in_flight, now.user_agent), (before.max_in_flight, before.user_agent));
+        assert!(now.lease > Duration::from_secs(400), "a lease still outlasts an attempt");
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl Worker {
         let Some(subscription) = self.board.directory.subscription(job.subscription) else {
             return self.unattempted(job, None, Next::Cancelled);
         };
-        let limit = Some(self.board.settings.rules(&subscription));
+        let limit = Some(self.board.settings().rules(&subscription));
         let started_at = self.board.clock.now();
         match subscription.state {
             SubscriptionState::Active => {}
@@ -92,7 +92,7 @@ impl Worker {
             let why = "its event's payload is no longer kept";
             return self.unattempted(job, limit, Next::Dead(why.into()));
         }
-        if let Some(why) = stale::before(&self.board.settings, &subscription, job, started_at) {
+        if let Some(why) = stale::before(&self.board.settings(), &subscription, job, started_at) {
             return self.unattempted(job, limit, Next::Dead(why));
         }
         if let Some(at) = self.first_wait(job, &subscription) {
@@ -164,7 +164,8 @@ impl Worker {
         if job.attempts > 0 {
             return None;
         }
-        let policy = subscription.policy.retry.as_ref().unwrap_or(&self.board.settings.retry);
+        let settings = self.board.settings();
+        let policy = subscription.policy.retry.as_ref().unwrap_or(&settings.retry);
         let wait = policy.wait_before(1).filter(|wait| !wait.is_zero())?;
         let at = job.event.event.accepted_at.checked_add(wait).ok()?;
         (at > self.board.clock.now()).then_some(at)
@@ -246,8 +247,10 @@ impl Worker {
         body: Bytes,
     ) -> Attempted {
         let started_at = self.board.clock.now();
-        let settings = &self.board.settings;
-        let mut request = request::request(settings, job, subscription, message, body, started_at);
+        let mut request = {
+            let settings = self.board.settings();
+            request::request(&settings, job, subscription, message, body, started_at)
+        };
         trace::inject(&mut request.headers);
         let exchange = self.auth.send(&*self.transport, subscription, request).await;
         let now = self.board.clock.now();
@@ -273,7 +276,7 @@ impl Worker {
         exchange: &Exchange,
         now: Timestamp,
     ) -> Next {
-        let settings = &self.board.settings;
+        let settings = self.board.settings();
         let ended = retry::Ended {
             outcome: exchange.outcome,
             error: exchange.error.as_deref(),
@@ -282,8 +285,8 @@ impl Worker {
             made: job.attempts.saturating_add(1),
         };
         let policy = subscription.policy.retry.as_ref().unwrap_or(&settings.retry);
-        let next = retry::next(policy, settings.into(), ended, self.board.dice.roll(), now);
-        stale::after(settings, subscription, job, next, now)
+        let next = retry::next(policy, (&**settings).into(), ended, self.board.dice.roll(), now);
+        stale::after(&settings, subscription, job, next, now)
     }
 
     fn plugin_failed(

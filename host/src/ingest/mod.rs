@@ -12,7 +12,13 @@ mod payload;
 mod places;
 mod sourced;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use metrics::{Counter, Histogram};
@@ -193,6 +199,8 @@ impl std::fmt::Debug for Ingest {
 
 struct Shared {
     settings: IngestSettings,
+    /// Seconds that keys are kept.
+    window: AtomicU64,
     store: SharedStore,
     catalog: Arc<Catalog>,
     dispatcher: Arc<Dispatcher>,
@@ -219,6 +227,7 @@ impl Ingest {
     ) -> Self {
         let (queue, waiting) = mpsc::channel(settings.queue);
         let shared = Arc::new(Shared {
+            window: AtomicU64::new(settings.idempotency_window.as_secs()),
             settings,
             store,
             catalog,
@@ -233,6 +242,15 @@ impl Ingest {
         Self { shared, queue }
     }
 
+    /// Keys are kept for so long from now on; those that are there, as long as they were to be.
+    pub fn set_idempotency_window(&self, window: Duration) {
+        self.shared.window.store(window.as_secs(), Relaxed);
+    }
+
+    fn window(&self) -> Duration {
+        Duration::from_secs(self.shared.window.load(Relaxed))
+    }
+
     /// Accepts one event for `application`.
     pub async fn publish(
         &self,
@@ -240,7 +258,7 @@ impl Ingest {
         event: Publish,
     ) -> Result<Published, Rejected> {
         let now = self.shared.clock.now();
-        let keys = idempotency::keys(&event, self.shared.settings.idempotency_window, now);
+        let keys = idempotency::keys(&event, self.window(), now);
         self.accept(application, event, keys, now).await
     }
 

@@ -1,4 +1,5 @@
-//! Events from sources: told apart by what the third party calls their delivery.
+//! Events from sources: told apart by what the third party calls their delivery, and by what it
+//! signed.
 
 use std::time::Duration;
 
@@ -10,15 +11,14 @@ use crate::{
     store::Idempotency,
 };
 
-/// How long a delivery's id is remembered at least: third parties repeat one for up to three
+/// How long a delivery is remembered at least: third parties repeat one for up to three
 /// days.
 const REMEMBERED: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// The key that a third party's repetitions share, in a space of its source's own. What comes
 /// again under the same id is the same event, though some parties change its text on the way:
 /// the print says nothing of the payload.
-fn key(source: SourceId, delivery: &str, window: Duration, now: Timestamp) -> Idempotency {
-    let key = format!("{source}:{delivery}");
+fn key(key: String, window: Duration, now: Timestamp) -> Idempotency {
     Idempotency {
         fingerprint: Sha256::digest(key.as_bytes()).into(),
         key,
@@ -26,18 +26,30 @@ fn key(source: SourceId, delivery: &str, window: Duration, now: Timestamp) -> Id
     }
 }
 
+/// What a third party's id and its print are remembered by, in spaces of their own.
+fn keys(
+    source: SourceId,
+    delivery: Option<&str>,
+    print: Option<&str>,
+) -> impl Iterator<Item = String> {
+    let delivery = delivery.map(|id| format!("{source}:{id}"));
+    delivery.into_iter().chain(print.map(|print| format!("{source}#{print}")))
+}
+
 impl Ingest {
     /// Accepts an event that a source verified. Its `id` is the third party's for the delivery:
-    /// the source accepts it once.
+    /// the source accepts it once. So it does what has this print, if it has one.
     pub async fn publish_sourced(
         &self,
         application: &Application,
         source: SourceId,
         event: Publish,
+        print: Option<String>,
     ) -> Result<Published, Rejected> {
         let now = self.shared.clock.now();
-        let window = self.shared.settings.idempotency_window;
-        let keys: Vec<_> = event.id.iter().map(|id| key(source, id, window, now)).collect();
+        let window = self.window();
+        let keys = keys(source, event.id.as_deref(), print.as_deref());
+        let keys = keys.map(|text| key(text, window, now)).collect();
         self.accept(application, event, keys, now).await
     }
 }
@@ -50,10 +62,22 @@ mod tests {
     fn deliveries_of_one_source_are_told_from_anothers_and_kept_for_days() {
         let now = Timestamp::UNIX_EPOCH;
         let (one, other) = (SourceId::new(now), SourceId::new(now));
-        let of = |source, delivery| key(source, delivery, Duration::from_secs(60), now);
-        assert_eq!(of(one, "7").key, of(one, "7").key);
-        assert_eq!(of(one, "7").fingerprint, of(one, "7").fingerprint);
-        assert_ne!(of(one, "7").key, of(other, "7").key);
-        assert_eq!(of(one, "7").expires_at, Timestamp::from_second(4 * 24 * 3600).unwrap());
+        let of = |source, delivery, print| -> Vec<String> {
+            keys(source, delivery, print)
+                .map(|text| key(text, Duration::from_secs(60), now))
+                .inspect(|key| {
+                    let end = Timestamp::from_second(4 * 24 * 3600).unwrap();
+                    assert_eq!(key.expires_at, end);
+                    assert_eq!(key.fingerprint, <[u8; 32]>::from(Sha256::digest(&key.key)));
+                })
+                .map(|key| key.key)
+                .collect()
+        };
+        assert_eq!(of(one, Some("7"), None), of(one, Some("7"), None));
+        assert_ne!(of(one, Some("7"), None), of(other, Some("7"), None));
+        let both = of(one, Some("7"), Some("7"));
+        assert_eq!(both.len(), 2);
+        assert_ne!(both[0], both[1], "an id is no print");
+        assert!(of(one, None, None).is_empty());
     }
 }

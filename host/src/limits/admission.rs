@@ -6,12 +6,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, TryLockError,
+        Arc, Mutex, PoisonError, TryLockError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use metrics::Counter;
 use tokio::time::Instant;
 
@@ -86,7 +87,7 @@ pub struct Admission(Arc<Shared>);
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Admission")
-            .field("settings", &self.0.settings)
+            .field("settings", &self.0.settings())
             .field("at_work", &self.at_work())
             .field("limit", &self.limit())
             .finish()
@@ -94,7 +95,7 @@ impl std::fmt::Debug for Admission {
 }
 
 struct Shared {
-    settings: AdmissionSettings,
+    settings: ArcSwap<AdmissionSettings>,
     clock: Clock,
     /// What durations are counted from.
     start: Instant,
@@ -116,7 +117,7 @@ impl Admission {
     pub fn new(settings: AdmissionSettings, clock: Clock) -> Self {
         let most = settings.publishing.max(1);
         Self(Arc::new(Shared {
-            settings: AdmissionSettings { publishing: most, ..settings },
+            settings: ArcSwap::from_pointee(AdmissionSettings { publishing: most, ..settings }),
             clock,
             start: clock.instant(),
             at_work: AtomicUsize::new(0),
@@ -132,6 +133,18 @@ impl Admission {
         }))
     }
 
+    /// Other bounds hold from now on.
+    pub fn set(&self, settings: AdmissionSettings) {
+        let most = settings.publishing.max(1);
+        let before = self.0.settings();
+        self.0.settings.store(Arc::new(AdmissionSettings { publishing: most, ..settings }));
+        self.0.pressure.lock().unwrap_or_else(PoisonError::into_inner).set(most);
+        // What overload has made of the old one stays, within the new one.
+        let limit = self.0.limit.load(Relaxed);
+        let next = if limit == before.publishing { most } else { limit.min(most) };
+        self.0.limit.store(next, Relaxed);
+    }
+
     /// How many publish now.
     pub fn at_work(&self) -> usize {
         self.0.at_work.load(Relaxed)
@@ -144,7 +157,7 @@ impl Admission {
 
     /// Whether more comes than can be taken, and for longer than a burst lasts.
     pub fn is_shedding(&self) -> bool {
-        self.limit() < self.0.settings.publishing
+        self.limit() < self.0.settings().publishing
     }
 
     /// Counts one that is turned away although it was let in.
@@ -190,6 +203,10 @@ impl Admission {
 }
 
 impl Shared {
+    fn settings(&self) -> AdmissionSettings {
+        **self.settings.load()
+    }
+
     fn elapsed(&self) -> u64 {
         nanos(self.clock.instant().saturating_duration_since(self.start))
     }
@@ -200,7 +217,7 @@ impl Shared {
         if closed != 0 {
             return Err(Shed::ALL[closed]);
         }
-        if self.bytes.load(Relaxed) >= self.settings.body_bytes {
+        if self.bytes.load(Relaxed) >= self.settings().body_bytes {
             return Err(Shed::Memory);
         }
         let others = self.at_work.fetch_add(1, Relaxed);
@@ -220,15 +237,15 @@ impl Shared {
             return false;
         }
         self.refused_first.store(now, Relaxed);
-        self.limit.store(self.settings.publishing, Relaxed);
-        others < self.settings.publishing
+        self.limit.store(self.settings().publishing, Relaxed);
+        others < self.settings().publishing
     }
 
     /// How many may be at work: a limit that was lowered is over once refusals are, though the
     /// next who is one too many finds that out.
     fn limit(&self, now: u64) -> usize {
         let calm = self.refusing(now).is_none();
-        if calm { self.settings.publishing } else { self.limit.load(Relaxed) }
+        if calm { self.settings().publishing } else { self.limit.load(Relaxed) }
     }
 
     /// How long refusals have been going on.
@@ -343,7 +360,7 @@ impl Weight {
     pub fn add(&self, bytes: usize) -> bool {
         self.bytes.fetch_add(bytes, Relaxed);
         let all = self.shared.bytes.fetch_add(bytes, Relaxed) + bytes;
-        if all <= self.shared.settings.body_bytes {
+        if all <= self.shared.settings().body_bytes {
             return true;
         }
         if !self.over.swap(true, Relaxed) {
@@ -411,6 +428,24 @@ mod tests {
         assert!(admission.admit().is_ok());
         drop(one);
         assert_eq!(admission.bytes(), 0);
+    }
+
+    #[test]
+    fn bounds_may_change_while_it_runs() {
+        let admission = admission(1, 100);
+        let one = admission.admit().unwrap();
+        assert_eq!(admission.admit().unwrap_err(), Shed::Busy);
+        admission.set(AdmissionSettings { publishing: 3, body_bytes: 10 });
+        assert_eq!(admission.limit(), 3);
+        let two = admission.admit().unwrap();
+        assert!(one.weight().add(10) && !two.weight().add(1));
+        drop(two);
+        assert_eq!(admission.admit().unwrap_err(), Shed::Memory);
+        admission.set(AdmissionSettings { publishing: 0, body_bytes: 100 });
+        assert_eq!(admission.limit(), 1, "somebody is let in whatever is set");
+        assert!(!admission.is_shedding());
+        drop(one);
+        assert!(admission.admit().is_ok());
     }
 
     #[test]

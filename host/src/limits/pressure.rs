@@ -87,6 +87,11 @@ impl Pressure {
         }
     }
 
+    /// At most `most` are let in from now on.
+    pub(super) const fn set(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Takes note of a request; answers how many may be at work from now on.
     pub(super) fn served(&mut self, served: Served, now: Now) -> usize {
         let took = served.ended.saturating_sub(served.begun).as_secs_f64();

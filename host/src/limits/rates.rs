@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -83,7 +83,7 @@ type Place = (What, Holder, Option<ApplicationId>);
 
 /// See the module.
 pub struct Rates {
-    settings: RatesSettings,
+    settings: ArcSwap<RatesSettings>,
     clock: Clock,
     own: ArcSwap<HashMap<Holder, Limits>>,
     /// Whether anybody has any limit.
@@ -108,7 +108,7 @@ impl Rates {
     /// With the server's defaults, and everybody's own limits.
     pub fn new(settings: RatesSettings, own: Vec<(Holder, Limits)>, clock: Clock) -> Self {
         let rates = Self {
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             clock,
             own: ArcSwap::from_pointee(own.into_iter().collect()),
             any: AtomicBool::new(false),
@@ -120,10 +120,17 @@ impl Rates {
 
     fn look(&self) {
         let has = |limits: &Limits| limits.events.is_some() || limits.requests.is_some();
-        let RatesSettings { application, key, event_type } = &self.settings;
+        let settings = self.settings.load();
+        let RatesSettings { application, key, event_type } = &**settings;
         let any = [application, key, event_type].into_iter().any(has)
             || self.own.load().values().any(has);
         self.any.store(any, Relaxed);
+    }
+
+    /// Sets the server's defaults.
+    pub fn set_defaults(&self, settings: RatesSettings) {
+        self.settings.store(Arc::new(settings));
+        self.look();
     }
 
     /// Whether anybody has a limit of any rate.
@@ -152,10 +159,11 @@ impl Rates {
 
     /// What holds for a holder: its own limits, else the server's.
     pub fn effective(&self, holder: &Holder) -> Limits {
+        let settings = self.settings.load();
         let default = match holder {
-            Holder::Application(_) => &self.settings.application,
-            Holder::EventType(_) => &self.settings.event_type,
-            Holder::Key(_) => &self.settings.key,
+            Holder::Application(_) => &settings.application,
+            Holder::EventType(_) => &settings.event_type,
+            Holder::Key(_) => &settings.key,
         };
         let own = self.own(holder);
         Limits {
@@ -274,6 +282,22 @@ mod tests {
 
     fn rates(settings: RatesSettings) -> Rates {
         Rates::new(settings, Vec::new(), Clock::starting_at(Timestamp::UNIX_EPOCH))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_servers_defaults_may_change_while_it_runs() {
+        let rates = rates(RatesSettings::default());
+        let (app, own) = (application(1), application(2));
+        rates.set(&Holder::Application(own), &rate(1.0, 5));
+        let take = |of: ApplicationId, count| {
+            rates.take(What::Events, of, &[Holder::Application(of)], count).1.is_ok()
+        };
+        assert!(take(app, 1_000));
+        let default = RatesSettings { application: rate(1.0, 3), ..RatesSettings::default() };
+        rates.set_defaults(default);
+        assert!(rates.any() && take(app, 3) && !take(app, 1) && take(own, 5));
+        rates.set_defaults(RatesSettings::default());
+        assert!(take(app, 1_000) && !take(own, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -73,7 +73,8 @@ pub use rollout::{
 pub use secret::{PublicKey, PublicKeyError, Secret, SecretError, SecretKind};
 pub use signing::Scheme;
 pub use source::{
-    HmacRule, IdRule, Source, SourceKind, SourceSecret, SourceSettings, TypeRule, UnknownTypes,
+    HmacRule, IdRule, Repetitions, Source, SourceKind, SourceSecret, SourceSettings, TypeRule,
+    UnknownTypes,
 };
 pub use subscription::{DisabledReason, FailingSince, Subscription, SubscriptionState};
 pub use trace::TraceContext;

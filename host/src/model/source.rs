@@ -176,32 +176,65 @@ pub enum UnknownTypes {
     Ignore,
 }
 
-/// What of a source is no secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// By what a request is known to be one that came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Repetitions {
+    /// By its id alone.
+    Id,
+    /// By its id, or by what was signed: the same body is the same event, whatever its id.
+    Content,
+    /// By its id, or by what was signed and its event type.
+    ContentAndType,
+}
+
+/// What of a source is no secret: as it is stored, and as it is shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceSettings {
     /// Whose signatures it verifies.
     pub kind: SourceKind,
-    /// How, for `hmac`.
+    /// How an HMAC is made: of the kind `hmac`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hmac: Option<HmacRule>,
-    /// Whose password it is, for `basic`.
+    /// Whose password the secret is: of the kind `basic`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// How far a signed time may be from now.
+    /// How far a signed time may be from now, in seconds.
     pub tolerance_seconds: u32,
     /// Where the event type comes from.
     pub event_type: TypeRule,
-    /// Where the request's id comes from; as the kind says if none is given.
+    /// Where the id is that repetitions share; null for what is usual for the kind.
     pub delivery_id: Option<IdRule>,
+    /// By what a request is known to be one that came before; null for what is usual for the kind.
+    #[serde(default)]
+    pub repetitions: Option<Repetitions>,
     /// A JSON pointer to what the event is about.
     pub subject: Option<String>,
-    /// What becomes of requests of other types.
+    /// What becomes of requests of an event type that was never created.
     pub unknown_event_types: UnknownTypes,
-    /// What a request is run through before it is an event.
+    /// The plugins that a request runs through before it is an event.
     pub pipeline: Vec<Step>,
 }
 
 impl SourceSettings {
     /// How far a signed time may be from now, if not said otherwise.
     pub const TOLERANCE: u32 = 300;
+
+    /// By what a request is known to be one that came before.
+    pub fn repetitions(&self) -> Repetitions {
+        self.repetitions.unwrap_or(match self.kind {
+            // Each body has a time in it, and neither id nor event type is signed.
+            SourceKind::Github => Repetitions::Content,
+            // One body may be an event of several types: an order that was created and paid.
+            SourceKind::Shopify => Repetitions::ContentAndType,
+            // Time and body are signed; some requests have no id.
+            SourceKind::Slack => Repetitions::Content,
+            // The id is signed.
+            SourceKind::Stripe | SourceKind::StandardWebhooks => Repetitions::Id,
+            // Nobody knows whether they say the same thing twice.
+            SourceKind::Hmac | SourceKind::Basic => Repetitions::Id,
+        })
+    }
 
     /// Where the id is that its repetitions share, and whether each request must have one.
     pub fn delivery_id(&self) -> Option<(IdRule, bool)> {

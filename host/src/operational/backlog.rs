@@ -3,7 +3,9 @@
 //! Owns how often it is counted. Never for a scrape: with a million deliveries pending,
 //! counting takes a second.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
 
 use crate::{
     clock::{Clock, Stopwatch},
@@ -34,18 +36,19 @@ pub async fn watch(
     store: SharedStore,
     notices: Notices,
     clock: Clock,
-    (limits, admission): (BacklogLimits, Admission),
+    (limits, admission): (Arc<ArcSwap<BacklogLimits>>, Admission),
 ) {
-    let high = limits.high;
-    let mut alarm = Alarm { high, is_raised: false };
+    let mut alarm = Alarm::default();
     loop {
+        let limits = **limits.load();
+        let high = limits.high;
         let start = Stopwatch::start();
         match store.backlog().await {
             Ok(backlog) => {
                 show(&backlog, clock);
                 let bytes = if limits.bytes == 0 { Ok(0) } else { store.used_bytes().await };
                 admission.close(limits.closed(backlog.pending, bytes.unwrap_or(0)));
-                if let Some(notice) = alarm.look(backlog.pending) {
+                if let Some(notice) = alarm.look(backlog.pending, high) {
                     tracing::warn!(pending = backlog.pending, limit = high, "the backlog is high");
                     notices.tell(notice);
                 }
@@ -84,22 +87,22 @@ fn show(backlog: &Backlog, clock: Clock) {
 
 /// Raised once when the backlog goes above the limit, and again only after it has been well
 /// below.
+#[derive(Default)]
 struct Alarm {
-    high: u64,
     is_raised: bool,
 }
 
 impl Alarm {
-    fn look(&mut self, pending: u64) -> Option<Notice> {
-        if self.high == 0 {
+    fn look(&mut self, pending: u64, high: u64) -> Option<Notice> {
+        if high == 0 {
             return None;
         }
         if self.is_raised {
-            self.is_raised = pending > self.high / 5 * 4;
+            self.is_raised = pending > high / 5 * 4;
             return None;
         }
-        self.is_raised = pending > self.high;
-        self.is_raised.then_some(Notice::BacklogHigh { pending, limit: self.high })
+        self.is_raised = pending > high;
+        self.is_raised.then_some(Notice::BacklogHigh { pending, limit: high })
     }
 }
 
@@ -118,13 +121,15 @@ mod tests {
 
     #[test]
     fn a_high_backlog_is_told_of_once_until_it_has_been_well_below() {
-        let mut alarm = Alarm { high: 100, is_raised: false };
+        let mut alarm = Alarm::default();
         let told: Vec<bool> = [100, 101, 99, 101, 81, 150, 80, 100, 101]
             .into_iter()
-            .map(|pending| alarm.look(pending).is_some())
+            .map(|pending| alarm.look(pending, 100).is_some())
             .collect();
         assert_eq!(told, [false, true, false, false, false, false, false, false, true]);
-        let mut never = Alarm { high: 0, is_raised: false };
-        assert_eq!(never.look(u64::MAX), None);
+        assert_eq!(Alarm::default().look(u64::MAX, 0), None);
+        // A limit that was raised meanwhile is the one that counts.
+        assert_eq!(alarm.look(500, 1_000), None);
+        assert!(alarm.look(1_001, 1_000).is_some());
     }
 }

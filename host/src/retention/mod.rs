@@ -8,7 +8,11 @@ mod walk;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::{
     clock::Clock,
@@ -56,7 +60,10 @@ impl RetentionSettings {
 
 /// The task that lets go.
 #[derive(Debug)]
-pub struct Retention(JoinHandle<()>);
+pub struct Retention {
+    task: JoinHandle<()>,
+    settings: watch::Sender<RetentionSettings>,
+}
 
 impl Retention {
     /// Starts it. `wake` is told whose deliveries may be due because those before them in their
@@ -67,32 +74,47 @@ impl Retention {
         clock: Clock,
         wake: impl Fn(SubscriptionId) + Send + Sync + 'static,
     ) -> Self {
-        Self(tokio::spawn(async move { run(settings, store, clock, &wake).await }))
+        let (settings, told) = watch::channel(settings);
+        let task = tokio::spawn(async move { run(told, store, clock, &wake).await });
+        Self { task, settings }
+    }
+
+    /// Other times hold from now on.
+    pub fn set(&self, new: RetentionSettings) {
+        self.settings.send_if_modified(|settings| std::mem::replace(settings, new) != new);
     }
 
     /// Stops it. A transaction that is under way is rolled back.
     pub fn stop(&self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
 async fn run(
-    settings: RetentionSettings,
+    mut told: watch::Receiver<RetentionSettings>,
     store: SharedStore,
     clock: Clock,
     wake: &(impl Fn(SubscriptionId) + Sync),
 ) {
     let tallies = Arc::new(Tallies::new());
-    let mut walks: Vec<Walk> = Old::ALL
-        .into_iter()
-        .filter_map(|what| Some(Walk::new(what, settings.keep(what)?, settings.unfinished)))
-        .collect();
     loop {
-        for walk in &mut walks {
-            walk.go(&store, clock, &tallies, wake).await;
+        let settings = *told.borrow_and_update();
+        let mut walks: Vec<Walk> = Old::ALL
+            .into_iter()
+            .filter_map(|what| Some(Walk::new(what, settings.keep(what)?, settings.unfinished)))
+            .collect();
+        loop {
+            for walk in &mut walks {
+                walk.go(&store, clock, &tallies, wake).await;
+            }
+            sweep(&store, clock, &tallies).await;
+            match timeout(settings.round(), told.changed()).await {
+                Err(_) => {}
+                Ok(Ok(())) => break,
+                // Whoever could change them has gone, and with them this task.
+                Ok(Err(_)) => return,
+            }
         }
-        sweep(&store, clock, &tallies).await;
-        sleep(settings.round()).await;
     }
 }
 

@@ -1,375 +1,163 @@
-//! Finds, among many rules, the few that an event may satisfy.
+//! Finds, among many rules, the few whose answer an event may change.
 //!
-//! Each rule stands under one condition that it cannot hold without: a value, the beginning of a
-//! text, a bound. Of those it has, the one that fewest others stand under is taken. An event's
-//! values lead to the conditions that it meets, and only rules under those are evaluated.
+//! A rule that does not hold where none of its atoms is met stands under some that it cannot hold
+//! without. One that does (`not`, `exists: false`) holds of every event, and stands under those
+//! that it cannot fail without. Either way it is evaluated only for events that meet one of the
+//! atoms it stands under, and of those there are, the ones that fewest others stand under are
+//! taken.
 
-use std::{
-    borrow::Borrow,
-    collections::{BTreeMap, BTreeSet, HashMap},
-    hash::Hash,
-};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    Decimal, Memo, Rule,
+    atoms::{Atom, Probe},
+    bits::Bits,
+    expression::Expression,
     facts::Seen,
-    filter::{Bound, Comparison, Kind, Node, Scalar, Test, scalar},
+    numbered::Numbered,
 };
-use crate::model::Timestamp;
 
-/// A condition on an event. Fields are named by the numbers the memo has for them.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Atom {
-    Channel(Box<str>),
-    Equal(u32, Scalar),
-    Prefix(u32, Box<str>),
-    Suffix(u32, Box<str>),
-    /// Above or below a bound.
-    Compare(u32, Comparison, Bound),
-    Present(u32),
+/// Rules under atoms; all by number.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    channels: HashMap<Box<str>, u32>,
+    fields: HashMap<u32, Probe>,
+    atoms: HashMap<u32, Place>,
+    /// Rules that hold of an event that meets nothing they stand under.
+    sure: Bits,
+    rules: usize,
 }
 
-/// Rules under the conditions they need.
+/// An atom here.
+#[derive(Debug, Default)]
+struct Place {
+    /// How many rules speak of it.
+    users: usize,
+    /// The rules that stand under it.
+    under: BTreeSet<u32>,
+}
+
+/// Where a rule stands.
 #[derive(Debug)]
-pub(super) struct Access<T> {
-    channels: HashMap<Box<str>, BTreeSet<T>>,
-    fields: BTreeMap<u32, Probe<T>>,
-    /// Those that need nothing that can be looked up.
-    rest: BTreeSet<T>,
+pub(super) struct Stand {
+    sure: bool,
+    under: Vec<u32>,
 }
 
-impl<T> Default for Access<T> {
-    fn default() -> Self {
-        Self { channels: HashMap::new(), fields: BTreeMap::new(), rest: BTreeSet::new() }
-    }
-}
-
-/// What is asked of one field.
+/// What an event meets, and which rules that leads to.
 #[derive(Debug)]
-struct Probe<T> {
-    equal: HashMap<Scalar, BTreeSet<T>>,
-    prefixes: Affixes<T>,
-    suffixes: Affixes<T>,
-    numbers: Bounds<Decimal, T>,
-    times: Bounds<Timestamp, T>,
-    texts: Bounds<Box<str>, T>,
-    present: BTreeSet<T>,
+pub(super) struct Meeting {
+    pub(super) met: Bits,
+    /// Rules to be evaluated.
+    pub(super) reached: Bits,
+    /// Rules that hold unless they are reached.
+    pub(super) sure: Bits,
 }
 
-impl<T> Default for Probe<T> {
-    fn default() -> Self {
-        Self {
-            equal: HashMap::new(),
-            prefixes: Affixes::default(),
-            suffixes: Affixes::default(),
-            numbers: Bounds::default(),
-            times: Bounds::default(),
-            texts: Bounds::default(),
-            present: BTreeSet::new(),
-        }
-    }
-}
-
-/// Beginnings or ends of texts, with how many there are of each length.
-#[derive(Debug)]
-struct Affixes<T> {
-    texts: HashMap<Box<str>, BTreeSet<T>>,
-    lengths: BTreeMap<usize, usize>,
-}
-
-impl<T> Default for Affixes<T> {
-    fn default() -> Self {
-        Self { texts: HashMap::new(), lengths: BTreeMap::new() }
-    }
-}
-
-/// Bounds in order. Whether one is itself within is left to the rule.
-#[derive(Debug)]
-struct Bounds<K, T> {
-    /// Values must be above these, or there.
-    lower: BTreeMap<K, BTreeSet<T>>,
-    upper: BTreeMap<K, BTreeSet<T>>,
-}
-
-impl<K, T> Default for Bounds<K, T> {
-    fn default() -> Self {
-        Self { lower: BTreeMap::new(), upper: BTreeMap::new() }
-    }
-}
-
-/// Adds to a set in a map, or takes from it; an empty set goes.
-macro_rules! change {
-    ($map:expr, $key:expr, $listener:expr, $add:expr) => {{
-        let (map, key) = (&mut $map, $key);
-        if $add {
-            map.entry(key).or_default().insert($listener);
-        } else if let Some(set) = map.get_mut(&key) {
-            set.remove(&$listener);
-            if set.is_empty() {
-                map.remove(&key);
+impl Access {
+    /// Puts a rule in its place. `atoms` are those that it speaks of, each once. Answers where it
+    /// stands: the way to take it out again.
+    pub(super) fn insert(
+        &mut self,
+        rule: u32,
+        expression: &Expression,
+        atoms: &[u32],
+        all: &Numbered<Atom>,
+    ) -> Stand {
+        self.rules += 1;
+        for &number in atoms {
+            let place = self.atoms.entry(number).or_default();
+            place.users += 1;
+            if place.users == 1 {
+                self.change(all.get(number), number, true);
             }
         }
-    }};
-}
+        let price = |atom: u32| self.price(all.get(atom), atom);
+        let cover = expression.cover(true, &price);
+        let sure = cover.is_none();
+        let cover = cover.or_else(|| expression.cover(false, &price));
+        let under = cover.map(|(_, atoms)| atoms).unwrap_or_default();
+        if sure {
+            self.sure.insert(rule);
+        }
+        for atom in &under {
+            self.atoms.entry(*atom).or_default().under.insert(rule);
+        }
+        Stand { sure, under }
+    }
 
-impl<T: Copy + Ord> Affixes<T> {
-    fn change(&mut self, text: Box<str>, listener: T, add: bool) {
-        let (length, before) = (text.len(), self.texts.len());
-        change!(self.texts, text, listener, add);
-        if self.texts.len() > before {
-            *self.lengths.entry(length).or_default() += 1;
-        } else if self.texts.len() < before
-            && let Some(count) = self.lengths.get_mut(&length)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.lengths.remove(&length);
+    /// Takes a rule out.
+    pub(super) fn remove(&mut self, rule: u32, stand: &Stand, atoms: &[u32], all: &Numbered<Atom>) {
+        self.rules -= 1;
+        if stand.sure {
+            self.sure.remove(rule);
+        }
+        for atom in &stand.under {
+            if let Some(place) = self.atoms.get_mut(atom) {
+                place.under.remove(&rule);
             }
         }
-    }
-
-    /// `cut` takes so many bytes off the text, if they are whole characters.
-    fn find<'s>(
-        &self,
-        text: &'s str,
-        cut: impl Fn(&'s str, usize) -> Option<&'s str>,
-        found: &mut BTreeSet<T>,
-    ) {
-        for &length in self.lengths.range(..=text.len()).map(|(length, _)| length) {
-            found.extend(
-                cut(text, length).and_then(|part| self.texts.get(part)).into_iter().flatten(),
-            );
-        }
-    }
-}
-
-impl<K: Ord, T: Copy + Ord> Bounds<K, T> {
-    fn change(&mut self, comparison: Comparison, key: K, listener: T, add: bool) {
-        match comparison {
-            Comparison::Greater | Comparison::GreaterOrEqual => {
-                change!(self.lower, key, listener, add);
+        for &number in atoms {
+            let Some(place) = self.atoms.get_mut(&number) else { continue };
+            place.users -= 1;
+            if place.users == 0 {
+                self.atoms.remove(&number);
+                self.change(all.get(number), number, false);
             }
-            Comparison::Less | Comparison::LessOrEqual => change!(self.upper, key, listener, add),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.lower.is_empty() && self.upper.is_empty()
-    }
-
-    fn len(&self) -> usize {
-        self.lower.len() + self.upper.len()
-    }
-
-    fn find<Q: Ord + ?Sized>(&self, value: &Q, found: &mut BTreeSet<T>)
-    where
-        K: Borrow<Q>,
-    {
-        use std::ops::Bound::{Included, Unbounded};
-        let lower = self.lower.range::<Q, _>((Unbounded, Included(value)));
-        let upper = self.upper.range::<Q, _>((Included(value), Unbounded));
-        found.extend(lower.chain(upper).flat_map(|(_, listeners)| listeners));
-    }
-}
-
-impl<T: Copy + Ord> Probe<T> {
-    fn find(&self, seen: &Seen<'_>, found: &mut BTreeSet<T>) {
-        if *seen == Seen::Missing {
-            return;
-        }
-        found.extend(&self.present);
-        if !self.equal.is_empty() {
-            found.extend(
-                scalar(seen).and_then(|value| self.equal.get(&value)).into_iter().flatten(),
-            );
-        }
-        match seen {
-            Seen::Number(number) => self.numbers.find(number, found),
-            Seen::Text(text) => {
-                let text = &**text;
-                self.prefixes.find(text, |text, length| text.get(..length), found);
-                let end = |text: &'_ str, length| text.len().checked_sub(length);
-                self.suffixes.find(text, |t, length| t.get(end(t, length)?..), found);
-                self.texts.find(text, found);
-                if !self.times.is_empty()
-                    && let Ok(time) = text.parse::<Timestamp>()
-                {
-                    self.times.find(&time, found);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.equal.is_empty()
-            && self.prefixes.texts.is_empty()
-            && self.suffixes.texts.is_empty()
-            && self.numbers.is_empty()
-            && self.times.is_empty()
-            && self.texts.is_empty()
-            && self.present.is_empty()
-    }
-}
-
-impl<T: Copy + Ord + Hash> Access<T> {
-    /// Puts a listener under the best conditions of its rule. Answers them: the way to take it
-    /// out again.
-    pub(super) fn insert(&mut self, rule: &Rule, slots: &[u32], listener: T) -> Vec<Atom> {
-        let conditions = self.best(rule, slots).map(|(_, atoms)| atoms).unwrap_or_default();
-        if conditions.is_empty() {
-            self.rest.insert(listener);
-        }
-        for atom in &conditions {
-            self.change(atom.clone(), listener, true);
-        }
-        conditions
-    }
-
-    /// Takes a listener from under its conditions.
-    pub(super) fn remove(&mut self, conditions: Vec<Atom>, listener: T) {
-        if conditions.is_empty() {
-            self.rest.remove(&listener);
-        }
-        for atom in conditions {
-            self.change(atom, listener, false);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.fields.is_empty() && self.rest.is_empty()
+        self.rules == 0
     }
 
-    fn change(&mut self, atom: Atom, listener: T, add: bool) {
-        let field = match &atom {
-            Atom::Channel(name) => {
-                change!(self.channels, name.clone(), listener, add);
-                return;
+    /// Whether any rule asks for a field.
+    pub(super) fn asks(&self, field: u32) -> bool {
+        self.fields.contains_key(&field)
+    }
+
+    fn change(&mut self, atom: &Atom, number: u32, add: bool) {
+        let Some(field) = atom.field() else {
+            if let Atom::Channel(name) = atom {
+                if add {
+                    self.channels.insert(name.clone(), number);
+                } else {
+                    self.channels.remove(name);
+                }
             }
-            Atom::Equal(field, _)
-            | Atom::Prefix(field, _)
-            | Atom::Suffix(field, _)
-            | Atom::Compare(field, ..)
-            | Atom::Present(field) => *field,
+            return;
         };
         let probe = self.fields.entry(field).or_default();
-        match atom {
-            Atom::Channel(_) => {}
-            Atom::Equal(_, value) => change!(probe.equal, value, listener, add),
-            Atom::Prefix(_, text) => probe.prefixes.change(text, listener, add),
-            Atom::Suffix(_, text) => probe.suffixes.change(text, listener, add),
-            Atom::Compare(_, comparison, bound) => match bound {
-                Bound::Number(bound) => probe.numbers.change(comparison, bound, listener, add),
-                Bound::Time(bound) => probe.times.change(comparison, bound, listener, add),
-                Bound::Text(bound) => probe.texts.change(comparison, bound, listener, add),
-            },
-            Atom::Present(_) if add => {
-                probe.present.insert(listener);
-            }
-            Atom::Present(_) => {
-                probe.present.remove(&listener);
-            }
-        }
+        probe.change(atom, number, add);
         if probe.is_empty() {
             self.fields.remove(&field);
         }
     }
 
-    /// Adds the listeners whose rules the event may satisfy.
-    pub(super) fn find(&self, memo: &Memo<'_>, found: &mut BTreeSet<T>) {
-        found.extend(&self.rest);
-        if !self.channels.is_empty() {
-            for channel in memo.facts.channels {
-                found.extend(self.channels.get(channel.as_str()).into_iter().flatten());
-            }
-        }
-        for (&field, probe) in &self.fields {
-            probe.find(memo.see(field), found);
-        }
-    }
-
-    /// Conditions of which one holds whenever the rule does, and how many events and rules they
-    /// are likely to bring together.
-    fn best(&self, rule: &Rule, slots: &[u32]) -> Option<(usize, Vec<Atom>)> {
-        let channels = (!rule.channels.is_empty()).then(|| {
-            let atoms = rule.channels.iter().map(|name| Atom::Channel(name.as_str().into()));
-            self.priced(atoms.collect())
-        });
-        let filter = rule.filter.as_ref().and_then(|filter| self.best_of(&filter.root, slots));
-        channels.into_iter().chain(filter).min_by_key(|(cost, _)| *cost)
-    }
-
-    fn best_of(&self, node: &Node, slots: &[u32]) -> Option<(usize, Vec<Atom>)> {
-        match &node.kind {
-            Kind::All(nodes) => {
-                let each = nodes.iter().filter_map(|node| self.best_of(node, slots));
-                each.min_by_key(|(cost, _)| *cost)
-            }
-            Kind::Any(nodes) => {
-                let (mut sum, mut all) = (0, Vec::new());
-                for node in nodes {
-                    let (cost, atoms) = self.best_of(node, slots)?;
-                    sum += cost;
-                    for atom in atoms {
-                        if !all.contains(&atom) {
-                            all.push(atom);
-                        }
-                    }
-                }
-                Some((sum, all))
-            }
-            // What must not be leads nowhere.
-            Kind::Not(_) => None,
-            Kind::Test { field, test, .. } => {
-                let field = slots[*field as usize];
-                let atoms = match test {
-                    Test::Exact(value) => vec![Atom::Equal(field, value.clone())],
-                    Test::In(values) => {
-                        values.iter().map(|value| Atom::Equal(field, value.clone())).collect()
-                    }
-                    Test::Prefix(text) => vec![Atom::Prefix(field, text.clone())],
-                    Test::Suffix(text) => vec![Atom::Suffix(field, text.clone())],
-                    Test::Compare(comparison, bound) => {
-                        vec![Atom::Compare(field, *comparison, bound.clone())]
-                    }
-                    Test::Exists(true) => vec![Atom::Present(field)],
-                    Test::Exists(false) => return None,
-                };
-                Some(self.priced(atoms))
+    /// Adds what an event meets that is on these channels and says this.
+    pub(super) fn meet(
+        &self,
+        channels: &[String],
+        seen: &[(u32, Seen<'_>)],
+        meeting: &mut Meeting,
+    ) {
+        let Meeting { met, reached, sure } = meeting;
+        sure.extend(&self.sure);
+        let mut meet = |atom: u32| {
+            met.insert(atom);
+            let under = self.atoms.get(&atom).map(|place| &place.under);
+            under.into_iter().flatten().for_each(|&rule| reached.insert(rule));
+        };
+        let on = channels.iter().filter_map(|name| self.channels.get(name.as_str()));
+        on.for_each(|&atom| meet(atom));
+        for (field, seen) in seen {
+            if let Some(probe) = self.fields.get(field) {
+                probe.find(seen, &mut meet);
             }
         }
     }
 
-    fn priced(&self, atoms: Vec<Atom>) -> (usize, Vec<Atom>) {
-        (atoms.iter().map(|atom| self.cost(atom)).sum(), atoms)
-    }
-
-    /// The rarer a condition is likely to be met and the fewer stand under it, the better.
-    fn cost(&self, atom: &Atom) -> usize {
-        let probe = |field: &u32| self.fields.get(field);
-        match atom {
-            Atom::Channel(name) => 4 + self.channels.get(name).map_or(0, BTreeSet::len),
-            Atom::Equal(field, value) => {
-                let rarity = if matches!(value, Scalar::Null | Scalar::Bool(_)) { 64 } else { 1 };
-                rarity + probe(field).and_then(|p| p.equal.get(value)).map_or(0, BTreeSet::len)
-            }
-            Atom::Prefix(field, text) => {
-                let known = probe(field).and_then(|p| p.prefixes.texts.get(text));
-                8 + known.map_or(0, BTreeSet::len)
-            }
-            Atom::Suffix(field, text) => {
-                let known = probe(field).and_then(|p| p.suffixes.texts.get(text));
-                8 + known.map_or(0, BTreeSet::len)
-            }
-            Atom::Compare(field, _, bound) => {
-                let known = probe(field).map_or(0, |p| match bound {
-                    Bound::Number(_) => p.numbers.len(),
-                    Bound::Time(_) => p.times.len(),
-                    Bound::Text(_) => p.texts.len(),
-                });
-                128 + known / 2
-            }
-            Atom::Present(field) => 512 + probe(field).map_or(0, |p| p.present.len()),
-        }
+    /// The rarer an atom is likely to be met and the fewer stand under it, the better.
+    fn price(&self, atom: &Atom, number: u32) -> usize {
+        atom.likelihood() + self.atoms.get(&number).map_or(0, |place| place.under.len())
     }
 }

@@ -1,6 +1,6 @@
 //! An event as a filter sees it: its attributes, its channels and the values in its payload.
 //!
-//! Each place that filters name is looked up at most once for each event. Never parses a payload:
+//! Each place that a filter names is looked up at most once for each event. Never parses a payload:
 //! it is given as it was parsed at the door. Only a number that does not fit a machine's is read
 //! again, from the text.
 
@@ -63,6 +63,19 @@ pub enum Seen<'a> {
     Other,
 }
 
+impl<'a> Seen<'a> {
+    /// A value, as it was parsed.
+    pub(super) fn of(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::String(value) => Self::Text(value.as_str().into()),
+            Value::Number(value) => number(&value.to_string()),
+            Value::Array(_) | Value::Object(_) => Self::Other,
+        }
+    }
+}
+
 /// A place in an event that filters can name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Field {
@@ -104,7 +117,7 @@ impl Field {
         })
     }
 
-    fn see<'a>(&self, facts: &Facts<'a>) -> Seen<'a> {
+    pub(super) fn see<'a>(&self, facts: &Facts<'a>) -> Seen<'a> {
         let text = |text: Option<&'a str>| text.map_or(Seen::Missing, |t| Seen::Text(t.into()));
         match self {
             Self::Type => text(Some(facts.event_type.as_str())),
@@ -135,7 +148,7 @@ fn unescaped(token: &str) -> Option<Box<str>> {
 }
 
 /// An index into an array, as RFC 6901 writes one.
-fn index(token: &str) -> Option<usize> {
+pub(super) fn index(token: &str) -> Option<usize> {
     let canonical = token == "0" || !token.starts_with('0');
     let digits = token.bytes().all(|byte| byte.is_ascii_digit());
     if canonical && digits { token.parse().ok() } else { None }
@@ -147,22 +160,14 @@ fn see_in<'a>(root: &'a Value, tokens: &[Box<str>], text: &[u8]) -> Seen<'a> {
         Value::Array(items) => items.get(index(token)?),
         _ => None,
     });
-    match found {
-        None => Seen::Missing,
-        Some(Value::Null) => Seen::Null,
-        Some(Value::Bool(value)) => Seen::Bool(*value),
-        Some(Value::String(value)) => Seen::Text(value.as_str().into()),
-        // What is parsed is rounded to a double then; what was written is not.
-        Some(Value::Number(value)) if value.is_f64() => match written(text, tokens) {
-            Some(exact) => number(&exact),
-            None => number(&value.to_string()),
-        },
-        Some(Value::Number(value)) => number(&value.to_string()),
-        Some(Value::Array(_) | Value::Object(_)) => Seen::Other,
-    }
+    let Some(found) = found else { return Seen::Missing };
+    // What is parsed is rounded to a double then; what was written is not.
+    let exact = if found.is_f64() { written(text, tokens) } else { None };
+    exact.map_or_else(|| Seen::of(found), |exact| number(&exact))
 }
 
-fn number(text: &str) -> Seen<'static> {
+/// What the text of a number says.
+pub(super) fn number(text: &str) -> Seen<'static> {
     Decimal::parse(text).map_or(Seen::Missing, Seen::Number)
 }
 
@@ -252,7 +257,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 /// What was seen of one event so far. Fields are named by their number in a list.
 #[derive(Debug)]
 pub struct Memo<'a> {
-    pub(super) facts: &'a Facts<'a>,
+    facts: &'a Facts<'a>,
     fields: &'a [Arc<Field>],
     seen: Vec<OnceCell<Seen<'a>>>,
 }

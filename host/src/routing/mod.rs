@@ -6,9 +6,14 @@
 //! subscriptions there are. Never parses a payload, never does I/O.
 
 mod access;
+mod atoms;
+mod bits;
 mod decimal;
+mod expression;
 mod facts;
 mod filter;
+mod numbered;
+mod places;
 mod rules;
 
 use std::{

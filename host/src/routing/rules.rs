@@ -1,8 +1,8 @@
 //! From an event to the subscriptions it goes to: by its type, its channels and their filters.
 //!
 //! Subscriptions without a rule are found by type alone. Those with one stand in a group for each
-//! of their patterns; the groups of an event's type say which rules it may satisfy, and only
-//! those are evaluated. An event whose type no group listens to is not looked into.
+//! of their patterns; the groups of an event's type say which rules it satisfies without a look,
+//! and which must be evaluated. An event whose type no group listens to is not looked into.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,8 +12,13 @@ use std::{
 };
 
 use super::{
-    Facts, Field, Filter, Index, Memo,
-    access::{Access, Atom},
+    Facts, Filter, Index,
+    access::{Access, Meeting, Stand},
+    atoms::Atom,
+    bits::Bits,
+    expression::Expression,
+    numbered::Numbered,
+    places::Places,
 };
 use crate::model::Pattern;
 
@@ -45,70 +50,41 @@ impl Rule {
 }
 
 /// A rule in its place.
-struct Placed {
-    rule: Rule,
-    /// The shared numbers of its filter's fields.
-    slots: Vec<u32>,
-    /// Where it stands: the groups, each with the conditions it stands under there.
-    groups: Vec<(u32, Vec<Atom>)>,
+struct Placed<T> {
+    listener: T,
+    expression: Expression,
+    /// The numbers of its filter's fields.
+    fields: Vec<u32>,
+    /// The numbers of its atoms, each once.
+    atoms: Vec<u32>,
+    /// Where it stands: the groups, and the place in each.
+    groups: Vec<(u32, Stand)>,
 }
 
 /// Rules that listen to one pattern.
-struct Group<T> {
+struct Group {
     pattern: Pattern,
-    access: Access<T>,
-}
-
-/// The fields of all rules, each once. A number that nobody uses is given again.
-#[derive(Default)]
-struct Fields {
-    list: Vec<Arc<Field>>,
-    users: Vec<usize>,
-    numbers: HashMap<Arc<Field>, u32>,
-    free: Vec<u32>,
-}
-
-impl Fields {
-    fn take(&mut self, field: &Arc<Field>) -> u32 {
-        if let Some(&number) = self.numbers.get(field) {
-            self.users[number as usize] += 1;
-            return number;
-        }
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.list.push(field.clone());
-            self.users.push(0);
-            self.list.len() as u32 - 1
-        });
-        self.list[number as usize] = field.clone();
-        self.users[number as usize] = 1;
-        self.numbers.insert(field.clone(), number);
-        number
-    }
-
-    fn give_back(&mut self, number: u32) {
-        let index = number as usize;
-        self.users[index] -= 1;
-        if self.users[index] == 0 {
-            self.numbers.remove(&self.list[index]);
-            self.free.push(number);
-        }
-    }
+    access: Access,
 }
 
 /// Listeners by pattern and rule.
 pub struct Routes<T> {
     plain: Index<T>,
     by_group: Index<u32>,
-    groups: HashMap<u32, Group<T>>,
-    numbers: HashMap<Pattern, u32>,
+    groups: HashMap<u32, Group>,
+    group_numbers: HashMap<Pattern, u32>,
     next_group: u32,
-    rules: HashMap<T, Placed>,
-    fields: Fields,
+    /// Rules by number, with gaps that are filled again.
+    rules: Vec<Option<Placed<T>>>,
+    gaps: Vec<u32>,
+    numbers: HashMap<T, u32>,
+    places: Places,
+    atoms: Numbered<Atom>,
 }
 
 impl<T> fmt::Debug for Routes<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Routes").field("rules", &self.rules.len()).finish_non_exhaustive()
+        f.debug_struct("Routes").field("rules", &self.numbers.len()).finish_non_exhaustive()
     }
 }
 
@@ -118,43 +94,67 @@ impl<T> Default for Routes<T> {
             plain: Index::default(),
             by_group: Index::default(),
             groups: HashMap::new(),
-            numbers: HashMap::new(),
+            group_numbers: HashMap::new(),
             next_group: 0,
-            rules: HashMap::new(),
-            fields: Fields::default(),
+            rules: Vec::new(),
+            gaps: Vec::new(),
+            numbers: HashMap::new(),
+            places: Places::default(),
+            atoms: Numbered::default(),
         }
     }
 }
 
 impl<T: Copy + Ord + Hash> Routes<T> {
     /// Adds a listener under its patterns.
-    pub fn insert(&mut self, patterns: &[Pattern], rule: Rule, listener: T) {
+    pub fn insert(&mut self, patterns: &[Pattern], rule: &Rule, listener: T) {
         if rule.is_open() {
             for pattern in patterns {
                 self.plain.insert(pattern, listener);
             }
             return;
         }
+        let number = self.gaps.pop().unwrap_or_else(|| {
+            self.rules.push(None);
+            self.rules.len() as u32 - 1
+        });
         let fields =
             rule.filter.as_ref().map(|filter| filter.fields.as_slice()).unwrap_or_default();
-        let slots: Vec<u32> = fields.iter().map(|field| self.fields.take(field)).collect();
+        let fields: Vec<u32> = fields.iter().map(|field| self.places.take(field)).collect();
+        let mut atoms = Vec::new();
+        let expression = Expression::of(rule, &fields, &mut |atom| {
+            let (atom, _) = self.atoms.take(&Arc::new(atom));
+            if atoms.contains(&atom) {
+                // A rule is one user, however often it says something.
+                self.atoms.give_back(atom);
+            } else {
+                atoms.push(atom);
+            }
+            atom
+        });
         let mut groups = Vec::with_capacity(patterns.len());
         for pattern in patterns {
-            let number = self.group(pattern);
-            if let Some(group) = self.groups.get_mut(&number) {
-                groups.push((number, group.access.insert(&rule, &slots, listener)));
+            let group = self.group(pattern);
+            // A pattern may be there twice.
+            if groups.iter().any(|(known, _)| *known == group) {
+                continue;
+            }
+            if let Some(Group { access, .. }) = self.groups.get_mut(&group) {
+                groups.push((group, access.insert(number, &expression, &atoms, &self.atoms)));
             }
         }
-        self.rules.insert(listener, Placed { rule, slots, groups });
+        let placed = Placed { listener, expression, fields, atoms, groups };
+        self.rules[number as usize] = Some(placed);
+        self.numbers.insert(listener, number);
     }
 
     fn group(&mut self, pattern: &Pattern) -> u32 {
-        if let Some(&number) = self.numbers.get(pattern) {
+        if let Some(&number) = self.group_numbers.get(pattern) {
             return number;
         }
         let number = self.next_group;
         self.next_group += 1;
-        self.numbers.insert(pattern.clone(), number);
+        self.group_numbers.insert(pattern.clone(), number);
         self.by_group.insert(pattern, number);
         let group = Group { pattern: pattern.clone(), access: Access::default() };
         self.groups.insert(number, group);
@@ -163,49 +163,70 @@ impl<T: Copy + Ord + Hash> Routes<T> {
 
     /// Takes a listener from under its patterns.
     pub fn remove(&mut self, patterns: &[Pattern], listener: T) {
-        let Some(placed) = self.rules.remove(&listener) else {
+        let number = self.numbers.remove(&listener);
+        let Some(number) = number else {
             for pattern in patterns {
                 self.plain.remove(pattern, listener);
             }
             return;
         };
-        for (number, conditions) in placed.groups {
-            let Some(group) = self.groups.get_mut(&number) else { continue };
-            group.access.remove(conditions, listener);
+        let Some(placed) = self.rules[number as usize].take() else { return };
+        self.gaps.push(number);
+        for (group_number, stand) in &placed.groups {
+            let Some(group) = self.groups.get_mut(group_number) else { continue };
+            group.access.remove(number, stand, &placed.atoms, &self.atoms);
             if group.access.is_empty()
-                && let Some(group) = self.groups.remove(&number)
+                && let Some(group) = self.groups.remove(group_number)
             {
-                self.by_group.remove(&group.pattern, number);
-                self.numbers.remove(&group.pattern);
+                self.by_group.remove(&group.pattern, *group_number);
+                self.group_numbers.remove(&group.pattern);
             }
         }
-        for number in placed.slots {
-            self.fields.give_back(number);
+        for atom in placed.atoms {
+            self.atoms.give_back(atom);
+        }
+        for field in placed.fields {
+            self.places.give_back(field);
         }
     }
 
     /// The listeners of an event, each once, in order.
     pub fn find(&self, facts: &Facts<'_>) -> BTreeSet<T> {
         let mut found = self.plain.find(facts.event_type);
-        if self.rules.is_empty() {
-            return found;
-        }
-        let groups = self.by_group.find(facts.event_type);
-        if groups.is_empty() {
-            return found;
-        }
-        let memo = Memo::new(facts, &self.fields.list);
-        let mut candidates = BTreeSet::new();
-        for group in groups.iter().filter_map(|number| self.groups.get(number)) {
-            group.access.find(&memo, &mut candidates);
-        }
-        found.extend(candidates.into_iter().filter(|listener| {
-            self.rules.get(listener).is_some_and(|placed| {
-                let passes = |filter: &Arc<Filter>| filter.root.holds(&placed.slots, &memo);
-                placed.rule.on_channel(facts) && placed.rule.filter.as_ref().is_none_or(passes)
-            })
-        }));
+        let Some(Meeting { met, reached, mut sure }) = self.meet(facts) else { return found };
+        sure.subtract(&reached);
+        let rule = |number: u32| self.rules.get(number as usize)?.as_ref();
+        found.extend(sure.iter().filter_map(rule).map(|placed| placed.listener));
+        let holding = reached.iter().filter_map(rule).filter(|it| it.expression.holds(&met));
+        found.extend(holding.map(|placed| placed.listener));
         found
+    }
+
+    /// What an event meets; none if no rule listens to its type.
+    fn meet(&self, facts: &Facts<'_>) -> Option<Meeting> {
+        if self.numbers.is_empty() {
+            return None;
+        }
+        let numbers = self.by_group.find(facts.event_type);
+        let groups: Vec<&Access> = numbers
+            .iter()
+            .filter_map(|number| self.groups.get(number))
+            .map(|group| &group.access)
+            .collect();
+        if groups.is_empty() {
+            return None;
+        }
+        let asked = |field| groups.iter().any(|group| group.asks(field));
+        let seen = self.places.seen(facts, asked);
+        let mut meeting = Meeting {
+            met: Bits::new(self.atoms.bound()),
+            reached: Bits::new(self.rules.len()),
+            sure: Bits::new(self.rules.len()),
+        };
+        for group in groups {
+            group.meet(facts.channels, &seen, &mut meeting);
+        }
+        Some(meeting)
     }
 }
 

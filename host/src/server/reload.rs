@@ -2,17 +2,33 @@
 //!
 //! Owns which values that run can be exchanged. An invalid configuration changes nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::tls::Tls;
+use super::{
+    admission_settings, backlog_limits, delivery_settings, rates_settings, retention_settings,
+    supervisor, tls::Tls, watch_settings,
+};
 use crate::{
     api::{Api, ApiLimits},
     config::{Config, SETTINGS, Sources},
+    delivery::Guard,
+    limits::Admission,
+    operational::BacklogLimits,
+    retention::Retention,
     telemetry,
 };
+
+/// Catches SIGHUP from now on: one that is not caught ends the process.
+pub(super) fn hangups() -> Option<Signal> {
+    signal(SignalKind::hangup())
+        .inspect_err(|error| {
+            tracing::warn!(%error, "SIGHUP cannot be caught; changes need a restart");
+        })
+        .ok()
+}
 
 /// What a new configuration reaches.
 pub(super) struct Reload {
@@ -22,21 +38,21 @@ pub(super) struct Reload {
     /// As it is now.
     pub(super) current: Arc<ArcSwap<Config>>,
     pub(super) api: Arc<Api>,
+    pub(super) admission: Admission,
+    pub(super) backlog: Arc<ArcSwap<BacklogLimits>>,
+    pub(super) retention: Arc<Retention>,
+    /// Where deliveries may go.
+    pub(super) guard: Guard,
     pub(super) tls: Option<Arc<Tls>>,
 }
 
 impl Reload {
     /// Reads everything again at each SIGHUP.
-    pub(super) async fn run(self) {
-        let mut hangups = match signal(SignalKind::hangup()) {
-            Ok(hangups) => hangups,
-            Err(error) => {
-                tracing::warn!(%error, "SIGHUP cannot be caught; changes need a restart");
-                return;
-            }
-        };
+    pub(super) async fn run(self, mut hangups: Signal) {
         while hangups.recv().await.is_some() {
+            supervisor::tell(&supervisor::reloading());
             self.apply();
+            supervisor::tell(supervisor::READY);
         }
     }
 
@@ -58,7 +74,7 @@ impl Reload {
         if changed.contains(&"log_filter") {
             telemetry::filter(config.log_filter.as_deref());
         }
-        self.api.limits.store(Arc::new(limits(&config)));
+        self.take_over(&config);
         self.current.store(Arc::new(config));
         match changed.as_slice() {
             [] => tracing::info!("the configuration was read again; nothing changes"),
@@ -69,6 +85,22 @@ impl Reload {
         if !restart.is_empty() {
             tracing::warn!("needs a restart: {}", restart.join(", "));
         }
+    }
+}
+
+impl Reload {
+    /// Gives each part what it holds to from now on.
+    fn take_over(&self, config: &Config) {
+        let api = &self.api;
+        api.limits.store(Arc::new(limits(config)));
+        api.rates.set_defaults(rates_settings(config));
+        api.ingest.set_idempotency_window(Duration::from_secs(config.idempotency_seconds));
+        api.dispatcher.set(&delivery_settings(config));
+        api.watch.set(watch_settings(config));
+        self.guard.set(config.allow_networks.clone());
+        self.admission.set(admission_settings(config));
+        self.backlog.store(Arc::new(backlog_limits(config)));
+        self.retention.set(retention_settings(config));
     }
 }
 
@@ -105,11 +137,12 @@ mod tests {
         let before = Config::default();
         let after = Config {
             max_body_bytes: 2_048,
+            breaker_percent: 7,
             max_in_flight: 7,
             master_key: Some(SecretText::new("k".into())),
             ..Config::default()
         };
-        assert_eq!(changes(&before, &after, true), ["max_body_bytes"]);
+        assert_eq!(changes(&before, &after, true), ["max_body_bytes", "breaker_percent"]);
         assert_eq!(changes(&before, &after, false), ["master_key", "max_in_flight"]);
         let other = Config { master_key: Some(SecretText::new("l".into())), ..after.clone() };
         assert_eq!(changes(&after, &other, false), ["master_key"]);

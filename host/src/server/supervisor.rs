@@ -9,12 +9,18 @@ use std::os::{
     },
 };
 
-use crate::config;
+use crate::{clock::Clock, config};
 
 /// Requests are taken.
 pub(super) const READY: &str = "READY=1";
 /// The server comes to its end.
 pub(super) const STOPPING: &str = "STOPPING=1";
+
+/// The configuration is being read again; `READY` says that it was.
+pub(super) fn reloading() -> String {
+    // By the time it tells whether this is the answer to what it asked for.
+    format!("RELOADING=1\nMONOTONIC_USEC={}", Clock::monotonic_micros())
+}
 
 /// Says a state.
 pub(super) fn tell(state: &str) {

@@ -6,6 +6,7 @@
 
 mod reading;
 mod refusal;
+mod repetition;
 mod transform;
 mod verify;
 
@@ -29,7 +30,7 @@ use crate::{
     limits::{Exceeded, Rates, What},
     model::{
         ApplicationId, Compatibility, EventTypeName, Holder, SchemaMode, Source, SourceId,
-        UnknownTypes, media,
+        Timestamp, UnknownTypes, media,
     },
     plugin::Runtime,
     store::{SharedStore, StoreError},
@@ -38,6 +39,7 @@ use crate::{
 use reading::Reading;
 use refusal::Refusals;
 pub use refusal::{Reason, Refusal, Refused};
+use repetition::Print;
 pub use transform::MAX_STEPS;
 pub use verify::check_secret;
 
@@ -122,9 +124,9 @@ impl Sources {
             ingest,
             runtime,
             rates,
+            refusals: Refusals::new(clock.now()),
             clock,
             changing: Mutex::default(),
-            refusals: Refusals::default(),
         });
         sources.load_plugins().await;
         Ok(sources)
@@ -183,8 +185,8 @@ impl Sources {
         Ok(())
     }
 
-    /// The last requests that a source refused, newest first.
-    pub fn refusals(&self, id: SourceId) -> Vec<Refused> {
+    /// The last requests that a source refused, newest first, and since when they are kept.
+    pub fn refusals(&self, id: SourceId) -> (Timestamp, Vec<Refused>) {
         self.refusals.of(id)
     }
 
@@ -205,6 +207,7 @@ impl Sources {
     ) -> Result<Received, NotTaken> {
         let Some(source) = id.and_then(|id| self.source(id)) else {
             verify::spend(&body);
+            count("none", "no_source");
             return Err(NotTaken::Unverified);
         };
         if let Err(refusal) = verify::verify(&source, headers, &body, self.clock.now()) {
@@ -215,7 +218,7 @@ impl Sources {
             self.note(&source, &refusal, false, &Reading::default());
             return Err(NotTaken::Unverified);
         }
-        let kind = source.settings.kind;
+        let kind = source.settings.kind.as_str();
         let mut reading = Reading::default();
         let taken = self.take(&source, headers, body, &mut reading).await;
         match &taken {
@@ -249,6 +252,7 @@ impl Sources {
         reading: &mut Reading,
     ) -> Result<Received, NotTaken> {
         let kind = source.settings.kind;
+        let print = Print::of(source, headers, &body);
         let payload = reading::payload(kind, headers, body).map_err(NotTaken::Unusable)?;
         if let Some(challenge) = reading::challenge(kind, &payload) {
             return Ok(Received::Challenge(challenge));
@@ -295,7 +299,8 @@ impl Sources {
             schema_version: None,
             trace: span.context(),
         };
-        let published = self.ingest.publish_sourced(&application, source.id, event).await;
+        let print = print.text(&reading.event_type);
+        let published = self.ingest.publish_sourced(&application, source.id, event, print).await;
         match &published {
             Ok(published) => {
                 let id = published.receipt.id;
@@ -355,7 +360,7 @@ impl Sources {
     }
 
     fn note(&self, source: &Source, refusal: &Refusal, verified: bool, reading: &Reading) {
-        count(source.settings.kind, refusal.reason.as_str());
+        count(source.settings.kind.as_str(), refusal.reason.as_str());
         let refused = Refused {
             at: self.clock.now(),
             verified,
@@ -369,11 +374,9 @@ impl Sources {
     }
 }
 
-fn count(kind: crate::model::SourceKind, outcome: &'static str) {
-    metrics::counter!(
-        "hookmill_source_requests_total", "kind" => kind.as_str(), "outcome" => outcome
-    )
-    .increment(1);
+fn count(kind: &'static str, outcome: &'static str) {
+    metrics::counter!("hookmill_source_requests_total", "kind" => kind, "outcome" => outcome)
+        .increment(1);
 }
 
 fn refusal_of(not_taken: &NotTaken) -> Refusal {

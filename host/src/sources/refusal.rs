@@ -1,7 +1,8 @@
 //! Why requests to sources were refused: the reasons there are, and the last of each source.
 //!
-//! Kept in memory and bounded. Of a request that was not verified nothing is kept but that it
-//! came: its senders are anybody.
+//! Kept in memory and bounded: what a third party was refused it sends again, so a list that is
+//! gone after a restart fills again, and the metrics count all of them. Of a request that was not
+//! verified nothing is kept but that it came: its senders are anybody.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,6 +18,9 @@ use crate::model::{SourceId, Timestamp};
 const VERIFIED: usize = 100;
 /// The same of requests that were not verified, one for each reason.
 const UNVERIFIED: usize = 16;
+/// Most refusals that are remembered of all sources together. If there are more, those of the
+/// source that refused nothing for the longest time go.
+const ALL: usize = 20_000;
 /// Longest text that is remembered, in bytes.
 const MOST: usize = 500;
 
@@ -127,19 +131,52 @@ pub struct Refused {
     pub count: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lists {
+    since: Timestamp,
     verified: VecDeque<Refused>,
     unverified: VecDeque<Refused>,
 }
 
+impl Lists {
+    const fn new(since: Timestamp) -> Self {
+        Self { since, verified: VecDeque::new(), unverified: VecDeque::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.verified.len() + self.unverified.len()
+    }
+
+    /// When the last of them came.
+    fn last(&self) -> Option<Timestamp> {
+        let newest = [self.verified.front(), self.unverified.front()];
+        newest.into_iter().flatten().map(|refused| refused.at).max()
+    }
+}
+
 /// The last refusals of every source.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    /// When it began to remember.
+    began: Timestamp,
+    kept: Mutex<Kept>,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Refusals(Mutex<HashMap<SourceId, Lists>>);
+struct Kept {
+    lists: HashMap<SourceId, Lists>,
+    /// How many refusals are in all of them.
+    count: usize,
+}
 
 impl Refusals {
-    fn lists(&self) -> MutexGuard<'_, HashMap<SourceId, Lists>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Nothing was refused yet.
+    pub(super) fn new(began: Timestamp) -> Self {
+        Self { began, kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers one, in place of the oldest if there are many.
@@ -147,8 +184,11 @@ impl Refusals {
         for text in [&mut refused.detail].into_iter().chain(&mut refused.delivery_id) {
             text.truncate(text.floor_char_boundary(MOST));
         }
-        let mut all = self.lists();
-        let lists = all.entry(source).or_default();
+        let at = refused.at;
+        let mut kept = self.kept();
+        let Kept { lists: all, count } = &mut *kept;
+        let lists = all.entry(source).or_insert_with(|| Lists::new(self.began));
+        *count -= lists.len();
         let (list, most) = if refused.verified {
             (&mut lists.verified, VERIFIED)
         } else {
@@ -165,20 +205,30 @@ impl Refusals {
         }
         list.push_front(refused);
         list.truncate(most);
+        *count += lists.len();
+        if *count > ALL {
+            let others = all.iter_mut().filter(|(id, lists)| **id != source && lists.len() > 0);
+            if let Some((_, lists)) = others.min_by_key(|(_, lists)| lists.last()) {
+                *count -= lists.len();
+                *lists = Lists::new(at);
+            }
+        }
     }
 
-    /// Those of a source, newest first.
-    pub(super) fn of(&self, source: SourceId) -> Vec<Refused> {
-        let all = self.lists();
-        let Some(lists) = all.get(&source) else { return Vec::new() };
+    /// Those of a source, newest first, and since when they are remembered.
+    pub(super) fn of(&self, source: SourceId) -> (Timestamp, Vec<Refused>) {
+        let kept = self.kept();
+        let Some(lists) = kept.lists.get(&source) else { return (self.began, Vec::new()) };
         let mut list: Vec<_> = lists.verified.iter().chain(&lists.unverified).cloned().collect();
         list.sort_by_key(|refused| std::cmp::Reverse(refused.at));
-        list
+        (lists.since, list)
     }
 
     /// Forgets those of a source that is gone.
     pub(super) fn forget(&self, source: SourceId) {
-        self.lists().remove(&source);
+        let mut kept = self.kept();
+        let gone = kept.lists.remove(&source);
+        kept.count -= gone.map_or(0, |lists| lists.len());
     }
 }
 
@@ -201,14 +251,14 @@ mod tests {
     #[test]
     fn a_flood_of_what_anybody_may_send_drives_out_nothing_that_matters() {
         let source = SourceId::new(Timestamp::UNIX_EPOCH);
-        let refusals = Refusals::default();
+        let refusals = Refusals::new(Timestamp::UNIX_EPOCH);
         refusals.note(source, refused(0, Reason::UnknownEventType, Some("a")));
         refusals.note(source, refused(1, Reason::UnknownEventType, Some("a")));
         for second in 2..1000 {
             refusals.note(source, refused(second, Reason::NoMatch, None));
         }
-        let list = refusals.of(source);
-        assert_eq!(list.len(), 2);
+        let (since, list) = refusals.of(source);
+        assert_eq!((since, list.len()), (Timestamp::UNIX_EPOCH, 2));
         assert_eq!((list[0].reason, list[0].count), (Reason::NoMatch, 998));
         assert_eq!((list[1].delivery_id.as_deref(), list[1].count), (Some("a"), 2));
         assert_eq!(list[0].detail.len(), MOST);
@@ -216,8 +266,29 @@ mod tests {
             let delivery = id.to_string();
             refusals.note(source, refused(2000, Reason::SchemaViolation, Some(&delivery)));
         }
-        assert_eq!(refusals.of(source).len(), VERIFIED + 1);
+        assert_eq!(refusals.of(source).1.len(), VERIFIED + 1);
         refusals.forget(source);
-        assert!(refusals.of(source).is_empty());
+        assert!(refusals.of(source).1.is_empty());
+    }
+
+    #[test]
+    fn the_refusals_of_all_sources_are_bounded_and_the_oldest_go_first() {
+        let now = Timestamp::UNIX_EPOCH;
+        let refusals = Refusals::new(now);
+        let sources: Vec<SourceId> = (0..300).map(|_| SourceId::new(now)).collect();
+        for (second, source) in (1..).zip(&sources) {
+            for id in 0..VERIFIED {
+                let delivery = id.to_string();
+                refusals.note(*source, refused(second, Reason::NoMatch, Some(&delivery)));
+            }
+        }
+        let kept: Vec<_> = sources.iter().map(|source| refusals.of(*source)).collect();
+        let counts: Vec<usize> = kept.iter().map(|(_, list)| list.len()).collect();
+        assert!(counts.iter().sum::<usize>() <= ALL);
+        let first = counts.iter().position(|count| *count > 0).unwrap();
+        assert_eq!(first, 300 - ALL / VERIFIED);
+        assert!(counts[first..].iter().all(|count| *count == VERIFIED));
+        // What is gone is not said never to have been.
+        assert!(kept[0].0 > now && kept[first].0 == now);
     }
 }

@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::{refusal::Reason, verify::verify};
+use super::{refusal::Reason, repetition::Print, verify::verify};
 use crate::model::{
-    ApplicationId, HmacRule, SecretText, Source, SourceId, SourceKind, SourceSecret,
+    ApplicationId, HmacRule, Repetitions, SecretText, Source, SourceId, SourceKind, SourceSecret,
     SourceSecretId, SourceSettings, Timestamp, TypeRule, UnknownTypes,
 };
 
@@ -31,6 +31,7 @@ fn source(kind: SourceKind, secrets: &[&str]) -> Source {
             tolerance_seconds: 300,
             event_type: TypeRule::default(),
             delivery_id: None,
+            repetitions: None,
             subject: None,
             unknown_event_types: UnknownTypes::Refuse,
             pipeline: vec![],
@@ -39,6 +40,46 @@ fn source(kind: SourceKind, secrets: &[&str]) -> Source {
         created_at: now,
         updated_at: now,
     }
+}
+
+#[test]
+fn what_was_signed_tells_a_request_from_others() {
+    let print = |source: &Source, pairs: &[(&str, &str)], body: &str, event_type: &str| {
+        Print::of(source, &headers(pairs), body.as_bytes()).text(event_type)
+    };
+    let github = source(SourceKind::Github, &[]);
+    let one = print(&github, &[("x-github-delivery", "1")], "{}", "github.push");
+    assert!(one.is_some());
+    assert_eq!(one, print(&github, &[("x-github-delivery", "2")], "{}", "github.ping"));
+    assert_ne!(one, print(&github, &[], "{ }", "github.push"));
+
+    // An order that is paid as it is created is one body, and two events.
+    let shopify = source(SourceKind::Shopify, &[]);
+    let one = print(&shopify, &[], "{}", "shopify.orders.create");
+    assert_eq!(
+        one,
+        print(&shopify, &[("x-shopify-webhook-id", "2")], "{}", "shopify.orders.create")
+    );
+    assert_ne!(one, print(&shopify, &[], "{}", "shopify.orders.paid"));
+
+    // The same body at another signed time is another request; none runs into the other.
+    let slack = source(SourceKind::Slack, &[]);
+    let at = |time: &str, body: &str| {
+        print(&slack, &[("x-slack-request-timestamp", time)], body, "slack.x")
+    };
+    assert_eq!(at("17", "{}"), at("17", "{}"));
+    assert_ne!(at("17", "{}"), at("18", "{}"));
+    assert_ne!(at("17", "1{}"), at("171", "{}"));
+
+    for kind in [SourceKind::Stripe, SourceKind::StandardWebhooks, SourceKind::Hmac] {
+        assert_eq!(print(&source(kind, &[]), &[], "{}", "a.b"), None, "{kind:?}");
+    }
+    let mut hmac = source(SourceKind::Hmac, &[]);
+    hmac.settings.repetitions = Some(Repetitions::Content);
+    assert!(print(&hmac, &[], "{}", "a.b").is_some());
+    let mut github = github;
+    github.settings.repetitions = Some(Repetitions::Id);
+    assert_eq!(print(&github, &[], "{}", "github.push"), None);
 }
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {

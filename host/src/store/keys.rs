@@ -37,7 +37,7 @@ pub trait Keys: Send + Sync {
 /// Who changed what.
 #[async_trait]
 pub trait Audit: Send + Sync {
-    /// Writes down what is about to be changed.
+    /// Writes down what is about to be changed, or was.
     async fn begin_audit(&self, entry: &AuditEntry) -> Result<()>;
     /// Completes an entry: what it concerns and how that is now.
     async fn end_audit(&self, entry: &AuditEntry) -> Result<()>;

@@ -12,6 +12,7 @@ mod handshakes;
 mod health;
 mod keys;
 mod limits;
+pub mod noted;
 mod plugins;
 mod recovery;
 mod sources;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::{
@@ -84,7 +85,7 @@ struct OnTrial {
 }
 
 pub(super) struct Board {
-    settings: WatchSettings,
+    settings: ArcSwap<WatchSettings>,
     clock: Clock,
     versions: RwLock<HashMap<(ApplicationId, Sha256), Arc<Version>>>,
     trials: RwLock<Trials>,
@@ -100,7 +101,7 @@ impl Board {
     pub(super) fn new(settings: WatchSettings, clock: Clock) -> (Self, mpsc::Receiver<Notice>) {
         let (notices, receiver) = mpsc::channel(NOTICES);
         let board = Self {
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             clock,
             versions: RwLock::default(),
             trials: RwLock::default(),
@@ -266,6 +267,10 @@ impl Board {
         concerned.for_each(|on_trial| change(&mut lock(&on_trial.trial)));
     }
 
+    pub(super) fn set(&self, settings: WatchSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
     /// Takes a version out of service if its standing says so.
     fn judge(
         &self,
@@ -275,7 +280,8 @@ impl Board {
         standing: Standing,
         now: Timestamp,
     ) {
-        let WatchSettings { failures, percent, window_runs, window_seconds } = self.settings;
+        let WatchSettings { failures, percent, window_runs, window_seconds } =
+            **self.settings.load();
         let Standing { in_a_row, recent: (runs, failed) } = standing;
         let reason = if failures > 0 && in_a_row >= failures {
             format!("{in_a_row} runs in a row failed")
@@ -299,7 +305,7 @@ impl Board {
         let now = self.clock.now();
         let on_trial = self.try_step(event, step, report, again);
         let Some(version) = self.version(event.application, step) else { return };
-        let window = i64::from(self.settings.window_seconds);
+        let window = i64::from(self.settings.load().window_seconds);
         let StepVerdict::Fault { kind, message, backtrace } = &report.verdict else {
             lock(&version.counts).count(report, now, window);
             return;

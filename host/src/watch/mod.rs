@@ -66,6 +66,11 @@ impl Watch {
         Arc::new(Self { runtime, catalog, board, shadows: Arc::new(Semaphore::new(SHADOWS)) })
     }
 
+    /// Other rules of when a version is taken out of service hold from now on.
+    pub fn set(&self, settings: WatchSettings) {
+        self.board.set(settings);
+    }
+
     /// Rollouts began or ended: compares those that are there now.
     pub fn rollouts_changed(&self) {
         self.board.try_out(self.catalog.rollouts());

@@ -66,3 +66,46 @@ async fn a_change_is_written_down_with_what_was_and_is() {
     server.restart().await;
     assert_eq!(server.client().get("/v1/audit?limit=200").await.expect(200), everything);
 }
+
+#[tokio::test]
+async fn what_is_refused_for_what_it_says_costs_the_disk_nothing() {
+    let server = Server::start().await;
+    let admin = server.client();
+    let receiver = Receiver::start().await;
+    admin.event_type("order.paid").await;
+    let (id, _) = admin.subscribe(&receiver.url("/"), &["**"], &json!([])).await;
+    let path = format!("/v1/subscriptions/{id}");
+    let log =
+        || server.folder().join("hookmill.db-wal").metadata().expect("the log is there").len();
+    let before = log();
+    for _ in 0..3 {
+        for (path, body) in [
+            ("/v1/subscriptions", json!({"endpoint": "nowhere", "event_types": []})),
+            ("/v1/event-types", json!({"name": "A b"})),
+            ("/v1/event-types", json!({"name": "x.y", "schema": {"type": 7}})),
+            ("/v1/keys", json!({"name": "k", "scopes": ["all"]})),
+            ("/v1/applications", json!({"name": "A b"})),
+            ("/v1/sources", json!({"name": "s", "kind": "hmac"})),
+            ("/v1/replays", json!({"mode": "nothing"})),
+        ] {
+            let refused = admin.post(path, &body).await;
+            assert!((400..500).contains(&refused.status), "{path} {body}: {}", refused.status);
+        }
+        assert_eq!(admin.patch(&path, &json!({"filter": {"no": 1}})).await.status, 422);
+        assert_eq!(
+            admin.delete("/v1/subscriptions/sub_01jd8xq3m5e7r9t0v2w4y6z8ab").await.status,
+            404
+        );
+    }
+    assert_eq!(log(), before, "something was written");
+    // What is done writes its entry, the change and how it ended.
+    admin.patch(&path, &json!({"description": "new"})).await.expect(200);
+    assert!(log() > before);
+    let entries = admin.get("/v1/audit").await.expect(200);
+    assert_eq!(entries["data"][0]["action"], "change_subscription");
+    assert_eq!(entries["data"][0]["outcome"], "done");
+    // What was so already is written down, too.
+    admin.post(&format!("{path}/enable"), &Value::Null).await;
+    let entries = admin.get("/v1/audit").await.expect(200);
+    assert_eq!(entries["data"][0]["action"], "enable_subscription");
+}

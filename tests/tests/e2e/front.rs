@@ -202,6 +202,8 @@ async fn packaged_files_name_settings_and_commands_that_exist() {
             .lines()
             .filter(|line| line.contains("hookmill.service"))
             .filter(|line| !line.contains("not executable") && !line.contains("man hookmill"))
+            // Before version 253 it does not know this type, and stays with the one before it.
+            .filter(|line| !line.ends_with("ignoring: notify-reload"))
             .collect();
         assert!(wrong.is_empty(), "{wrong:?}");
     }

@@ -32,6 +32,7 @@ mod power;
 mod preconditions;
 mod quarantine;
 mod recovery;
+mod reload;
 mod resources;
 mod rollout;
 mod schemathesis;

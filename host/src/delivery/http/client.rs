@@ -18,7 +18,6 @@ use url::Url;
 use super::{
     classify,
     connect::Ways,
-    guard::Guard,
     headers,
     identity::ClientCert,
     name_servers::NameServers,
@@ -158,7 +157,7 @@ impl Client {
     ) -> Result<Self, ClientError> {
         let agent = HeaderValue::from_str(&settings.user_agent)
             .map_err(|error| ClientError(format!("the user agent cannot be sent: {error}")))?;
-        let guard = Guard::new(settings.allowed_networks.clone());
+        let guard = settings.guard.clone();
         let unusable = |error: rustls::Error| ClientError(error.to_string());
         let trust = Trust::new(&settings.extra_authorities).map_err(unusable)?;
         let idle = Idle { most: settings.max_in_flight, timeout: settings.idle_timeout };

@@ -3,8 +3,12 @@
 //! Owns the list of what is not public, and the check of an endpoint's URL when it is saved.
 //! Never resolves, never connects.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use url::{Host, Url};
 
@@ -42,23 +46,35 @@ const NOT_PUBLIC_V6: [([u16; 3], u8); 4] = [
     ([0x3fff, 0, 0], 20),     // documentation
 ];
 
-/// Knows where requests may go.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Knows where requests may go. Its clones know the same, also after a change.
+#[derive(Debug, Clone, Default)]
 pub struct Guard {
-    allowed: Vec<IpNet>,
+    allowed: Arc<ArcSwap<Vec<IpNet>>>,
 }
 
 impl Guard {
     /// Public addresses and `allowed` networks.
-    pub const fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed }
+    pub fn new(allowed: Vec<IpNet>) -> Self {
+        Self { allowed: Arc::new(ArcSwap::from_pointee(allowed)) }
+    }
+
+    /// These networks are allowed from now on.
+    pub fn set(&self, allowed: Vec<IpNet>) {
+        if **self.allowed.load() != allowed {
+            self.allowed.store(Arc::new(allowed));
+        }
+    }
+
+    /// What is allowed at the moment: the same list until it is set anew.
+    pub(super) fn allowed(&self) -> Arc<Vec<IpNet>> {
+        self.allowed.load_full()
     }
 
     /// Whether a request may go to `address`.
     pub fn permits(&self, address: IpAddr) -> bool {
         // ::ffff:10.0.0.1 reaches 10.0.0.1, so it is judged, and allowed, as that.
         let canonical = address.to_canonical();
-        self.allowed.iter().any(|net| net.contains(&canonical) || net.contains(&address))
+        self.allowed.load().iter().any(|net| net.contains(&canonical) || net.contains(&address))
             || match canonical {
                 IpAddr::V4(v4) => is_public_v4(v4),
                 IpAddr::V6(v6) => is_public_v6(v6),

@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use hyper_util::{
     client::legacy,
     rt::{TokioExecutor, TokioTimer},
 };
+use ipnet::IpNet;
 
 use super::{
     connect::{Connector, Ways},
@@ -33,12 +34,18 @@ pub(super) type Pool = legacy::Client<Connector, Full<Bytes>>;
 
 /// All pools.
 pub(super) struct Pools {
-    open: Pool,
-    /// Those of certificates, the one last used at the end.
-    certified: Mutex<VecDeque<([u8; 32], Pool)>>,
+    kept: Mutex<Kept>,
     ways: Arc<Ways>,
     trust: Trust,
     idle: Idle,
+}
+
+/// Pools whose connections were made while these networks were allowed.
+struct Kept {
+    allowed: Arc<Vec<IpNet>>,
+    open: Pool,
+    /// Those of certificates, the one last used at the end.
+    certified: VecDeque<([u8; 32], Pool)>,
 }
 
 /// How many unused connections are kept, and for how long.
@@ -57,15 +64,30 @@ impl fmt::Debug for Pools {
 impl Pools {
     pub(super) fn new(ways: Ways, trust: Trust, idle: Idle) -> Result<Self, rustls::Error> {
         let ways = Arc::new(ways);
+        let allowed = ways.guard.allowed();
         let open = pool(Connector { ways: Arc::clone(&ways), tls: trust.config(None)? }, idle);
-        Ok(Self { open, certified: Mutex::default(), ways, trust, idle })
+        let kept = Mutex::new(Kept { allowed, open, certified: VecDeque::new() });
+        Ok(Self { kept, ways, trust, idle })
+    }
+
+    /// The pools, without those of connections to where nothing may go any more.
+    fn kept(&self) -> Result<MutexGuard<'_, Kept>, rustls::Error> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let allowed = self.ways.guard.allowed();
+        if !Arc::ptr_eq(&kept.allowed, &allowed) {
+            let tls = self.trust.config(None)?;
+            let open = pool(Connector { ways: Arc::clone(&self.ways), tls }, self.idle);
+            *kept = Kept { allowed, open, certified: VecDeque::new() };
+        }
+        Ok(kept)
     }
 
     /// The pool for requests under `identity`.
     pub(super) fn under(&self, identity: Option<&ClientCert>) -> Result<Pool, rustls::Error> {
-        let Some(identity) = identity else { return Ok(self.open.clone()) };
+        let mut kept = self.kept()?;
+        let Some(identity) = identity else { return Ok(kept.open.clone()) };
         let print = identity.fingerprint();
-        let mut known = self.certified.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut kept.certified;
         let at = known.iter().position(|(other, _)| *other == print);
         if let Some(found) = at.and_then(|at| known.remove(at)) {
             let pool = found.1.clone();

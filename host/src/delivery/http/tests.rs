@@ -24,7 +24,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{Client, ClientCert, Exchange, Request, Transport, resolve::Resolve};
+use super::{Client, ClientCert, Exchange, Guard, Request, Transport, resolve::Resolve};
 use crate::{clock::Clock, delivery::DeliverySettings, model::AttemptOutcome};
 
 /// Answers look-ups in turn.
@@ -40,7 +40,7 @@ impl Resolve for Script {
 
 fn settings() -> DeliverySettings {
     DeliverySettings {
-        allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        guard: Guard::new(vec!["127.0.0.0/8".parse().unwrap()]),
         ..DeliverySettings::default()
     }
 }
@@ -130,6 +130,23 @@ async fn a_reused_connection_has_no_times_of_its_own() {
     assert_eq!(second.outcome, AttemptOutcome::Succeeded, "{second:?}");
     assert!(second.timings.dns_us.is_none() && second.timings.connect_us.is_none(), "{second:?}");
     assert!(second.timings.first_byte_us.is_some());
+}
+
+#[tokio::test]
+async fn a_connection_to_where_nothing_may_go_any_more_is_not_used_again() {
+    let url = format!("http://name.example:{}/", endpoint(9).await);
+    let script = Script(Mutex::new(vec![vec!["127.0.0.1".parse().unwrap()]; 3].into()));
+    let settings = settings();
+    let client = Client::resolving(&settings, Clock::system(), Box::new(script)).unwrap();
+    let mut came = Vec::new();
+    for allowed in ["127.0.0.0/8", "127.0.0.0/8", "10.0.0.0/8", "127.0.0.0/16"] {
+        settings.guard.set(vec![allowed.parse().unwrap()]);
+        let exchange = ask(&client, &url, None).await;
+        came.push((exchange.outcome, exchange.timings.dns_us.is_none()));
+    }
+    use AttemptOutcome::{BlockedAddress, Succeeded};
+    let (anew, again) = ((Succeeded, false), (Succeeded, true));
+    assert_eq!(came, [anew, again, (BlockedAddress, false), anew]);
 }
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);

@@ -133,15 +133,30 @@ impl Lanes {
     fn leave(&mut self, host: Option<HostId>) {
         let Some(host) = host else { return };
         while let Some(next) = self.hosts.leave(host) {
-            let Some(lane) = self.lanes.get_mut(&next) else { continue };
-            lane.waits = None;
-            self.queue(next);
-            if let Some(lane) = self.lanes.get_mut(&next)
-                && lane.waits.is_some()
-            {
-                lane.promised = Some(host);
+            if self.hand_over(host, next) {
                 return;
             }
+        }
+    }
+
+    /// Gives a place at a host, which is taken, to who waited for it; to the next if that one
+    /// has no use for it.
+    pub(super) fn promise(&mut self, host: HostId, next: SubscriptionId) {
+        if !self.hand_over(host, next) {
+            self.leave(Some(host));
+        }
+    }
+
+    fn hand_over(&mut self, host: HostId, next: SubscriptionId) -> bool {
+        let Some(lane) = self.lanes.get_mut(&next) else { return false };
+        lane.waits = None;
+        self.queue(next);
+        match self.lanes.get_mut(&next) {
+            Some(lane) if lane.waits.is_some() => {
+                lane.promised = Some(host);
+                true
+            }
+            _ => false,
         }
     }
 

@@ -82,6 +82,15 @@ impl Lanes {
         }
     }
 
+    /// Other settings hold from now on.
+    pub(super) fn set(&mut self, settings: &DeliverySettings) {
+        self.ward.set(settings.breaker);
+        self.spare_lease = settings.spare_lease();
+        for (host, next) in self.hosts.set(settings.host_concurrency) {
+            self.promise(host, next);
+        }
+    }
+
     pub(super) fn has(&self, id: SubscriptionId) -> bool {
         self.lanes.contains_key(&id)
     }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    delivery::{DeliverySettings, Directory, sign},
+    delivery::{DeliverySettings, Directory, Guard, sign},
     model::{AttemptOutcome, RetryPolicy, SubscriptionState},
     store::Next,
 };
@@ -198,7 +198,7 @@ async fn plain_text_where_tls_is_expected_is_a_tls_failure() {
 #[tokio::test]
 async fn a_blocked_address_is_never_connected_to() {
     let endpoint = Endpoint::start([Reply::Status(200)]).await;
-    let strict = DeliverySettings { allowed_networks: vec![], ..hasty() };
+    let strict = DeliverySettings { guard: Guard::default(), ..hasty() };
     let by_name = endpoint.url.replace("127.0.0.1", "localhost");
     for url in [&endpoint.url, &by_name] {
         let row = deliver_to(url, strict.clone()).await;

@@ -24,7 +24,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::belt::FakeBelt;
-use super::{DeliverySettings, Dice, Directory, Dispatcher, Parts, Pipelines, Ready, SharedEvent};
+use super::{
+    DeliverySettings, Dice, Directory, Dispatcher, Guard, Parts, Pipelines, Ready, SharedEvent,
+};
 use crate::{
     clock::Clock,
     model::{
@@ -155,7 +157,7 @@ pub(super) fn subscription(url: &str) -> Subscription {
 /// Settings for loopback, with time limits a test can wait for.
 pub(super) fn settings() -> DeliverySettings {
     DeliverySettings {
-        allowed_networks: vec!["127.0.0.0/8".parse().unwrap()],
+        guard: Guard::new(vec!["127.0.0.0/8".parse().unwrap()]),
         retry: RetryPolicy::Schedule(vec![0, 0, 0]),
         record_linger: Duration::ZERO,
         ..DeliverySettings::default()

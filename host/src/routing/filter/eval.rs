@@ -5,13 +5,13 @@ use super::{Bound, Kind, Memo, Node, Scalar, Test};
 use crate::{model::Timestamp, routing::facts::Seen};
 
 impl Node {
-    /// Whether it holds. `slots` are the numbers that the memo has for the filter's fields.
-    pub(in crate::routing) fn holds(&self, slots: &[u32], memo: &Memo<'_>) -> bool {
+    /// Whether it holds. The filter's own fields are the memo's.
+    pub(super) fn holds(&self, memo: &Memo<'_>) -> bool {
         match &self.kind {
-            Kind::All(nodes) => nodes.iter().all(|node| node.holds(slots, memo)),
-            Kind::Any(nodes) => nodes.iter().any(|node| node.holds(slots, memo)),
-            Kind::Not(node) => !node.holds(slots, memo),
-            Kind::Test { field, test, .. } => test.holds(memo.see(slots[*field as usize])),
+            Kind::All(nodes) => nodes.iter().all(|node| node.holds(memo)),
+            Kind::Any(nodes) => nodes.iter().any(|node| node.holds(memo)),
+            Kind::Not(node) => !node.holds(memo),
+            Kind::Test { field, test, .. } => test.holds(memo.see(*field)),
         }
     }
 }

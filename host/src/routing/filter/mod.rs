@@ -66,7 +66,7 @@ pub(super) enum Scalar {
     Text(Box<str>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Comparison {
     Less,
     LessOrEqual,
@@ -96,7 +96,7 @@ impl Comparison {
 }
 
 /// What a value is compared with. Values of another kind are neither above nor below.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Bound {
     Number(Decimal),
     /// A text that is an RFC 3339 date and time: instants are compared.
@@ -107,8 +107,7 @@ pub(super) enum Bound {
 impl Filter {
     /// Whether an event passes.
     pub fn passes(&self, facts: &Facts<'_>) -> bool {
-        let own: Vec<u32> = (0..self.fields.len() as u32).collect();
-        self.root.holds(&own, &Memo::new(facts, &self.fields))
+        self.root.holds(&Memo::new(facts, &self.fields))
     }
 
     /// Whether an event passes, and what decided that.

@@ -65,6 +65,20 @@ fn filter() -> impl Strategy<Value = String> {
     })
 }
 
+/// Filters that mostly say what must not be.
+fn negative() -> impl Strategy<Value = String> {
+    prop::collection::vec((leaf(), any::<bool>()), 1..12).prop_map(|leaves| {
+        let parts: Vec<String> = leaves
+            .into_iter()
+            .map(|(leaf, inner)| match inner {
+                true => format!(r#"{{"not":{leaf}}}"#),
+                false => format!(r#"{{"not":{{"any":[{leaf},{{"exact":{{"/z":1}}}}]}}}}"#),
+            })
+            .collect();
+        format!(r#"{{"all":[{}]}}"#, parts.join(","))
+    })
+}
+
 fn channels() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(
         prop::sample::select(vec!["eu", "us", "vip"]).prop_map(str::to_owned),
@@ -73,7 +87,8 @@ fn channels() -> impl Strategy<Value = Vec<String>> {
 }
 
 fn rule() -> impl Strategy<Value = Rule> {
-    (channels(), prop::option::weighted(0.8, filter())).prop_map(|(channels, filter)| Rule {
+    let any_filter = prop_oneof![filter(), negative()];
+    (channels(), prop::option::weighted(0.8, any_filter)).prop_map(|(channels, filter)| Rule {
         channels,
         filter: filter.map(|text| Arc::new(Filter::compile(&text).unwrap())),
     })
@@ -134,7 +149,7 @@ proptest! {
         let mut routes = Routes::default();
         let mut listeners: Vec<(usize, &(Vec<Pattern>, Rule))> = rules.iter().enumerate().collect();
         for (id, (patterns, rule)) in &listeners {
-            routes.insert(patterns, rule.clone(), *id);
+            routes.insert(patterns, rule, *id);
         }
         for choice in removed {
             if !listeners.is_empty() {
@@ -177,16 +192,34 @@ fn an_emptied_index_holds_nothing() {
         json!({"lt": {"/a": "2026-01-01T00:00:00Z"}}),
         json!({"exists": {"/c": true}}),
         json!({"not": {"exact": {"/a": 1}}}),
+        json!({"not": {"any": [{"exact": {"/a": 1}}, {"exists": {"/c/d": false}}]}}),
+        json!({"any": [{"exists": {"/a": false}}, {"not": {"in": {"/a": [1, 2]}}}]}),
     ];
     for (id, filter) in filters.iter().enumerate() {
-        routes.insert(&patterns, of(filter), id);
+        routes.insert(&patterns, &of(filter), id);
     }
-    routes.insert(&patterns, Rule { channels: vec!["eu".into()], filter: None }, 99);
+    let on_a_channel = Rule { channels: vec!["eu".into()], filter: None };
+    routes.insert(&patterns, &on_a_channel, 99);
     for id in (0..filters.len()).chain([99]) {
         routes.remove(&patterns, id);
     }
-    assert!(routes.rules.is_empty() && routes.groups.is_empty() && routes.numbers.is_empty());
-    assert_eq!(routes.fields.free.len(), routes.fields.list.len());
+    assert!(routes.numbers.is_empty() && routes.rules.iter().all(Option::is_none));
+    assert!(routes.groups.is_empty() && routes.group_numbers.is_empty());
+    assert!(routes.places.is_empty() && routes.atoms.is_empty());
+}
+
+/// How many rules are evaluated for an event, and which it goes to.
+fn asked(routes: &Routes<usize>, text: &str) -> (usize, BTreeSet<usize>) {
+    let event = Sample {
+        event_type: "a".parse().unwrap(),
+        subject: None,
+        channels: vec![],
+        text: text.into(),
+    };
+    event.with(|facts| {
+        let reached = routes.meet(facts).map_or(0, |meeting| meeting.reached.iter().count());
+        (reached, routes.find(facts))
+    })
 }
 
 #[test]
@@ -194,21 +227,35 @@ fn a_value_that_all_share_is_not_what_they_stand_under() {
     let mut routes = Routes::default();
     let patterns = ["a".parse().unwrap()];
     for id in 0..1_000 {
-        routes.insert(&patterns, of(&json!({"exact": {"/status": "paid", "/customer": id}})), id);
+        let filter = json!({"exact": {"/status": "paid", "/customer": id}});
+        routes.insert(&patterns, &of(&filter), id);
     }
-    let event = Sample {
-        event_type: "a".parse().unwrap(),
-        subject: None,
-        channels: vec![],
-        text: r#"{"status":"paid","customer":7}"#.into(),
-    };
-    event.with(|facts| {
-        let memo = Memo::new(facts, &routes.fields.list);
-        let mut candidates = BTreeSet::new();
-        for group in routes.groups.values() {
-            group.access.find(&memo, &mut candidates);
-        }
-        assert!(candidates.len() <= 3, "{} of 1000 rules would be evaluated", candidates.len());
-        assert_eq!(routes.find(facts), BTreeSet::from([7]));
-    });
+    let (reached, found) = asked(&routes, r#"{"status":"paid","customer":7}"#);
+    assert!(reached <= 3, "{reached} of 1000 rules would be evaluated");
+    assert_eq!(found, BTreeSet::from([7]));
+}
+
+#[test]
+fn what_must_not_be_is_asked_only_where_it_is() {
+    let mut routes = Routes::default();
+    let patterns = ["a".parse().unwrap()];
+    for id in 0..1_000 {
+        let values = (0..60).map(|at| json!({"exact": {"/customer": id * 60 + at}}));
+        let filter = json!({"not": {"any": values.collect::<Vec<_>>()}});
+        routes.insert(&patterns, &of(&filter), id);
+    }
+    // Each of these fails only where both of its parts are so: one of them is enough to stand
+    // under, and the one that is shared by all is not taken.
+    for id in 1_000..2_000 {
+        let both = json!({"exact": {"/status": "paid", "/customer": id * 60}});
+        routes.insert(&patterns, &of(&json!({"not": both})), id);
+    }
+    let (reached, found) = asked(&routes, r#"{"status":"paid","customer":-1}"#);
+    assert!(reached <= 3, "{reached} of 2000 rules would be evaluated");
+    assert_eq!(found.len(), 2_000);
+    let (reached, found) = asked(&routes, r#"{"status":"paid","customer":61}"#);
+    assert!(reached <= 4, "{reached} of 2000 rules would be evaluated");
+    assert_eq!((found.len(), found.contains(&1)), (1_999, false));
+    let (_, found) = asked(&routes, r#"{"status":"paid","customer":120000}"#);
+    assert!(found.len() == 2_000, "no rule says anything of this one");
 }

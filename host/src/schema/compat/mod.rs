@@ -4,14 +4,19 @@
 //! that the one accepts and the other does not. docs/schemas.md has the rules. Never runs over
 //! payloads, except the values that a schema itself lists.
 
+mod document;
 mod narrow;
 mod objects;
+mod values;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use self::narrow::{Narrow, Types};
+use self::{
+    document::{Document, Place, REFERENCES, mentions},
+    narrow::Narrow,
+};
 use super::Validator;
 use crate::model::Compatibility;
 
@@ -59,65 +64,6 @@ pub fn compare(old: &Value, new: &Value, mode: Compatibility) -> Vec<Finding> {
     found
 }
 
-/// A document and what of it the comparison depends on.
-#[derive(Debug)]
-struct Document<'a> {
-    root: &'a Value,
-    /// Whether `$ref` stands for all of its schema, as in drafts up to 7.
-    lone_refs: bool,
-    /// Whether references may lead elsewhere than pointers say.
-    rebased: bool,
-}
-
-impl<'a> Document<'a> {
-    fn new(root: &'a Value) -> Self {
-        let draft = root.get("$schema").and_then(Value::as_str).unwrap_or_default();
-        let keyword = if draft.contains("draft-04") { "id" } else { "$id" };
-        let rebased = root
-            .as_object()
-            .is_some_and(|members| members.values().any(|part| rebases(part, keyword)));
-        Self { root, lone_refs: draft.contains("draft-0"), rebased }
-    }
-
-    /// What a reference within the document leads to.
-    fn target(&self, reference: &str) -> Option<&'a Value> {
-        let pointer = reference.strip_prefix('#')?;
-        if self.rebased
-            || pointer.contains('%')
-            || !(pointer.is_empty() || pointer.starts_with('/'))
-        {
-            return None;
-        }
-        self.root.pointer(pointer)
-    }
-}
-
-/// Whether a part of a document says that references in it start elsewhere.
-fn rebases(value: &Value, keyword: &str) -> bool {
-    match value {
-        Value::Object(members) => {
-            members.get(keyword).is_some_and(Value::is_string)
-                || members.values().any(|part| rebases(part, keyword))
-        }
-        Value::Array(items) => items.iter().any(|part| rebases(part, keyword)),
-        _ => false,
-    }
-}
-
-/// Whether any object in `value` has a member of one of these names. A property that is called so
-/// counts, too: then less is known than could be.
-fn mentions(value: &Value, names: &[&str]) -> bool {
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .any(|(name, value)| names.contains(&name.as_str()) || mentions(value, names)),
-        Value::Array(items) => items.iter().any(|item| mentions(item, names)),
-        _ => false,
-    }
-}
-
-const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
-
 /// Keywords that are not looked into: those of a group are known to hold only if all of the group
 /// stay as they are.
 const OPAQUE: [&[&str]; 9] = [
@@ -135,28 +81,6 @@ const OPAQUE: [&[&str]; 9] = [
 /// Keywords that depend on everything around them.
 const ENTANGLED: [&str; 4] =
     ["unevaluatedItems", "unevaluatedProperties", "$dynamicRef", "$recursiveRef"];
-
-/// A part of a schema and where it stands.
-#[derive(Debug, Clone)]
-struct Place<'a> {
-    schema: &'a Value,
-    at: String,
-}
-
-impl<'a> Place<'a> {
-    fn new(schema: &'a Value, at: String) -> Self {
-        Self { schema, at }
-    }
-
-    fn under(&self, keyword: &str, schema: &'a Value) -> Self {
-        Self::new(schema, format!("{}/{keyword}", self.at))
-    }
-
-    fn named(&self, keyword: &str, name: &str, schema: &'a Value) -> Self {
-        let token = name.replace('~', "~0").replace('/', "~1");
-        Self::new(schema, format!("{}/{keyword}/{token}", self.at))
-    }
-}
 
 /// A conjunction of schemas and the one that is to accept what they do, by identity.
 type Pair = (Vec<*const Value>, *const Value);
@@ -392,192 +316,6 @@ impl<'a> Comparison<'a> {
         for keyword in ENTANGLED.into_iter().filter(|keyword| members.contains_key(*keyword)) {
             let why = format!("`{keyword}` is not looked into, and something around it changed");
             self.report(false, at, &format!("{}/{keyword}", wide.at), why);
-        }
-    }
-
-    fn types(
-        &mut self,
-        narrow: &Narrow<'a>,
-        at: &str,
-        wide: &Place<'a>,
-        members: &'a Map<String, Value>,
-    ) {
-        if members.contains_key("type") {
-            let lost = narrow.types().without(Types::of(members));
-            if !lost.is_empty() {
-                self.report(
-                    true,
-                    at,
-                    &format!("{}/type", wide.at),
-                    format!("{lost} may be here, and is not accepted"),
-                );
-            }
-        }
-        for keyword in ["enum", "const"] {
-            if members.contains_key(keyword) && !narrow.has_same(keyword, &members[keyword]) {
-                self.report(
-                    true,
-                    at,
-                    &format!("{}/{keyword}", wide.at),
-                    format!("other values than `{keyword}` lists may be here"),
-                );
-            }
-        }
-    }
-
-    fn numbers(
-        &mut self,
-        narrow: &Narrow<'a>,
-        at: &str,
-        wide: &Place<'a>,
-        members: &'a Map<String, Value>,
-    ) {
-        if !narrow.types().has_numbers() {
-            return;
-        }
-        for (keyword, strict) in [
-            ("minimum", "exclusiveMinimum"),
-            ("exclusiveMinimum", "exclusiveMinimum"),
-            ("maximum", "exclusiveMaximum"),
-            ("exclusiveMaximum", "exclusiveMaximum"),
-        ] {
-            let Some(bound) = members.get(keyword) else { continue };
-            // In draft 4 this is a word on `minimum`, told with it.
-            let Some(bound) = bound.as_f64() else {
-                self.report(
-                    false,
-                    at,
-                    &format!("{}/{keyword}", wide.at),
-                    format!("`{keyword}` is not looked into"),
-                );
-                continue;
-            };
-            let lower = keyword.ends_with("inimum");
-            let within = |value: f64, proper: bool| {
-                if lower {
-                    value > bound || (value == bound && !proper)
-                } else {
-                    value < bound || (value == bound && !proper)
-                }
-            };
-            // A bound that is itself allowed is no bound that excludes it.
-            let proper = keyword == strict;
-            let plain = if lower { "minimum" } else { "maximum" };
-            let implied = narrow.numbers(plain).any(|value| within(value, proper))
-                || narrow.numbers(strict).any(|value| within(value, false));
-            if !implied {
-                self.report(
-                    true,
-                    at,
-                    &format!("{}/{keyword}", wide.at),
-                    format!("numbers beyond `{keyword}` {bound} may be here"),
-                );
-            }
-        }
-        if let Some(step) = members.get("multipleOf") {
-            let whole = step.as_f64() == Some(1.0) && !narrow.types().has_fractions();
-            let implied = whole
-                || narrow.all("multipleOf").any(|own| match (own.as_i64(), step.as_i64()) {
-                    (Some(own), Some(step)) => step > 0 && own % step == 0,
-                    _ => own == step,
-                });
-            if !implied {
-                self.report(
-                    true,
-                    at,
-                    &format!("{}/multipleOf", wide.at),
-                    format!("numbers that are no multiple of {step} may be here"),
-                );
-            }
-        }
-    }
-
-    fn strings(
-        &mut self,
-        narrow: &Narrow<'a>,
-        at: &str,
-        wide: &Place<'a>,
-        members: &'a Map<String, Value>,
-    ) {
-        if !narrow.types().has_strings() {
-            return;
-        }
-        self.counted(narrow, at, wide, members, ["minLength", "maxLength"]);
-        for keyword in ["pattern", "format", "contentEncoding", "contentMediaType"] {
-            let Some(wanted) = members.get(keyword) else { continue };
-            if !narrow.has_same(keyword, wanted) {
-                // Two patterns may accept the same; none accepts everything.
-                let certain = narrow.all(keyword).next().is_none();
-                self.report(
-                    certain,
-                    at,
-                    &format!("{}/{keyword}", wide.at),
-                    format!("texts that are not of `{keyword}` {wanted} may be here"),
-                );
-            }
-        }
-    }
-
-    /// Bounds on how many there are of something.
-    fn counted(
-        &mut self,
-        narrow: &Narrow<'a>,
-        at: &str,
-        wide: &Place<'a>,
-        members: &'a Map<String, Value>,
-        [least, most]: [&str; 2],
-    ) {
-        for (keyword, lower) in [(least, true), (most, false)] {
-            let Some(bound) = members.get(keyword).and_then(Value::as_f64) else { continue };
-            let mut own = narrow.numbers(keyword);
-            let implied = if lower {
-                bound <= 0.0 || own.any(|own| own >= bound)
-            } else {
-                own.any(|own| own <= bound)
-            };
-            if !implied {
-                self.report(
-                    true,
-                    at,
-                    &format!("{}/{keyword}", wide.at),
-                    format!("`{keyword}` is stricter: {bound}"),
-                );
-            }
-        }
-    }
-
-    fn arrays(
-        &mut self,
-        narrow: &Narrow<'a>,
-        at: &str,
-        wide: &Place<'a>,
-        members: &'a Map<String, Value>,
-    ) {
-        if !narrow.types().has_arrays() {
-            return;
-        }
-        self.counted(narrow, at, wide, members, ["minItems", "maxItems"]);
-        if members.get("uniqueItems") == Some(&Value::Bool(true))
-            && !narrow.has_same("uniqueItems", &Value::Bool(true))
-        {
-            self.report(
-                true,
-                at,
-                &format!("{}/uniqueItems", wide.at),
-                "the same item may be here twice",
-            );
-        }
-        match members.get("items") {
-            None => {}
-            Some(items @ Value::Array(_))
-                if narrow.has_same("items", items) && !mentions(items, &REFERENCES) => {}
-            Some(Value::Array(_)) => self.report(
-                false,
-                at,
-                &format!("{}/items", wide.at),
-                "a list of schemas for items is not looked into",
-            ),
-            Some(items) => self.check_inside(narrow.items(), &wide.under("items", items)),
         }
     }
 

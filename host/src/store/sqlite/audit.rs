@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteRow};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection, sqlite::SqliteRow};
 
 use super::{
     Result, SqliteStore,
@@ -51,30 +51,36 @@ fn document(value: Option<&Value>) -> Result<Option<String>> {
     value.map(json).transpose()
 }
 
+/// An entry, committed by itself.
+pub(super) async fn insert(connection: &mut SqliteConnection, entry: &AuditEntry) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO audit (id, at, actor, actor_name, action, resource, resource_id,
+                            application_id, request_id, outcome, before, after)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(entry.id.as_bytes().as_slice())
+    .bind(millis(entry.at))
+    .bind(&*entry.actor)
+    .bind(&*entry.actor_name)
+    .bind(&entry.action)
+    .bind(&entry.resource)
+    .bind(entry.resource_id.as_deref())
+    .bind(entry.application.as_ref().map(|id| id.as_bytes().as_slice()))
+    .bind(&entry.request_id)
+    .bind(code(entry.outcome))
+    .bind(document(entry.before.as_ref())?)
+    .bind(document(entry.after.as_ref())?)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
 #[async_trait]
 impl Audit for SqliteStore {
     async fn begin_audit(&self, entry: &AuditEntry) -> Result<()> {
         let mut write = self.write().await?;
-        sqlx::query(
-            "INSERT INTO audit (id, at, actor, actor_name, action, resource, resource_id,
-                                application_id, request_id, outcome, before, after)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(entry.id.as_bytes().as_slice())
-        .bind(millis(entry.at))
-        .bind(&*entry.actor)
-        .bind(&*entry.actor_name)
-        .bind(&entry.action)
-        .bind(&entry.resource)
-        .bind(entry.resource_id.as_deref())
-        .bind(entry.application.as_ref().map(|id| id.as_bytes().as_slice()))
-        .bind(&entry.request_id)
-        .bind(code(entry.outcome))
-        .bind(document(entry.before.as_ref())?)
-        .bind(document(entry.after.as_ref())?)
-        .execute(&mut *write.connection)
-        .await
-        .map_err(failed)?;
+        insert(&mut write.connection, entry).await?;
         write.done();
         Ok(())
     }

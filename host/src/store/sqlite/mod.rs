@@ -57,6 +57,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{
     Appended, Belt, Claims, Lease, NewEvent, Record, Result, Store, StoreError, Switch, Unwritable,
+    noted,
 };
 use crate::{
     model::{SubscriptionId, Timestamp},
@@ -192,6 +193,10 @@ impl SqliteStore {
         if connection.is_in_transaction() {
             tracing::warn!("a transaction was cut off by the database; connecting to it anew");
             *connection = SqliteConnection::connect_with(&self.options).await.map_err(failed)?;
+        }
+        if let Some(noted) = noted::waiting() {
+            audit::insert(&mut connection, noted.entry()).await?;
+            noted.written();
         }
         Ok(Write { connection, store: self })
     }

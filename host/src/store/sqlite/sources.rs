@@ -193,6 +193,7 @@ mod tests {
                 tolerance_seconds: 300,
                 event_type: SourceKind::Github.event_type().unwrap(),
                 delivery_id: None,
+                repetitions: None,
                 subject: None,
                 unknown_event_types: UnknownTypes::Create,
                 pipeline: vec![],
