@@ -139,6 +139,8 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         },
         clock,
     );
+    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
+    let rates = Arc::new(Rates::new(rates_settings(&config), own, clock));
     let ingest = Ingest::start(
         IngestSettings {
             queue: config.ingest_queue,
@@ -148,7 +150,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         store.clone(),
         catalog.clone(),
         dispatcher.clone(),
-        admission.clone(),
+        (admission.clone(), Arc::clone(&rates)),
         clock,
     );
 
@@ -169,8 +171,6 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
             admission.clone(),
         ),
     ));
-    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
-    let rates = Arc::new(Rates::new(rates_settings(&config), own, clock));
     let third_parties = Sources::load(
         store.clone(),
         catalog.clone(),
@@ -294,6 +294,7 @@ fn rates_settings(config: &Config) -> RatesSettings {
             requests: rate(config.application_requests_per_second),
             subscriptions: most(config.application_subscriptions),
             plugin_versions: most(config.application_plugin_versions),
+            stored_bytes: Some(config.application_stored_bytes).filter(|&most| most > 0),
             ..Limits::default()
         },
         key: Limits {

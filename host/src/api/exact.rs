@@ -38,7 +38,7 @@ const CONDITIONAL: &[&str] =
 /// Which limits those of whom cannot have, by the operation that sets them.
 const NOT_OF: &[(&str, &[&str])] = &[
     ("set_application_limits", &["max_payload_bytes"]),
-    ("set_event_type_limits", &["requests", "subscriptions", "plugin_versions"]),
+    ("set_event_type_limits", &["requests", "subscriptions", "plugin_versions", "stored_bytes"]),
 ];
 /// A list of entity tags, or `*`.
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$"#;

@@ -117,7 +117,7 @@ fn refused(error: KeyError, id: KeyId) -> Problem {
             "It is the last key that may do everything and does not expire",
         )
         .detail("Make another first, or set `admin_key` in the server's configuration."),
-        KeyError::TooMany(used) => limits::exceeded("keys", MAX_KEYS, used),
+        KeyError::TooMany(used) => limits::exceeded("keys", MAX_KEYS.into(), used as u64),
         KeyError::Random(cause) => Problem::internal("making a key", &cause),
         KeyError::Store(error) => refusal::store(error, &subject(id)),
     }

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     limits::{Exceeded, Standing, What},
-    model::{Application, ApplicationId, EventTypeName, Holder, Limits},
+    model::{Application, ApplicationId, EventTypeName, Holder, Limits, Usage},
 };
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -194,11 +194,23 @@ pub(super) fn limited(exceeded: &Exceeded, count: u32) -> Problem {
 }
 
 /// One more of something would be more than an application may have.
-pub(super) fn exceeded(quota: &'static str, limit: u32, used: usize) -> Problem {
-    metrics::counter!("hookmill_quota_exceeded_total", "quota" => quota).increment(1);
+pub(super) fn exceeded(quota: &'static str, limit: u64, used: u64) -> Problem {
     let title = format!("The application has {used} of {limit} {}", quota.replace('_', " "));
-    Problem::new(Code::QuotaExceeded, title)
+    beyond(quota, title, limit, used)
         .detail("Delete one that is not needed, or ask the operator for more.")
+}
+
+/// One more event would be more than an application may store.
+pub(super) fn full(limit: u64, used: u64) -> Problem {
+    let title = format!("The application's stored payloads take {used} bytes of {limit}");
+    beyond("stored_bytes", title, limit, used).detail(
+        "Nothing was accepted. What is old goes by itself; send less, or ask the operator for more.",
+    )
+}
+
+fn beyond(quota: &'static str, title: String, limit: u64, used: u64) -> Problem {
+    metrics::counter!("hookmill_quota_exceeded_total", "quota" => quota).increment(1);
+    Problem::new(Code::QuotaExceeded, title)
         .member("quota", quota)
         .member("limit", limit)
         .member("used", used)
@@ -209,7 +221,7 @@ pub(super) fn one_more_subscription(api: &Api, application: ApplicationId) -> Re
     let limits = api.rates.effective(&Holder::Application(application));
     let Some(limit) = limits.subscriptions else { return Ok(()) };
     let used = api.catalog.subscriptions(application).len();
-    if used < limit as usize { Ok(()) } else { Err(exceeded("subscriptions", limit, used)) }
+    within("subscriptions", limit, used)
 }
 
 /// Whether an application may have one more version of a plugin of its own.
@@ -217,7 +229,11 @@ pub(super) fn one_more_plugin(api: &Api, application: ApplicationId) -> Result<(
     let limits = api.rates.effective(&Holder::Application(application));
     let Some(limit) = limits.plugin_versions else { return Ok(()) };
     let used = own_plugins(api, application);
-    if used < limit as usize { Ok(()) } else { Err(exceeded("plugin_versions", limit, used)) }
+    within("plugin_versions", limit, used)
+}
+
+fn within(quota: &'static str, limit: u32, used: usize) -> Result<(), Problem> {
+    if used < limit as usize { Ok(()) } else { Err(exceeded(quota, limit.into(), used as u64)) }
 }
 
 fn own_plugins(api: &Api, application: ApplicationId) -> usize {
@@ -241,6 +257,10 @@ pub struct UsageOut {
     pub subscriptions: usize,
     /// Versions of plugins of its own.
     pub plugin_versions: usize,
+    /// Events that are stored.
+    pub events: u64,
+    /// Bytes of their payloads, those that are kept no longer left out.
+    pub stored_bytes: u64,
     /// What it may have.
     pub limits: Limits,
 }
@@ -318,7 +338,7 @@ pub async fn set_application_limits(
 
 /// Get what an application uses
 ///
-/// Of what it may have: subscriptions and versions of plugins.
+/// Of what it may have: subscriptions, versions of plugins, and what its events take.
 #[utoipa::path(
     get,
     path = "/v1/applications/{application}/usage",
@@ -333,9 +353,12 @@ pub async fn get_application_usage(
 ) -> Result<Json<UsageOut>, Problem> {
     let subject = Subject::new("application", &name);
     let id = find_application(&api, &name).ok_or_else(|| subject.not_found())?.id;
+    let Usage { events, stored_bytes } = api.store.usage(id);
     Ok(Json(UsageOut {
         subscriptions: api.catalog.subscriptions(id).len(),
         plugin_versions: own_plugins(&api, id),
+        events,
+        stored_bytes,
         limits: api.rates.effective(&Holder::Application(id)),
     }))
 }

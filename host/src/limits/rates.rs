@@ -164,7 +164,15 @@ impl Rates {
             max_payload_bytes: own.max_payload_bytes.or(default.max_payload_bytes),
             subscriptions: own.subscriptions.or(default.subscriptions),
             plugin_versions: own.plugin_versions.or(default.plugin_versions),
+            stored_bytes: own.stored_bytes.or(default.stored_bytes),
         }
+    }
+
+    /// Most bytes that an application's payloads may take; any, if none.
+    pub fn most_stored(&self, application: ApplicationId) -> Option<u64> {
+        let all = self.own.load();
+        let own = all.get(&Holder::Application(application)).and_then(|own| own.stored_bytes);
+        own.or(self.settings.application.stored_bytes)
     }
 
     /// Takes so many from each holder's limit, or from none if one of them is not enough. Tells

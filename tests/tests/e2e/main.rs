@@ -31,6 +31,7 @@ mod policy;
 mod power;
 mod preconditions;
 mod quarantine;
+mod quota;
 mod recovery;
 mod resources;
 mod rollout;

@@ -8,7 +8,7 @@ use super::{
     failed,
 };
 use crate::{
-    model::{Holder, Limits},
+    model::{ApplicationId, Holder, Limits, Usage},
     store::LimitDocuments,
 };
 
@@ -39,5 +39,9 @@ impl LimitDocuments for SqliteStore {
                 Ok((holder, from_json(col(row, 2)?)?))
             })
             .collect()
+    }
+
+    fn usage(&self, application: ApplicationId) -> Usage {
+        self.usages.of(application)
     }
 }

@@ -101,6 +101,7 @@ impl Resources for SqliteStore {
             .await
             .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.usages.forget(id);
         write.done();
         found(gone.rows_affected())
     }

@@ -2,6 +2,7 @@
 
 mod recovery;
 mod upkeep;
+mod usage;
 
 use std::sync::Arc;
 
@@ -118,6 +119,7 @@ impl Bench {
             violations: vec![],
             idempotency: vec![],
             deliveries: vec![self.delivery(second)],
+            most_stored: None,
         }
     }
 
