@@ -115,7 +115,8 @@ fn scope(method: &str, path: &str) -> KeyScope {
 /// Whether only the platform's keys may do it. Every application reads event types.
 pub(super) fn is_admins(method: &str, path: &str) -> bool {
     let is_read = path.starts_with("/v1/event-types") && !path.ends_with("/limits");
-    is_platforms(path) && !(method == "get" && is_read)
+    let sets_limits = method == "put" && path.ends_with("/limits");
+    sets_limits || is_platforms(path) && !(method == "get" && is_read)
 }
 
 /// Whether what a path names is the platform's, not an application's.
@@ -170,6 +171,63 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
             .responses
             .entry(code.status().as_u16().to_string())
             .or_insert_with(|| described(code, description).into());
+    }
+    for (code, description) in limited(method, path, operation) {
+        add(operation, code, description);
+    }
+}
+
+/// What is created or stored under a quota.
+const UNDER_QUOTA: [&str; 6] = [
+    "create_key",
+    "create_subscription",
+    "publish_event",
+    "receive",
+    "rotate_key",
+    "upload_plugin",
+];
+
+/// How limits refuse an operation, and a server that can take no more. Every request of an
+/// application's key is counted, whatever it asks for.
+fn limited(method: &str, path: &str, operation: &Operation) -> Vec<(Code, &'static str)> {
+    let mut refusals = Vec::new();
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    if !path.starts_with("/v1/") && !path.starts_with("/in/") {
+        return refusals;
+    }
+    refusals.push((
+        Code::RateLimited,
+        "More is asked than a rate limit allows (`rate-limited`); `limit` says which.",
+    ));
+    if UNDER_QUOTA.contains(&id) {
+        refusals.push((
+            Code::QuotaExceeded,
+            "The application has or stores as much as it may (`quota-exceeded`); `quota`, `limit` and `used` say of what.",
+        ));
+    }
+    if method != "get" {
+        refusals.push((
+            Code::Overloaded,
+            "More comes than the server can take (`overloaded`), or its database takes no change (`storage-unavailable`).",
+        ));
+    }
+    refusals
+}
+
+/// Adds a refusal to those of the same status.
+fn add(operation: &mut Operation, code: Code, description: &str) {
+    let status = code.status().as_u16().to_string();
+    match operation.responses.responses.get_mut(&status) {
+        Some(RefOr::T(there)) if there.description.is_empty() => {
+            description.clone_into(&mut there.description);
+        }
+        Some(RefOr::T(there)) => {
+            there.description.push(' ');
+            there.description.push_str(description);
+        }
+        _ => {
+            operation.responses.responses.insert(status, described(code, description).into());
+        }
     }
 }
 
@@ -391,6 +449,29 @@ mod tests {
             }
         }
         assert!(names.len() >= 40, "{names:?}");
+    }
+
+    #[test]
+    fn how_limits_refuse_is_said_wherever_they_do() {
+        let mut document = openapi();
+        let mut under_quota = 0;
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations(item) {
+                let name = operation.operation_id.clone().unwrap_or_default();
+                let says =
+                    |status: &str, code: Code| match operation.responses.responses.get(status) {
+                        Some(RefOr::T(response)) => response.description.contains(code.slug()),
+                        _ => false,
+                    };
+                let is_counted = path.starts_with("/v1/") || path.starts_with("/in/");
+                assert_eq!(says("429", Code::RateLimited), is_counted, "{name}");
+                let takes = is_counted && method != "get";
+                assert_eq!(says("503", Code::Overloaded), takes, "{name}");
+                assert_eq!(says("503", Code::StorageUnavailable), takes, "{name}");
+                under_quota += usize::from(says("403", Code::QuotaExceeded));
+            }
+        }
+        assert_eq!(under_quota, UNDER_QUOTA.len());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::model::{ApplicationId, Holder, Limits, Usage};
 /// Limits, at most one document for each holder, and what is counted against them.
 #[async_trait]
 pub trait LimitDocuments: Send + Sync {
-    /// Keeps a holder's limits, in place of those it had.
+    /// Keeps a holder's limits, in place of those it had; `NotFound` if there is no such
+    /// holder. They go with it.
     async fn put_limits(&self, holder: &Holder, limits: &Limits) -> Result<()>;
     /// Everybody's.
     async fn limits(&self) -> Result<Vec<(Holder, Limits)>>;
