@@ -27,6 +27,7 @@ mod limits;
 mod observe;
 mod openapi;
 mod operational;
+mod own_limits;
 mod policy;
 mod power;
 mod preconditions;
