@@ -28,6 +28,7 @@ use crate::model::KeyScope;
 use super::{
     exact,
     extract::PathParts,
+    limit_refusals,
     problem::{self, Code, MEDIA_TYPE, Problem, ProblemBody},
     routes,
 };
@@ -86,7 +87,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The operations of a path.
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+pub(super) fn operations(
+    item: &mut PathItem,
+) -> impl Iterator<Item = (&'static str, &mut Operation)> {
     [
         ("get", &mut item.get),
         ("put", &mut item.put),
@@ -172,63 +175,7 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
             .entry(code.status().as_u16().to_string())
             .or_insert_with(|| described(code, description).into());
     }
-    for (code, description) in limited(method, path, operation) {
-        add(operation, code, description);
-    }
-}
-
-/// What is created or stored under a quota.
-const UNDER_QUOTA: [&str; 6] = [
-    "create_key",
-    "create_subscription",
-    "publish_event",
-    "receive",
-    "rotate_key",
-    "upload_plugin",
-];
-
-/// How limits refuse an operation, and a server that can take no more. Every request of an
-/// application's key is counted, whatever it asks for.
-fn limited(method: &str, path: &str, operation: &Operation) -> Vec<(Code, &'static str)> {
-    let mut refusals = Vec::new();
-    let id = operation.operation_id.as_deref().unwrap_or_default();
-    if !path.starts_with("/v1/") && !path.starts_with("/in/") {
-        return refusals;
-    }
-    refusals.push((
-        Code::RateLimited,
-        "More is asked than a rate limit allows (`rate-limited`); `limit` says which.",
-    ));
-    if UNDER_QUOTA.contains(&id) {
-        refusals.push((
-            Code::QuotaExceeded,
-            "The application has or stores as much as it may (`quota-exceeded`); `quota`, `limit` and `used` say of what.",
-        ));
-    }
-    if method != "get" {
-        refusals.push((
-            Code::Overloaded,
-            "More comes than the server can take (`overloaded`), or its database takes no change (`storage-unavailable`).",
-        ));
-    }
-    refusals
-}
-
-/// Adds a refusal to those of the same status.
-fn add(operation: &mut Operation, code: Code, description: &str) {
-    let status = code.status().as_u16().to_string();
-    match operation.responses.responses.get_mut(&status) {
-        Some(RefOr::T(there)) if there.description.is_empty() => {
-            description.clone_into(&mut there.description);
-        }
-        Some(RefOr::T(there)) => {
-            there.description.push(' ');
-            there.description.push_str(description);
-        }
-        _ => {
-            operation.responses.responses.insert(status, described(code, description).into());
-        }
-    }
+    limit_refusals::add(method, path, operation);
 }
 
 /// What a success says that its operation does not describe further.
@@ -240,7 +187,7 @@ fn meaning(status: &str) -> &'static str {
     }
 }
 
-fn described(code: Code, description: &str) -> ResponseDoc {
+pub(super) fn described(code: Code, description: &str) -> ResponseDoc {
     let mut response = ResponseBuilder::new()
         .description(description)
         .content(MEDIA_TYPE, Content::new(Some(Ref::from_schema_name("Problem"))));
@@ -449,29 +396,6 @@ mod tests {
             }
         }
         assert!(names.len() >= 40, "{names:?}");
-    }
-
-    #[test]
-    fn how_limits_refuse_is_said_wherever_they_do() {
-        let mut document = openapi();
-        let mut under_quota = 0;
-        for (path, item) in &mut document.paths.paths {
-            for (method, operation) in operations(item) {
-                let name = operation.operation_id.clone().unwrap_or_default();
-                let says =
-                    |status: &str, code: Code| match operation.responses.responses.get(status) {
-                        Some(RefOr::T(response)) => response.description.contains(code.slug()),
-                        _ => false,
-                    };
-                let is_counted = path.starts_with("/v1/") || path.starts_with("/in/");
-                assert_eq!(says("429", Code::RateLimited), is_counted, "{name}");
-                let takes = is_counted && method != "get";
-                assert_eq!(says("503", Code::Overloaded), takes, "{name}");
-                assert_eq!(says("503", Code::StorageUnavailable), takes, "{name}");
-                under_quota += usize::from(says("403", Code::QuotaExceeded));
-            }
-        }
-        assert_eq!(under_quota, UNDER_QUOTA.len());
     }
 
     #[test]

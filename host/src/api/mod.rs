@@ -28,6 +28,7 @@ mod inbound;
 mod inflate;
 mod keys;
 mod limit_documents;
+mod limit_refusals;
 mod limits;
 mod message;
 mod observe;

@@ -1,5 +1,6 @@
 //! The store's promises, each on a real file.
 
+mod limits;
 mod recovery;
 mod upkeep;
 mod usage;
