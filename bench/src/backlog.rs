@@ -154,5 +154,6 @@ fn waiting(
             held: false,
             leased: false,
         }],
+        most_stored: None,
     }
 }

@@ -135,6 +135,8 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         Change::Renewed(subscription) => told.renew(subscription),
     });
     let admission = Admission::new(admission_settings(&config), clock);
+    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
+    let rates = Arc::new(Rates::new(rates_settings(&config), own, clock));
     let ingest = Ingest::start(
         IngestSettings {
             queue: config.ingest_queue,
@@ -144,7 +146,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         store.clone(),
         catalog.clone(),
         dispatcher.clone(),
-        admission.clone(),
+        (admission.clone(), Arc::clone(&rates)),
         clock,
     );
 
@@ -159,8 +161,6 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         clock,
         (Arc::clone(&backlog), admission.clone()),
     ));
-    let own = store.limits().await.map_err(|e| failed("the database cannot be read")(&e))?;
-    let rates = Arc::new(Rates::new(rates_settings(&config), own, clock));
     let third_parties = Sources::load(
         store.clone(),
         catalog.clone(),
@@ -194,6 +194,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         clock,
         limits: ArcSwap::from_pointee(reload::limits(&config)),
         rates,
+        changing_limits: tokio::sync::Mutex::default(),
         endpoint_policy: Arc::new(policy),
         metrics: Arc::new(move || {
             count_breakers(&breakers);
@@ -292,6 +293,7 @@ fn rates_settings(config: &Config) -> RatesSettings {
             requests: rate(config.application_requests_per_second),
             subscriptions: most(config.application_subscriptions),
             plugin_versions: most(config.application_plugin_versions),
+            stored_bytes: Some(config.application_stored_bytes).filter(|&most| most > 0),
             ..Limits::default()
         },
         key: Limits {

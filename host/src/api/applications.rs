@@ -15,11 +15,12 @@ use super::{
     auth::{Admin, Manage, Read, find_application},
     docs::{Missing, Taken, Unusable, Used},
     extract::{JsonBody, PathParts, QueryParams},
+    limit_documents,
     page::{PageOut, PageQuery, Paging},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
 };
-use crate::model::{Application, ApplicationId};
+use crate::model::{Application, ApplicationId, Holder};
 
 /// The answer to a creation: where it is, and what it is.
 pub type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
@@ -134,10 +135,12 @@ pub async fn delete_application(
     if application.name == Application::DEFAULT {
         return Err(subject.in_use("every request that names no application"));
     }
+    let _changing = api.changing_limits.lock().await;
     api.catalog
         .delete_application(application.id)
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
     api.access.keys.forget(application.id);
+    limit_documents::forget(&api, &Holder::Application(application.id));
     Ok(StatusCode::NO_CONTENT)
 }

@@ -37,6 +37,8 @@ use crate::{
 
 /// Largest document that is kept, in bytes.
 const MAX_DOCUMENT: usize = 64 * 1024;
+/// Where the limits of a thing are, below it.
+const LIMITS: &str = "/limits";
 /// Longest name of a thing.
 const MAX_NAME: usize = 200;
 /// What is asked for by POST and changes nothing that is kept, or is an event of a producer's.
@@ -185,7 +187,10 @@ impl Auditor {
             return Some(home.id);
         }
         if asked.kind == "key" {
-            return application_in(before);
+            return application_in(before).or_else(|| {
+                let (_, id) = asked.resource.as_ref()?;
+                self.api.access.keys.get(id.parse().ok()?)?.application
+            });
         }
         if asked.is_shared || docs::is_platforms(route) {
             return None;
@@ -262,7 +267,10 @@ impl Asked {
             headers: parts.headers.clone(),
             request_id: id.map_or_else(String::new, |id| id.0.clone()),
             kind,
-            resource: resource(parts.uri.path()).filter(|_| names_one),
+            resource: resource(parts.uri.path()).filter(|_| names_one).map(|(path, name)| {
+                // Limits are shown by themselves.
+                (if route.ends_with(LIMITS) { path + LIMITS } else { path }, name)
+            }),
             is_shared: shared,
         }
     }

@@ -28,6 +28,7 @@ use crate::model::KeyScope;
 use super::{
     exact,
     extract::PathParts,
+    limit_refusals,
     problem::{self, Code, MEDIA_TYPE, Problem, ProblemBody},
     routes,
 };
@@ -86,7 +87,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The operations of a path.
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+pub(super) fn operations(
+    item: &mut PathItem,
+) -> impl Iterator<Item = (&'static str, &mut Operation)> {
     [
         ("get", &mut item.get),
         ("put", &mut item.put),
@@ -115,7 +118,8 @@ fn scope(method: &str, path: &str) -> KeyScope {
 /// Whether only the platform's keys may do it. Every application reads event types.
 pub(super) fn is_admins(method: &str, path: &str) -> bool {
     let is_read = path.starts_with("/v1/event-types") && !path.ends_with("/limits");
-    is_platforms(path) && !(method == "get" && is_read)
+    let sets_limits = method == "put" && path.ends_with("/limits");
+    sets_limits || is_platforms(path) && !(method == "get" && is_read)
 }
 
 /// Whether what a path names is the platform's, not an application's.
@@ -171,6 +175,7 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
             .entry(code.status().as_u16().to_string())
             .or_insert_with(|| described(code, description).into());
     }
+    limit_refusals::add(method, path, operation);
 }
 
 /// What a success says that its operation does not describe further.
@@ -182,7 +187,7 @@ fn meaning(status: &str) -> &'static str {
     }
 }
 
-fn described(code: Code, description: &str) -> ResponseDoc {
+pub(super) fn described(code: Code, description: &str) -> ResponseDoc {
     let mut response = ResponseBuilder::new()
         .description(description)
         .content(MEDIA_TYPE, Content::new(Some(Ref::from_schema_name("Problem"))));

@@ -18,6 +18,7 @@ use super::{
     docs::{Breaking, Missing, Taken, Unusable, Used},
     events::{EventSummary, page_of_events},
     extract::{JsonBody, PathParts, QueryParams, check_text, nullable},
+    limit_documents,
     page::{PageOut, PageQuery, Paging},
     preconditions::{IfMatch, IfNoneMatch, Tag, Tagged},
     problem::{Code, FieldError, Problem},
@@ -26,8 +27,8 @@ use super::{
 use crate::{
     catalog::EvolutionChange,
     model::{
-        Compatibility, EventType, EventTypeName, Holder, Lifecycle, Limits, SchemaMode,
-        SchemaVersion, Timestamp, media,
+        Compatibility, EventType, EventTypeName, Holder, Lifecycle, SchemaMode, SchemaVersion,
+        Timestamp, media,
     },
     operational,
     schema::Finding,
@@ -362,11 +363,12 @@ pub async fn delete_event_type(
     expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let (name, subject) = named(&api, &name)?;
+    let _changing = api.changing_limits.lock().await;
     api.catalog
         .delete_event_type(&name, |now| expected.allows(&tag(now)))
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
-    api.rates.set(&Holder::EventType(name), &Limits::default());
+    limit_documents::forget(&api, &Holder::EventType(name));
     Ok(StatusCode::NO_CONTENT)
 }
 

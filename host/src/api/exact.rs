@@ -31,14 +31,28 @@ const URL: &str = "^https?://[^\\s]+$";
 const SECRET: &str = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$";
 
 /// What answers with an ETag, and with 304 to who has it.
-const TAGGED: &[&str] = &["get_event_type", "get_subscription"];
+const TAGGED: &[&str] = &[
+    "get_application_limits",
+    "get_event_type",
+    "get_event_type_limits",
+    "get_key_limits",
+    "get_subscription",
+];
 /// What is only done to the state that If-Match names.
-const CONDITIONAL: &[&str] =
-    &["change_event_type", "change_subscription", "delete_event_type", "delete_subscription"];
+const CONDITIONAL: &[&str] = &[
+    "change_event_type",
+    "change_subscription",
+    "delete_event_type",
+    "delete_subscription",
+    "set_application_limits",
+    "set_event_type_limits",
+    "set_key_limits",
+];
 /// Which limits those of whom cannot have, by the operation that sets them.
 const NOT_OF: &[(&str, &[&str])] = &[
     ("set_application_limits", &["max_payload_bytes"]),
-    ("set_event_type_limits", &["requests", "subscriptions", "plugin_versions"]),
+    ("set_event_type_limits", &["requests", "subscriptions", "plugin_versions", "stored_bytes"]),
+    ("set_key_limits", &["max_payload_bytes", "subscriptions", "plugin_versions", "stored_bytes"]),
 ];
 /// A list of entity tags, or `*`.
 const TAGS: &str = r#"^(\*|(W/)?"[!#-~]*"( ?, ?(W/)?"[!#-~]*")*)$"#;
@@ -300,6 +314,9 @@ fn exact_operation(path: &str, operation: &mut Value) {
         if !headers.is_empty() {
             merge(response, json!({"headers": headers}));
         }
+        if status == "429" {
+            merge(response, json!({"headers": standing()}));
+        }
     }
 }
 
@@ -385,6 +402,21 @@ fn answered(status: &str) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), json!({"description": description, "schema": schema}))])
 }
 
+/// How limits stand, on what they refuse.
+fn standing() -> Value {
+    let field = |description: &str, example: &str| json!({"description": description, "schema": {"type": "string"}, "example": example});
+    json!({
+        "RateLimit-Policy": field(
+            "The limits it was subject to: `q` tokens that come back within `w` seconds.",
+            "\"application-events\";q=500;w=5",
+        ),
+        "RateLimit": field(
+            "How they stand: `r` tokens are left, and all in `t` seconds.",
+            "\"application-events\";r=0;t=5",
+        ),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,6 +445,15 @@ mod tests {
             assert!(document.contains(&format!("\"operationId\":\"{id}\"")), "{id}");
         }
         assert_eq!(document.matches("\"If-Match\"").count(), CONDITIONAL.len());
+    }
+
+    #[test]
+    fn what_a_rate_limit_refuses_has_its_headers() {
+        let document = exact();
+        let headers = &document["paths"]["/v1/events"]["post"]["responses"]["429"]["headers"];
+        for name in ["RateLimit", "RateLimit-Policy", "Retry-After"] {
+            assert!(headers[name]["schema"].is_object(), "{name}: {headers}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     auth::{Identity, Known, Manage, find_application, foreign},
     docs::{LastKey, Missing, Unusable},
     extract::{JsonBody, OptionalJsonBody, PathId, QueryParams, check_text},
-    limits,
+    limit_documents, limits,
     page::{PageOut, Paging},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
@@ -99,13 +99,13 @@ pub fn reachable(
     }
 }
 
-fn find(api: &Api, identity: &Identity, id: KeyId) -> Result<ApiKey, Problem> {
+pub(super) fn find(api: &Api, identity: &Identity, id: KeyId) -> Result<ApiKey, Problem> {
     let visible =
         |key: &ApiKey| identity.home.as_ref().is_none_or(|home| key.application == Some(home.id));
     api.access.keys.get(id).filter(visible).ok_or_else(|| subject(id).not_found())
 }
 
-fn subject(id: KeyId) -> Subject {
+pub(super) fn subject(id: KeyId) -> Subject {
     Subject::new("key", id.to_string())
 }
 
@@ -117,7 +117,7 @@ fn refused(error: KeyError, id: KeyId) -> Problem {
             "It is the last key that may do everything and does not expire",
         )
         .detail("Make another first, or set `admin_key` in the server's configuration."),
-        KeyError::TooMany(used) => limits::exceeded("keys", MAX_KEYS, used),
+        KeyError::TooMany(used) => limits::exceeded("keys", MAX_KEYS.into(), used as u64),
         KeyError::Random(cause) => Problem::internal("making a key", &cause),
         KeyError::Store(error) => refusal::store(error, &subject(id)),
     }
@@ -234,7 +234,7 @@ pub async fn revoke_key(
 
 /// Replace a key
 ///
-/// Makes a key of the same name, application, scopes and end. The old one is let in until the
+/// Makes a key of the same name, application, scopes, end and limits. The old one is let in until the
 /// grace period ends, so that whoever uses it can change over at any moment within it.
 #[utoipa::path(
     post,
@@ -259,6 +259,8 @@ pub async fn rotate_key(
             .errors([FieldError::new("/grace_seconds", why)]));
     }
     let end = api.clock.now() + Duration::from_secs(grace.into());
+    let _changing = api.changing_limits.lock().await;
     let (about, key) = api.access.keys.rotate(id, end).await.map_err(|error| refused(error, id))?;
+    limit_documents::inherit(&api, id, about.id);
     Ok(created(format!("/v1/keys/{}", about.id), KeyMade { about, key }))
 }

@@ -1,5 +1,5 @@
-//! Rate limits at work: who is told to come back later, and what answers say of limits; and
-//! `…/limits`, where the operator sets them.
+//! Limits at work: who is told to come back later or that there is no room, and what answers
+//! say of limits.
 //!
 //! What limits come to is decided in [`crate::limits`]; here they are asked and told. Answers
 //! carry `RateLimit-Policy` and `RateLimit` as structured fields, as the IETF's draft has them.
@@ -14,22 +14,16 @@ use axum::{
     extract::{Request, State},
     http::{Extensions, HeaderName, HeaderValue, header},
     middleware::Next,
-    response::{Json, Response},
+    response::Response,
 };
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::{Admin, Manage, Read, find_application},
-    docs::{Missing, Unusable},
-    extract::{JsonBody, PathParts},
-    problem::{Code, FieldError, Problem},
-    refusal::{self, Subject},
+    problem::{Code, Problem},
 };
 use crate::{
     limits::{Exceeded, Standing, What},
-    model::{Application, ApplicationId, EventTypeName, Holder, Limits},
+    model::{Application, ApplicationId, EventTypeName, Holder},
 };
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -194,11 +188,23 @@ pub(super) fn limited(exceeded: &Exceeded, count: u32) -> Problem {
 }
 
 /// One more of something would be more than an application may have.
-pub(super) fn exceeded(quota: &'static str, limit: u32, used: usize) -> Problem {
-    metrics::counter!("hookmill_quota_exceeded_total", "quota" => quota).increment(1);
+pub(super) fn exceeded(quota: &'static str, limit: u64, used: u64) -> Problem {
     let title = format!("The application has {used} of {limit} {}", quota.replace('_', " "));
-    Problem::new(Code::QuotaExceeded, title)
+    beyond(quota, title, limit, used)
         .detail("Delete one that is not needed, or ask the operator for more.")
+}
+
+/// One more event would be more than an application may store.
+pub(super) fn full(limit: u64, used: u64) -> Problem {
+    let title = format!("The application's stored payloads take {used} bytes of {limit}");
+    beyond("stored_bytes", title, limit, used).detail(
+        "Nothing was accepted. What is old goes by itself; send less, or ask the operator for more.",
+    )
+}
+
+fn beyond(quota: &'static str, title: String, limit: u64, used: u64) -> Problem {
+    metrics::counter!("hookmill_quota_exceeded_total", "quota" => quota).increment(1);
+    Problem::new(Code::QuotaExceeded, title)
         .member("quota", quota)
         .member("limit", limit)
         .member("used", used)
@@ -209,7 +215,7 @@ pub(super) fn one_more_subscription(api: &Api, application: ApplicationId) -> Re
     let limits = api.rates.effective(&Holder::Application(application));
     let Some(limit) = limits.subscriptions else { return Ok(()) };
     let used = api.catalog.subscriptions(application).len();
-    if used < limit as usize { Ok(()) } else { Err(exceeded("subscriptions", limit, used)) }
+    within("subscriptions", limit, used)
 }
 
 /// Whether an application may have one more version of a plugin of its own.
@@ -217,165 +223,16 @@ pub(super) fn one_more_plugin(api: &Api, application: ApplicationId) -> Result<(
     let limits = api.rates.effective(&Holder::Application(application));
     let Some(limit) = limits.plugin_versions else { return Ok(()) };
     let used = own_plugins(api, application);
-    if used < limit as usize { Ok(()) } else { Err(exceeded("plugin_versions", limit, used)) }
+    within("plugin_versions", limit, used)
 }
 
-fn own_plugins(api: &Api, application: ApplicationId) -> usize {
+fn within(quota: &'static str, limit: u32, used: usize) -> Result<(), Problem> {
+    if used < limit as usize { Ok(()) } else { Err(exceeded(quota, limit.into(), used as u64)) }
+}
+
+pub(super) fn own_plugins(api: &Api, application: ApplicationId) -> usize {
     let plugins = api.catalog.plugins(application);
     plugins.iter().filter(|plugin| plugin.application == Some(application)).count()
-}
-
-/// What somebody may take.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct LimitsOut {
-    /// What was set for it.
-    pub own: Limits,
-    /// What holds: that, else the server's default. What is in neither has no limit.
-    pub effective: Limits,
-}
-
-/// What an application has of what is limited.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct UsageOut {
-    /// Subscriptions, disabled ones included.
-    pub subscriptions: usize,
-    /// Versions of plugins of its own.
-    pub plugin_versions: usize,
-    /// What it may have.
-    pub limits: Limits,
-}
-
-fn shown(api: &Api, holder: &Holder) -> Json<LimitsOut> {
-    Json(LimitsOut { own: api.rates.own(holder), effective: api.rates.effective(holder) })
-}
-
-async fn set(
-    api: &Api,
-    holder: &Holder,
-    limits: &Limits,
-    subject: &Subject,
-) -> Result<Json<LimitsOut>, Problem> {
-    let wrong = limits.check(holder);
-    if !wrong.is_empty() {
-        let errors = wrong.into_iter().map(|(at, why)| FieldError::new(at, why));
-        return Err(Problem::new(Code::InvalidField, "The limits cannot be used").errors(errors));
-    }
-    api.store.put_limits(holder, limits).await.map_err(|e| refusal::store(e, subject))?;
-    api.rates.set(holder, limits);
-    Ok(shown(api, holder))
-}
-
-fn application(api: &Api, name: &str) -> Result<(Holder, Subject), Problem> {
-    let subject = Subject::new("application", name);
-    let found = find_application(api, name).ok_or_else(|| subject.not_found())?;
-    Ok((Holder::Application(found.id), subject))
-}
-
-fn event_type(api: &Api, name: &str) -> Result<(Holder, Subject), Problem> {
-    let subject = Subject::new("event type", name);
-    let known = name.parse().ok().filter(|name| api.catalog.event_type(name).is_some());
-    let name = known.ok_or_else(|| subject.not_found())?;
-    Ok((Holder::EventType(name), subject))
-}
-
-/// Get an application's limits
-#[utoipa::path(
-    get,
-    path = "/v1/applications/{application}/limits",
-    tag = "Applications",
-    params(("application" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = LimitsOut), Missing)
-)]
-pub async fn get_application_limits(
-    _: Admin<Read>,
-    State(api): State<Arc<Api>>,
-    PathParts(name): PathParts<String>,
-) -> Result<Json<LimitsOut>, Problem> {
-    let (holder, _) = application(&api, &name)?;
-    Ok(shown(&api, &holder))
-}
-
-/// Set an application's limits
-///
-/// In place of all it had: what is left out is the server's default again.
-#[utoipa::path(
-    put,
-    path = "/v1/applications/{application}/limits",
-    tag = "Applications",
-    params(("application" = String, Path, description = "Its id or name")),
-    request_body = Limits,
-    responses((status = 200, body = LimitsOut), Missing, Unusable)
-)]
-pub async fn set_application_limits(
-    _: Admin<Manage>,
-    State(api): State<Arc<Api>>,
-    PathParts(name): PathParts<String>,
-    JsonBody(limits): JsonBody<Limits>,
-) -> Result<Json<LimitsOut>, Problem> {
-    let (holder, subject) = application(&api, &name)?;
-    set(&api, &holder, &limits, &subject).await
-}
-
-/// Get what an application uses
-///
-/// Of what it may have: subscriptions and versions of plugins.
-#[utoipa::path(
-    get,
-    path = "/v1/applications/{application}/usage",
-    tag = "Applications",
-    params(("application" = String, Path, description = "Its id or name")),
-    responses((status = 200, body = UsageOut), Missing)
-)]
-pub async fn get_application_usage(
-    _: Admin<Read>,
-    State(api): State<Arc<Api>>,
-    PathParts(name): PathParts<String>,
-) -> Result<Json<UsageOut>, Problem> {
-    let subject = Subject::new("application", &name);
-    let id = find_application(&api, &name).ok_or_else(|| subject.not_found())?.id;
-    Ok(Json(UsageOut {
-        subscriptions: api.catalog.subscriptions(id).len(),
-        plugin_versions: own_plugins(&api, id),
-        limits: api.rates.effective(&Holder::Application(id)),
-    }))
-}
-
-/// Get an event type's limits
-#[utoipa::path(
-    get,
-    path = "/v1/event-types/{name}/limits",
-    tag = "Event types",
-    params(("name" = String, Path, description = "For example `order.created`")),
-    responses((status = 200, body = LimitsOut), Missing)
-)]
-pub async fn get_event_type_limits(
-    _: Admin<Read>,
-    State(api): State<Arc<Api>>,
-    PathParts(name): PathParts<String>,
-) -> Result<Json<LimitsOut>, Problem> {
-    let (holder, _) = event_type(&api, &name)?;
-    Ok(shown(&api, &holder))
-}
-
-/// Set an event type's limits
-///
-/// In place of all it had. The rate is each application's own.
-#[utoipa::path(
-    put,
-    path = "/v1/event-types/{name}/limits",
-    tag = "Event types",
-    params(("name" = String, Path, description = "For example `order.created`")),
-    request_body = Limits,
-    responses((status = 200, body = LimitsOut), Missing, Unusable)
-)]
-pub async fn set_event_type_limits(
-    _: Admin<Manage>,
-    State(api): State<Arc<Api>>,
-    PathParts(name): PathParts<String>,
-    JsonBody(limits): JsonBody<Limits>,
-) -> Result<Json<LimitsOut>, Problem> {
-    let (holder, subject) = event_type(&api, &name)?;
-    set(&api, &holder, &limits, &subject).await
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ mod health;
 mod inbound;
 mod inflate;
 mod keys;
+mod limit_documents;
+mod limit_refusals;
 mod limits;
 mod message;
 mod observe;
@@ -74,6 +76,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use tokio::sync::Mutex;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use url::Url;
@@ -167,6 +170,9 @@ pub struct Api {
     pub limits: ArcSwap<ApiLimits>,
     /// At what rates it may be asked.
     pub rates: Arc<Rates>,
+    /// Held through a change of anybody's own limits, and of what would take them with it: so
+    /// that store and memory see changes in the same order.
+    pub changing_limits: Mutex<()>,
     /// What subscriptions may ask for.
     pub endpoint_policy: Arc<dyn EndpointPolicy>,
     /// What `/metrics` shows.
@@ -289,9 +295,16 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(keys::rotate_key))
         .routes(routes!(portal_tokens::create_portal_token, portal_tokens::revoke_portal_tokens))
         .routes(routes!(audit::list_audit))
-        .routes(routes!(limits::get_application_limits, limits::set_application_limits))
-        .routes(routes!(limits::get_application_usage))
-        .routes(routes!(limits::get_event_type_limits, limits::set_event_type_limits))
+        .routes(routes!(
+            limit_documents::get_application_limits,
+            limit_documents::set_application_limits
+        ))
+        .routes(routes!(limit_documents::get_application_usage))
+        .routes(routes!(
+            limit_documents::get_event_type_limits,
+            limit_documents::set_event_type_limits
+        ))
+        .routes(routes!(limit_documents::get_key_limits, limit_documents::set_key_limits))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))

@@ -197,7 +197,7 @@ registry! {
     RateLimited = "rate-limited", TOO_MANY_REQUESTS,
         "More was asked than a rate limit allows; `limit` says which. Try again after Retry-After.";
     QuotaExceeded = "quota-exceeded", FORBIDDEN,
-        "The application has as many as it may; `quota`, `limit` and `used` say of what.";
+        "The application has or stores as much as it may; `quota`, `limit` and `used` say of what.";
     Internal = "internal", INTERNAL_SERVER_ERROR,
         "The server failed; its log says why. Nothing was accepted.";
     PluginUnavailable = "plugin-unavailable", SERVICE_UNAVAILABLE,

@@ -6,7 +6,10 @@ use std::{fmt, time::Duration};
 use axum::http::{HeaderValue, header};
 use serde_json::Value;
 
-use super::problem::{Code, FieldError, Problem};
+use super::{
+    limits,
+    problem::{Code, FieldError, Problem},
+};
 use crate::{
     backtest::{BacktestError, MAX_LAST},
     catalog::CatalogError,
@@ -220,6 +223,7 @@ pub fn publish(error: Rejected) -> Problem {
             format!("The key {key} was used for another event"),
         )
         .detail("Repeat a request with the very same event, or give a new event a new key."),
+        Rejected::Full { used, most } => limits::full(most, used),
         Rejected::Overloaded { retry_after } => {
             Problem::new(Code::Overloaded, "Too many events are waiting to be stored")
                 .detail("Nothing was accepted. Try again after the time in Retry-After.")

@@ -407,6 +407,7 @@ mod tests {
             violations: vec![],
             idempotency: vec![],
             deliveries: vec![held],
+            most_stored: None,
         };
         store.append(&[new], Lease { owner: 1, until: now }).await.unwrap();
 

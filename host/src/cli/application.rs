@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{
-    Global,
+    Global, limits,
     output::{self, Failure, field},
 };
 
@@ -20,6 +20,10 @@ pub(super) enum Command {
     List,
     /// Delete an application that has no subscriptions and no events
     Delete(Name),
+    /// Show or change what an application may take
+    Limits(Box<limits::ApplicationLimits>),
+    /// Show what an application uses of what it may have
+    Usage(limits::Usage),
 }
 
 /// Names one application.
@@ -55,6 +59,8 @@ impl Command {
                 client.delete(&["applications", &name], &[]).await?;
                 output::say(format_args!("deleted {name}"));
             }
+            Self::Limits(limits) => return limits.run(global).await,
+            Self::Usage(usage) => return usage.run(global).await,
         }
         Ok(())
     }

@@ -97,6 +97,26 @@ impl Client {
         self.json(self.request(Method::GET, path).query(&given(query))).await
     }
 
+    /// GET of what can be changed, and the tag of the state it is in.
+    pub(super) async fn get_tagged(&self, path: &[&str]) -> Result<(Value, String), Failure> {
+        let response = self.sent(self.request(Method::GET, path)).await?;
+        let tag = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let tag = tag.unwrap_or("*").to_owned();
+        let (_, body) = self.whole(response).await?;
+        Ok((self.parse(&body)?, tag))
+    }
+
+    /// PUT to what is in the state of this tag.
+    pub(super) async fn put_if(
+        &self,
+        path: &[&str],
+        tag: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let request = self.request(Method::PUT, path).header(header::IF_MATCH, tag).json(body);
+        self.json(request).await
+    }
+
     /// The body as it is.
     pub(super) async fn get_bytes(&self, path: &[&str]) -> Result<Bytes, Failure> {
         self.download(path, &[]).await
@@ -291,7 +311,15 @@ impl Client {
     }
 
     async fn answer(&self, request: RequestBuilder) -> Result<(StatusCode, Bytes), Failure> {
-        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        self.whole(self.sent(request).await?).await
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        request.send().await.map_err(|error| self.unreachable(&error))
+    }
+
+    /// An answer's body, if it is no refusal.
+    async fn whole(&self, response: Response) -> Result<(StatusCode, Bytes), Failure> {
         let status = response.status();
         let body = read(response).await.map_err(|error| match error {
             ReadError::Transport(error) => self.unreachable(&error),

@@ -266,6 +266,8 @@ impl Check {
             let failure = broken(path, &checked);
             let hint = if checked.log.damaged.is_some() {
                 "restore a backup, or go on without what is lost: --cut-log"
+            } else if checked.broken.iter().all(|broken| broken.rule == check::COUNTED) {
+                "hookmill compact counts anew"
             } else {
                 "restore a backup, and keep this file: it shows what happened"
             };
@@ -309,7 +311,8 @@ impl Compact {
         })?;
         if global.json {
             output::json(&json!({"before": done.before, "after": done.after,
-                "pipelines": done.pipelines, "components": done.components}));
+                "pipelines": done.pipelines, "components": done.components,
+                "recounted": done.recounted}));
         } else {
             output::data(format_args!(
                 "{} → {}; {} pipelines and {} components that nothing names are gone",
@@ -318,6 +321,12 @@ impl Compact {
                 count(done.pipelines),
                 count(done.components)
             ));
+            if done.recounted > 0 {
+                output::say(format_args!(
+                    "what the events of {} applications take was counted wrong, and is counted anew",
+                    count(done.recounted)
+                ));
+            }
         }
         Ok(())
     }

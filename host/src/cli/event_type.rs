@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Global, evolution, input,
+    Global, evolution, input, limits,
     output::{self, Failure, field},
 };
 
@@ -45,6 +45,8 @@ pub(super) enum Command {
     Unarchive(Name),
     /// List events that were accepted although they violate the schema (mode `warn`)
     Violations(Violations),
+    /// Show or change what may be published of it
+    Limits(limits::EventTypeLimits),
 }
 
 /// What a violation of the schema leads to.
@@ -201,6 +203,7 @@ impl Command {
             Self::Archive(Name { name }) => evolution::archive(global, &name, true).await,
             Self::Unarchive(Name { name }) => evolution::archive(global, &name, false).await,
             Self::Violations(violations) => violations.run(global).await,
+            Self::Limits(limits) => limits.run(global).await,
         }
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Global, input,
+    Global, input, limits,
     output::{self, Failure, field},
 };
 
@@ -32,6 +32,8 @@ pub(super) enum Command {
         #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
         grace: u32,
     },
+    /// Show or change what may be asked and published with a key
+    Limits(limits::KeyLimits),
 }
 
 /// A key to make.
@@ -78,6 +80,7 @@ impl Command {
                 let body = json!({"grace_seconds": grace});
                 show(global, &client.post(&["keys", &id, "rotate"], &body).await?);
             }
+            Self::Limits(limits) => return limits.run(global).await,
         }
         Ok(())
     }

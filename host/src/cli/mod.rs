@@ -21,6 +21,7 @@ mod health;
 mod healthcheck;
 mod input;
 mod key;
+mod limits;
 mod listen;
 mod man;
 mod master_key;

@@ -129,7 +129,7 @@ impl ChangePolicy {
 }
 
 /// `10/s`, `600/m`, `100/h` as attempts a second.
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     let wrong = || format!("{text} is no rate: write 10/s, 600/m or 100/h");
     let (number, unit) = text.split_once('/').ok_or_else(wrong)?;
     let seconds = match unit {

@@ -97,6 +97,9 @@ settings! {
     application_subscriptions: u32 = 0, any().live();
     /// Most versions of its own plugins that such an application may have.
     application_plugin_versions: u32 = 0, any().live();
+    /// Most bytes that the payloads of such an application's stored events may take; 0 for any
+    /// number.
+    application_stored_bytes: u64 = 0, any().live();
     /// Events a second that may be published with one key; 0 for any.
     key_events_per_second: f64 = 0.0, between(0.0, 10_000.0).live();
     /// Requests a second, those that publish left out, that may be made with one key.

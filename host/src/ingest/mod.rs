@@ -31,7 +31,7 @@ use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
     delivery::Dispatcher,
-    limits::Admission,
+    limits::{Admission, Rates},
     model::{
         Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, Lifecycle,
         SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation,
@@ -161,6 +161,14 @@ pub enum Rejected {
         /// As given.
         key: String,
     },
+    /// Its application would store more than it may.
+    #[error("the application stores {used} bytes of {most}")]
+    Full {
+        /// Bytes of the payloads that it stores.
+        used: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// The queue is full.
     #[error("too many events are waiting to be stored")]
     Overloaded {
@@ -205,6 +213,7 @@ struct Shared {
     catalog: Arc<Catalog>,
     dispatcher: Arc<Dispatcher>,
     clock: Clock,
+    rates: Arc<Rates>,
     desk: Desk,
     accepted: Counter,
     created: Counter,
@@ -222,7 +231,7 @@ impl Ingest {
         store: SharedStore,
         catalog: Arc<Catalog>,
         dispatcher: Arc<Dispatcher>,
-        admission: Admission,
+        (admission, rates): (Admission, Arc<Rates>),
         clock: Clock,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(settings.queue);
@@ -233,6 +242,7 @@ impl Ingest {
             catalog,
             dispatcher,
             clock,
+            rates,
             desk: Desk::new(admission, clock),
             accepted: metrics::counter!("hookmill_events_accepted_total"),
             created: metrics::counter!("hookmill_deliveries_created_total"),
@@ -436,6 +446,10 @@ impl Ingest {
             deliveries: matches.len() as u32,
         };
         let key = idempotency.first().map(|first| first.key.clone()).unwrap_or_default();
+        // What the server has to tell is told also to who may store no more.
+        let most_stored = Some(application.id)
+            .filter(|_| !checked.event_type.is_reserved())
+            .and_then(|application| shared.rates.most_stored(application));
         let new = NewEvent {
             event: Arc::new(Event {
                 id: receipt.id,
@@ -456,6 +470,7 @@ impl Ingest {
             violations: checked.violations,
             idempotency,
             deliveries,
+            most_stored,
         };
         let (answer, answered) = oneshot::channel();
         place.send(Waiting { new, answer });
@@ -463,6 +478,9 @@ impl Ingest {
             Ok(Ok(Appended::New(_))) => Ok((receipt, false)),
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
             Ok(Ok(Appended::Conflict)) => Err(conflict(&key)),
+            Ok(Ok(Appended::Full { used })) => {
+                Err(Rejected::Full { used, most: most_stored.unwrap_or_default() })
+            }
             Ok(Err(error)) => Err(Rejected::Store(error)),
             Err(_) => Err(Rejected::stopping()),
         }

@@ -157,6 +157,21 @@ impl Rates {
         self.look();
     }
 
+    /// Whether any key has limits of its own.
+    pub fn has_keys(&self) -> bool {
+        self.own.load().keys().any(|holder| matches!(holder, Holder::Key(_)))
+    }
+
+    /// Forgets the own limits of keys that are no more.
+    pub fn keep_keys(&self, is_there: impl Fn(&str) -> bool) {
+        self.own.rcu(|all| {
+            let mut all = HashMap::clone(all);
+            all.retain(|holder, _| !matches!(holder, Holder::Key(key) if !is_there(key)));
+            all
+        });
+        self.look();
+    }
+
     /// What holds for a holder: its own limits, else the server's.
     pub fn effective(&self, holder: &Holder) -> Limits {
         let settings = self.settings.load();
@@ -172,7 +187,15 @@ impl Rates {
             max_payload_bytes: own.max_payload_bytes.or(default.max_payload_bytes),
             subscriptions: own.subscriptions.or(default.subscriptions),
             plugin_versions: own.plugin_versions.or(default.plugin_versions),
+            stored_bytes: own.stored_bytes.or(default.stored_bytes),
         }
+    }
+
+    /// Most bytes that an application's payloads may take; any, if none.
+    pub fn most_stored(&self, application: ApplicationId) -> Option<u64> {
+        let all = self.own.load();
+        let own = all.get(&Holder::Application(application)).and_then(|own| own.stored_bytes);
+        own.or(self.settings.application.stored_bytes)
     }
 
     /// Takes so many from each holder's limit, or from none if one of them is not enough. Tells
@@ -331,6 +354,36 @@ mod tests {
         assert!(take(one).is_ok() && take(other).is_err());
         rates.set(&Holder::Application(one), &Limits::default());
         assert!(take(one).is_err() && rates.any());
+    }
+
+    #[test]
+    fn limits_of_keys_that_are_no_more_are_forgotten_and_no_others() {
+        let rates = rates(RatesSettings::default());
+        let [here, gone] = ["here", "gone"].map(|key| Holder::Key(key.into()));
+        let application = Holder::Application(application(1));
+        for holder in [&here, &gone, &application] {
+            rates.set(holder, &rate(1.0, 1));
+        }
+        rates.keep_keys(|key| key == "here");
+        assert_eq!(
+            [&here, &gone, &application].map(|of| rates.own(of).events.is_some()),
+            [true, false, true]
+        );
+        rates.keep_keys(|_| false);
+        rates.set(&application, &Limits::default());
+        assert!(!rates.has_keys() && !rates.any());
+    }
+
+    #[test]
+    fn an_applications_own_quota_comes_before_the_servers() {
+        let settings = Limits { stored_bytes: Some(7), ..Limits::default() };
+        let rates = rates(RatesSettings { application: settings, ..RatesSettings::default() });
+        let (one, other) = (application(1), application(2));
+        let own = Limits { stored_bytes: Some(0), ..Limits::default() };
+        rates.set(&Holder::Application(one), &own);
+        assert_eq!([one, other].map(|of| rates.most_stored(of)), [Some(0), Some(7)]);
+        assert_eq!(rates.effective(&Holder::Application(one)).stored_bytes, Some(0));
+        assert!(!rates.any(), "it is no rate");
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,6 +29,18 @@ pub struct Limits {
     /// Most plugins of its own, each version counted. Only for an application.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plugin_versions: Option<u32>,
+    /// Most bytes of stored events' payloads. Only for an application.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored_bytes: Option<u64>,
+}
+
+/// What an application's events take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Events that are stored.
+    pub events: u64,
+    /// Bytes of their payloads, those that are kept no longer left out.
+    pub stored_bytes: u64,
 }
 
 impl Limits {
@@ -50,6 +62,7 @@ impl Limits {
             ("max_payload_bytes", self.max_payload_bytes.is_some() && !is_type),
             ("subscriptions", self.subscriptions.is_some() && !is_application),
             ("plugin_versions", self.plugin_versions.is_some() && !is_application),
+            ("stored_bytes", self.stored_bytes.is_some() && !is_application),
         ];
         for (name, _) in misplaced.iter().filter(|(_, is_misplaced)| *is_misplaced) {
             wrong.push((format!("/{name}"), format!("is no limit of one {}", holder.kind())));
@@ -113,6 +126,7 @@ mod tests {
             max_payload_bytes: Some(0),
             subscriptions: Some(1),
             plugin_versions: None,
+            stored_bytes: Some(1),
         };
         let at = |holder: &Holder| -> Vec<String> {
             limits.check(holder).into_iter().map(|(at, _)| at).collect()
@@ -120,12 +134,24 @@ mod tests {
         let event_type = Holder::from_parts("event-type", "a.b").unwrap();
         assert_eq!(
             at(&event_type),
-            ["/events/per_second", "/max_payload_bytes", "/requests", "/subscriptions"]
+            [
+                "/events/per_second",
+                "/max_payload_bytes",
+                "/requests",
+                "/subscriptions",
+                "/stored_bytes"
+            ]
         );
         let key = Holder::from_parts("key", "key_1").unwrap();
         assert_eq!(
             at(&key),
-            ["/events/per_second", "/max_payload_bytes", "/max_payload_bytes", "/subscriptions"]
+            [
+                "/events/per_second",
+                "/max_payload_bytes",
+                "/max_payload_bytes",
+                "/subscriptions",
+                "/stored_bytes"
+            ]
         );
         assert_eq!(Limits::default().check(&key), []);
     }

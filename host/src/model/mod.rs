@@ -55,7 +55,7 @@ pub use id::{
 pub use jiff::Timestamp;
 pub use kept::Kept;
 pub use key::{ApiKey, KeyScope, Scopes, UnknownScope};
-pub use limits::{Holder, Limits};
+pub use limits::{Holder, Limits, Usage};
 pub use notice::Notice;
 pub use pace::{OrderKey, Ordering, RateLimit};
 pub use pattern::{Pattern, PatternError};

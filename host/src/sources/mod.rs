@@ -416,6 +416,7 @@ fn reason_of(rejected: &Rejected) -> Reason {
         Rejected::Violates { .. } => Reason::SchemaViolation,
         // Of a source's keys none stands for two events.
         Rejected::Conflict { .. } => Reason::NoDeliveryId,
+        Rejected::Full { .. } => Reason::QuotaExceeded,
         Rejected::Overloaded { .. } => Reason::Overloaded,
         Rejected::Store(_) => Reason::Storage,
     }

@@ -62,6 +62,8 @@ pub enum Reason {
     RateLimited,
     /// Its payload is larger than its event type takes.
     TooLarge,
+    /// Its application stores as much as it may.
+    QuotaExceeded,
     /// Too much was waiting to be stored.
     Overloaded,
     /// It could not be stored.
@@ -89,6 +91,7 @@ impl Reason {
             Self::TransformFailed => "transform_failed",
             Self::RateLimited => "rate_limited",
             Self::TooLarge => "too_large",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::Overloaded => "overloaded",
             Self::Storage => "storage",
         }

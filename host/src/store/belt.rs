@@ -58,6 +58,8 @@ pub struct NewEvent {
     pub idempotency: Vec<Idempotency>,
     /// One for each subscription that matched.
     pub deliveries: Vec<NewDelivery>,
+    /// Most bytes that the payloads of its application may take with it; any, if none.
+    pub most_stored: Option<u64>,
 }
 
 /// A delivery to persist with its event.
@@ -98,6 +100,11 @@ pub enum Appended {
     Repeated(Receipt),
     /// Its idempotency key belongs to another request.
     Conflict,
+    /// Its application would store more than it may.
+    Full {
+        /// Bytes that its payloads take without it.
+        used: u64,
+    },
 }
 
 /// A leased delivery.

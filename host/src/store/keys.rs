@@ -20,7 +20,7 @@ pub trait Keys: Send + Sync {
     async fn create_key(&self, key: &StoredKey) -> Result<()>;
     /// All of them, the oldest first.
     async fn keys(&self) -> Result<Vec<StoredKey>>;
-    /// Adds a key in place of another, which ends at `end`, in one transaction.
+    /// Adds a key in place of another, which ends at `end`, with its limits, in one transaction.
     async fn replace_key(&self, old: KeyId, end: Timestamp, new: &StoredKey) -> Result<()>;
     async fn revoke_key(&self, id: KeyId, at: Timestamp) -> Result<()>;
     /// Deletes keys for good.

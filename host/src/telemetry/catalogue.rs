@@ -118,7 +118,11 @@ pub const METRICS: &[Metric] = &[
     gauge("hookmill_bodies_bytes", &[], "Bytes of requests' bodies in memory"),
     counter("hookmill_publish_shed_total", &["reason"], "Requests to publish refused at the door"),
     counter("hookmill_rate_limited_total", &["limit", "of"], "What rate limits refused"),
-    counter("hookmill_quota_exceeded_total", &["quota"], "Creations that quotas refused"),
+    counter(
+        "hookmill_quota_exceeded_total",
+        &["quota"],
+        "Creations and events that quotas refused",
+    ),
     counter("hookmill_deliveries_created_total", &[], "Deliveries stored with their event"),
     counter(
         "hookmill_deliveries_total",

@@ -35,6 +35,7 @@ fn row(operation: &str) -> Option<Row> {
         | "get_application_usage"
         | "get_event_type_limits"
         | "set_event_type_limits"
+        | "set_key_limits"
         | "make_backup" => Row::Admin,
         "list_events" | "list_deliveries" | "list_replays" | "list_subscriptions"
         | "list_plugins" | "list_backtests" | "list_violations" | "list_keys" | "list_audit"
@@ -108,6 +109,7 @@ fn row(operation: &str) -> Option<Row> {
         | "get_backtest"
         | "cancel_backtest"
         | "get_key"
+        | "get_key_limits"
         | "revoke_key"
         | "rotate_key" => Row::Foreign(Value::Null),
         _ => return None,

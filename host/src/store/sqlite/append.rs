@@ -9,6 +9,7 @@ use super::{
     bulk::Bulk,
     codec::{bytes16, col, col_u32, json, millis, state_code},
     failed, order,
+    usage::Counted,
 };
 use crate::{
     model::{ApplicationId, DeliveryState, EventId, Timestamp},
@@ -75,24 +76,45 @@ impl SqliteStore {
         insert_deliveries(&mut transaction, &fresh, lease).await?;
         insert_keys(&mut transaction, &fresh).await?;
         count_violations(&mut transaction, &fresh).await?;
+        let mut counted = Counted::default();
+        let payloads = fresh.iter().map(|item| {
+            let event = &item.new.event;
+            (event.application, event.payload.len())
+        });
+        counted.come(&mut transaction, payloads).await?;
         transaction.commit().await.map_err(failed)?;
+        self.usages.take_over(counted);
         write.done_with(fresh.iter().map(|item| item.bytes()).sum());
         Ok(answers)
     }
 
-    /// Tells new events from repeated ones, also within the batch, and gives them rows.
+    /// Tells new events from repeated ones and from those that there is no room for, also
+    /// within the batch, and gives them rows.
     async fn sort_out<'a>(
         &self,
         connection: &mut SqliteConnection,
         batch: &'a [NewEvent],
     ) -> Result<(Vec<Appended>, Vec<Fresh<'a>>)> {
         let mut seen = Seen::new();
+        // Payloads of this batch, by application, where that is asked for.
+        let mut coming: HashMap<ApplicationId, u64> = HashMap::new();
         let mut answers = Vec::with_capacity(batch.len());
         let mut fresh: Vec<Fresh<'a>> = Vec::with_capacity(batch.len());
         for new in batch {
             if let Some((same, receipt)) = used_before(connection, &seen, new).await? {
                 answers.push(if same { Appended::Repeated(receipt) } else { Appended::Conflict });
                 continue;
+            }
+            if let Some(most) = new.most_stored {
+                let application = new.event.application;
+                let coming = coming.entry(application).or_default();
+                let used = self.usages.of(application).stored_bytes.saturating_add(*coming);
+                let bytes = new.event.payload.len() as u64;
+                if used.saturating_add(bytes) > most {
+                    answers.push(Appended::Full { used });
+                    continue;
+                }
+                *coming += bytes;
             }
             let count = new.deliveries.len();
             let item = Fresh {

@@ -22,6 +22,8 @@ pub struct Compacted {
     pub pipelines: u64,
     /// Components removed that no plugin version and no pipeline names.
     pub components: u64,
+    /// Applications whose events were counted wrong, and are counted right now.
+    pub recounted: u64,
 }
 
 /// Where a copy is made before it is handed out.
@@ -127,7 +129,8 @@ pub async fn copy(path: &Path, to: &Path) -> Result<()> {
 }
 
 /// Rewrites a database that no server has open without the room that is free in it, and
-/// without pipelines and components that nothing refers to any more.
+/// without pipelines and components that nothing refers to any more. Counts anew what
+/// applications' events take.
 pub async fn compact(path: &Path) -> Result<Compacted> {
     let size = || std::fs::metadata(path).map(|meta| meta.len()).unwrap_or_default();
     if !path.exists() {
@@ -152,8 +155,9 @@ pub async fn compact(path: &Path) -> Result<Compacted> {
     .await
     .map_err(failed)?
     .rows_affected();
+    let recounted = super::usage::recount(&mut write.connection).await?;
     sqlx::query("VACUUM").execute(&mut *write.connection).await.map_err(failed)?;
     drop(write);
     super::Store::close(&store).await;
-    Ok(Compacted { before, after: size(), pipelines, components })
+    Ok(Compacted { before, after: size(), pipelines, components, recounted })
 }

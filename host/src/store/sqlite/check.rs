@@ -10,10 +10,12 @@ use super::{
     MIGRATIONS, Result, StoreError,
     backup::{alone, reading},
     codec::{bytes16, col},
-    failed, log,
+    failed, log, usage,
 };
-use crate::model::{DeliveryId, EventId, Sha256};
+use crate::model::{ApplicationId, DeliveryId, EventId, Sha256};
 
+/// The one rule that `compact` mends.
+pub const COUNTED: &str = "what an application's events take is counted right";
 /// Examples shown of each violation.
 const EXAMPLES: usize = 5;
 
@@ -55,6 +57,10 @@ fn event(id: [u8; 16]) -> String {
 
 fn delivery(id: [u8; 16]) -> String {
     DeliveryId::from_bytes(id).to_string()
+}
+
+fn application(id: [u8; 16]) -> String {
+    ApplicationId::from_bytes(id).to_string()
 }
 
 fn nothing(_: [u8; 16]) -> String {
@@ -157,6 +163,7 @@ const RULES: &[Rule] = &[
         event,
         "SELECT id, '' FROM events AS e WHERE NOT EXISTS (SELECT 1 FROM applications WHERE id = e.application_id)",
     ),
+    Rule(COUNTED, application, usage::MISCOUNTED),
 ];
 
 /// Looks at a database that no server has open.

@@ -6,7 +6,7 @@ use sqlx::{SqliteConnection, sqlite::SqliteRow};
 use super::{
     Result, SqliteStore,
     codec::{bytes16, col, col_time, col_u64, damaged, from_json, json, millis, timestamp},
-    failed, taken,
+    failed, limits, taken,
 };
 use crate::{
     model::{ApiKey, ApplicationId, KeyId, Timestamp},
@@ -87,6 +87,7 @@ impl Keys for SqliteStore {
             return Err(StoreError::NotFound);
         }
         insert(&mut transaction, new).await?;
+        limits::inherit(&mut transaction, old, new.key.id).await?;
         transaction.commit().await.map_err(failed)?;
         write.done();
         Ok(())
@@ -114,6 +115,7 @@ impl Keys for SqliteStore {
                 .execute(&mut *transaction)
                 .await
                 .map_err(failed)?;
+            limits::forget_key(&mut transaction, *id).await?;
         }
         transaction.commit().await.map_err(failed)?;
         write.done();

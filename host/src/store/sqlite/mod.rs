@@ -36,6 +36,7 @@ mod subscriptions;
 mod tests;
 mod undelivered;
 mod upkeep;
+mod usage;
 
 use std::{
     fs::File,
@@ -66,6 +67,7 @@ use crate::{
 use checkpoint::Checkpointer;
 use counts::Timed;
 pub use sealing::{Rotated, rotate_master_key};
+use usage::Usages;
 
 /// Bytes of a page of a new database.
 const PAGE: u32 = 8192;
@@ -87,6 +89,8 @@ pub struct SqliteStore {
     /// can name its row within the same bulk statement.
     next_event: AtomicI64,
     next_delivery: AtomicI64,
+    /// What applications' events take.
+    usages: Usages,
     /// Locked while the store is open. SQLite would let a second server in.
     _lock: File,
 }
@@ -166,6 +170,7 @@ impl SqliteStore {
         .fetch_one(&mut writer)
         .await
         .map_err(failed)?;
+        let usages = Usages::load(&mut writer).await?;
         let writer = Arc::new(Mutex::new(writer));
         let checkpointer = Checkpointer::start(path, &options, Arc::clone(&writer)).await?;
         Ok(Self {
@@ -177,6 +182,7 @@ impl SqliteStore {
             options,
             next_event: AtomicI64::new(events + 1),
             next_delivery: AtomicI64::new(deliveries + 1),
+            usages,
             _lock: lock,
         })
     }
@@ -276,6 +282,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (17, "limits", include_str!("../../../migrations/0017_limits.sql")),
     (18, "subscription names", include_str!("../../../migrations/0018_subscription_names.sql")),
     (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
+    (20, "usage", include_str!("../../../migrations/0020_usage.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

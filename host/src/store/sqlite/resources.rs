@@ -11,12 +11,12 @@ use super::{
         bytes16, col, col_time, col_u32, col_u64, damaged, event_type, from_json, from_word, json,
         millis, timestamp, word,
     },
-    failed, sealing, subscriptions, taken,
+    failed, limits, sealing, subscriptions, taken,
 };
 use crate::{
     model::{
-        Application, ApplicationId, EventType, EventTypeName, Lifecycle, Pipeline, PipelineId,
-        ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
+        Application, ApplicationId, EventType, EventTypeName, Holder, KeyId, Lifecycle, Pipeline,
+        PipelineId, ResolvedStep, SchemaVersion, Sha256, Subscription, SubscriptionId, Timestamp,
     },
     store::Resources,
 };
@@ -95,12 +95,23 @@ impl Resources for SqliteStore {
         if used > 0 {
             return Err(StoreError::InUse(u64::try_from(used).unwrap_or_default()));
         }
+        let keys: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT id FROM api_keys WHERE application_id = ?")
+                .bind(id.as_bytes().as_slice())
+                .fetch_all(&mut *transaction)
+                .await
+                .map_err(failed)?;
+        for key in keys {
+            limits::forget_key(&mut transaction, KeyId::from_bytes(bytes16(&key)?)).await?;
+        }
+        limits::forget(&mut transaction, &Holder::Application(id)).await?;
         let gone = sqlx::query("DELETE FROM applications WHERE id = ?")
             .bind(id.as_bytes().as_slice())
             .execute(&mut *transaction)
             .await
             .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        self.usages.forget(id);
         write.done();
         found(gone.rows_affected())
     }

@@ -9,6 +9,7 @@ use super::{
     Result, SqliteStore,
     codec::{bytes16, json, millis, timestamp},
     failed, order,
+    usage::{Counted, Going},
 };
 use crate::{
     clock::Stopwatch,
@@ -73,16 +74,19 @@ impl SqliteStore {
                 cancel(&mut transaction, &chosen, before, step.before).await?;
         }
         still_over(&mut transaction, &mut chosen).await?;
+        let mut counted = Counted::default();
         match step.what {
             Old::Payloads => {
-                purged.payloads = payloads(&mut transaction, &json(&chosen.events)?).await?;
+                let events = json(&chosen.events)?;
+                purged.payloads = payloads(&mut transaction, &events, &mut counted).await?;
             }
             Old::Attempts => {
                 purged.attempts = attempts(&mut transaction, &json(&chosen.deliveries)?).await?;
             }
-            Old::Events => whole(&mut transaction, &chosen, purged).await?,
+            Old::Events => whole(&mut transaction, &chosen, &mut counted, purged).await?,
         }
         transaction.commit().await.map_err(failed)?;
+        self.usages.take_over(counted);
         purged.held = held.elapsed();
         write.done();
         Ok(())
@@ -328,7 +332,12 @@ async fn still_over(connection: &mut SqliteConnection, chosen: &mut Chosen) -> R
 
 /// An empty payload is one that is no longer kept: no JSON text is empty. What was made of it
 /// goes with it; what the steps did stays.
-async fn payloads(connection: &mut SqliteConnection, events: &str) -> Result<u64> {
+async fn payloads(
+    connection: &mut SqliteConnection,
+    events: &str,
+    counted: &mut Counted,
+) -> Result<u64> {
+    counted.go(connection, events, Going::Payload).await?;
     sqlx::query(
         "UPDATE runs SET body = NULL, headers = NULL
          WHERE event_row IN (SELECT value FROM json_each(?)) AND (body IS NOT NULL OR headers IS NOT NULL)",
@@ -356,12 +365,14 @@ async fn attempts(connection: &mut SqliteConnection, deliveries: &str) -> Result
 async fn whole(
     connection: &mut SqliteConnection,
     chosen: &Chosen,
+    counted: &mut Counted,
     purged: &mut Purged,
 ) -> Result<()> {
     let (events, deliveries) = (json(&chosen.events)?, json(&chosen.deliveries)?);
     if let Some(partly) = chosen.partly {
-        payloads(connection, &json(&[partly])?).await?;
+        payloads(connection, &json(&[partly])?, counted).await?;
     }
+    counted.go(connection, &events, Going::Whole).await?;
     purged.attempts = attempts(connection, &deliveries).await?;
     purged.deliveries = delete(connection, "deliveries", "row", &deliveries).await?;
     delete(connection, "runs", "event_row", &events).await?;

@@ -1,8 +1,10 @@
 //! The store's promises, each on a real file.
 
+mod limits;
 mod noted;
 mod recovery;
 mod upkeep;
+mod usage;
 
 use std::sync::Arc;
 
@@ -119,6 +121,7 @@ impl Bench {
             violations: vec![],
             idempotency: vec![],
             deliveries: vec![self.delivery(second)],
+            most_stored: None,
         }
     }
 

@@ -68,7 +68,7 @@ impl Bench {
         (check::check(&path).await.unwrap(), folder)
     }
 
-    async fn sql(&self, sql: &'static str) {
+    pub(super) async fn sql(&self, sql: &'static str) {
         let mut write = self.store.write().await.unwrap();
         sqlx::query("PRAGMA foreign_keys = off").execute(&mut *write.connection).await.unwrap();
         sqlx::query(sql).execute(&mut *write.connection).await.unwrap();
@@ -271,6 +271,7 @@ const PLANTED: &[(&str, &str)] = &[
         "INSERT INTO quarantines VALUES (zeroblob(16), zeroblob(32), 'a', '1', '', 1)",
         "what a row refers to is there",
     ),
+    ("UPDATE usage SET events = events + 1", check::COUNTED),
     (
         "INSERT INTO pipelines (digest, steps)
          VALUES (x'00', '[{\"name\":\"a\",\"sha256\":\"ab\"}]')",

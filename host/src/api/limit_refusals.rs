@@ -1,0 +1,96 @@
+//! Where limits refuse, and a server that can take no more: said of each operation of the OpenAPI
+//! document here once.
+
+use utoipa::openapi::{RefOr, path::Operation};
+
+use super::{docs::described, problem::Code};
+
+/// Adds how limits refuse an operation to what it says of itself.
+pub(super) fn add(method: &str, path: &str, operation: &mut Operation) {
+    for (code, description) in refusals(method, path, operation) {
+        add_one(operation, code, description);
+    }
+}
+
+/// What is created or stored under a quota.
+const UNDER_QUOTA: [&str; 6] = [
+    "create_key",
+    "create_subscription",
+    "publish_event",
+    "receive",
+    "rotate_key",
+    "upload_plugin",
+];
+
+/// How limits refuse an operation, and a server that can take no more. Every request of an
+/// application's key is counted, whatever it asks for.
+fn refusals(method: &str, path: &str, operation: &Operation) -> Vec<(Code, &'static str)> {
+    let mut refusals = Vec::new();
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    if !path.starts_with("/v1/") && !path.starts_with("/in/") {
+        return refusals;
+    }
+    refusals.push((
+        Code::RateLimited,
+        "More is asked than a rate limit allows (`rate-limited`); `limit` says which.",
+    ));
+    if UNDER_QUOTA.contains(&id) {
+        refusals.push((
+            Code::QuotaExceeded,
+            "The application has or stores as much as it may (`quota-exceeded`); `quota`, `limit` and `used` say of what.",
+        ));
+    }
+    if method != "get" {
+        refusals.push((
+            Code::Overloaded,
+            "More comes than the server can take (`overloaded`), or its database takes no change (`storage-unavailable`).",
+        ));
+    }
+    refusals
+}
+
+/// Adds a refusal to those of the same status.
+fn add_one(operation: &mut Operation, code: Code, description: &str) {
+    let status = code.status().as_u16().to_string();
+    match operation.responses.responses.get_mut(&status) {
+        Some(RefOr::T(there)) if there.description.is_empty() => {
+            description.clone_into(&mut there.description);
+        }
+        Some(RefOr::T(there)) => {
+            there.description.push(' ');
+            there.description.push_str(description);
+        }
+        _ => {
+            operation.responses.responses.insert(status, described(code, description).into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::docs::{openapi, operations};
+
+    #[test]
+    fn how_limits_refuse_is_said_wherever_they_do() {
+        let mut document = openapi();
+        let mut under_quota = 0;
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations(item) {
+                let name = operation.operation_id.clone().unwrap_or_default();
+                let says =
+                    |status: &str, code: Code| match operation.responses.responses.get(status) {
+                        Some(RefOr::T(response)) => response.description.contains(code.slug()),
+                        _ => false,
+                    };
+                let is_counted = path.starts_with("/v1/") || path.starts_with("/in/");
+                assert_eq!(says("429", Code::RateLimited), is_counted, "{name}");
+                let takes = is_counted && method != "get";
+                assert_eq!(says("503", Code::Overloaded), takes, "{name}");
+                assert_eq!(says("503", Code::StorageUnavailable), takes, "{name}");
+                under_quota += usize::from(says("403", Code::QuotaExceeded));
+            }
+        }
+        assert_eq!(under_quota, UNDER_QUOTA.len());
+    }
+}
