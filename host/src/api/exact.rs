@@ -7,8 +7,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::forms;
+
 /// An event type's name.
-const EVENT_TYPE: &str = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$";
+pub(super) const EVENT_TYPE: &str = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$";
 /// An event type's name that is not the server's own.
 const OWN_EVENT_TYPE: &str = r"^(?!hookmill(\.|$))[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$";
 /// A name, `*` for a segment, `**` for the rest.
@@ -24,7 +26,7 @@ const POINTER: &str = "^/";
 const CHANNEL: &str = "^[A-Za-z0-9_.:-]{1,128}$";
 /// A media type without parameters, or a range of them.
 const MEDIA_RANGE: &str = r"^(\*/\*|[A-Za-z0-9!#$&^_.+-]{1,100}/(\*|[A-Za-z0-9!#$&^_.+-]{1,100}))$";
-const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+pub(super) const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// As a header keeps it: a bare word of visible ASCII, or a string of RFC 9651.
 const HEADER_TEXT: &str = r#"^([!#-~]([ -~]{0,253}[!-~])?|"([ !#-\[\]-~]|\\["\\]){1,255}")$"#;
 const URL: &str = "^https?://[^\\s]+$";
@@ -65,6 +67,7 @@ const CURSORS: &[(&str, &str)] = &[
 
 /// Makes the document say all that the server checks before it looks at what is stored.
 pub fn document(mut document: Value) -> Value {
+    forms::describe(&mut document);
     if let Some(schemas) = document.pointer_mut("/components/schemas") {
         for (at, more) in fields() {
             if let Some(schema) = schemas.pointer_mut(at) {
@@ -202,7 +205,7 @@ fn written(name: &str, description: &str) -> Value {
 
 /// Puts `more` into `schema`: objects into objects, what is required
 /// beside what already is.
-fn merge(schema: &mut Value, more: Value) {
+pub(super) fn merge(schema: &mut Value, more: Value) {
     match (schema, more) {
         (Value::Array(schema), Value::Array(more)) => schema.extend(more),
         (Value::Object(schema), Value::Object(more)) => {
@@ -333,7 +336,9 @@ fn exact_parameter(path: &str, operation: &str, parameter: &mut Value) {
             let Some((_, pattern)) = known else { return };
             text(pattern)
         }
-        ("query", "type") => merged(text(EVENT_TYPE), json!({"maxLength": 128})),
+        ("query", "type") | ("header", "ce-type") => {
+            merged(text(EVENT_TYPE), json!({"maxLength": 128}))
+        }
         ("query", "event_type") => merged(text(PATTERN), json!({"maxLength": 128})),
         ("path", "name") if path.starts_with("/v1/event-types") => {
             merged(text(EVENT_TYPE), json!({"maxLength": 128}))
