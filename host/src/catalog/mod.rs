@@ -33,7 +33,8 @@ use crate::{
     store::{SharedStore, StoreError},
 };
 pub use cost::Cost;
-pub use evolution::EvolutionChange;
+pub use event_types::EventTypeChange;
+pub use evolution::LifecycleChange;
 pub use plugins::Move;
 use state::State;
 

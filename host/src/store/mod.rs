@@ -186,6 +186,7 @@ pub trait Resources: Send + Sync {
     -> Result<()>;
     async fn event_types(&self) -> Result<Vec<EventType>>;
     async fn event_type(&self, name: &EventTypeName) -> Result<EventType>;
+    /// Writes all that can change of it.
     async fn change_event_type(&self, changed: &EventType) -> Result<()>;
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()>;
     /// Adds the next version; answers its number.
