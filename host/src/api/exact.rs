@@ -33,10 +33,37 @@ const URL: &str = "^https?://[^\\s]+$";
 const SECRET: &str = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$";
 
 /// What answers with an ETag, and with 304 to who has it.
-const TAGGED: &[&str] = &["get_event_type", "get_subscription"];
+const TAGGED: &[&str] = &[
+    "get_application",
+    "get_event_type",
+    "get_key",
+    "get_plugin",
+    "get_plugin_version",
+    "get_schema_version",
+    "get_source",
+    "get_subscription",
+];
 /// What is only done to the state that If-Match names.
-const CONDITIONAL: &[&str] =
-    &["change_event_type", "change_subscription", "delete_event_type", "delete_subscription"];
+const CONDITIONAL: &[&str] = &[
+    "add_source_secret",
+    "change_event_type",
+    "change_schema_version",
+    "change_source",
+    "change_subscription",
+    "delete_application",
+    "delete_event_type",
+    "delete_plugin",
+    "delete_plugin_version",
+    "delete_source",
+    "delete_subscription",
+    "end_rollout",
+    "remove_source_secret",
+    "revoke_key",
+    "roll_back",
+    "rotate_key",
+    "set_live_version",
+    "start_rollout",
+];
 /// Which limits those of whom cannot have, by the operation that sets them.
 const NOT_OF: &[(&str, &[&str])] = &[
     ("set_application_limits", &["max_payload_bytes"]),
