@@ -376,6 +376,7 @@ fn exact_parameter(path: &str, operation: &str, parameter: &mut Value) {
         ("path", "code") => text("^[a-z-]{1,64}$"),
         ("path" | "query", "application") | ("header", "hookmill-application") => text(APPLICATION),
         ("header", "idempotency-key") => text(HEADER_TEXT),
+        ("header", "last-event-id") => text("^[!-~]+$"),
         ("header", "traceparent" | "tracestate") => json!({"type": "string"}),
         _ => return,
     };
