@@ -471,6 +471,7 @@ pub async fn list_violations(
     if api.catalog.event_type(&name).is_none() {
         return Err(missing(&api, &subject, name.as_str()));
     }
-    let filter = EventFilter { event_type: Some(name), violating: true, ..EventFilter::default() };
+    let filter =
+        EventFilter { event_type: Some(name.into()), violating: true, ..EventFilter::default() };
     page_of_events(&api, &acting, &filter, query.limit, query.cursor.as_deref()).await.map(Json)
 }

@@ -173,7 +173,7 @@ async fn pages<T>(
     last: u32,
     pick: impl Fn(&StoredEvent) -> Option<T>,
 ) -> Result<Vec<T>, Problem> {
-    let filter = EventFilter { event_type: Some(name.clone()), ..EventFilter::default() };
+    let filter = EventFilter { event_type: Some(name.clone().into()), ..EventFilter::default() };
     let (mut before, mut picked) = (None, Vec::new());
     let mut left = last;
     while left > 0 {

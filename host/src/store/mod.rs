@@ -110,8 +110,8 @@ pub struct Page<T> {
 /// Which events to list.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// Of this type.
-    pub event_type: Option<EventTypeName>,
+    /// Of such a type.
+    pub event_type: Option<Pattern>,
     /// Only those accepted although they violate their schema.
     pub violating: bool,
     /// Accepted at or after.

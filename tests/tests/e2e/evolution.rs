@@ -98,7 +98,7 @@ async fn deprecation_is_told_and_an_archived_type_takes_nothing() {
     let archived = client.patch(path, &json!({"archived": true})).await.expect(200);
     assert!(archived["archived_at"].is_string());
     refused(&client.post("/v1/events", &event).await, 409, "archived-event-type");
-    let kept = client.get("/v1/events?type=order.paid").await.expect(200);
+    let kept = client.get("/v1/events?event_type=order.paid").await.expect(200);
     assert_eq!(kept["data"].as_array().map(Vec::len), Some(2));
     client.patch(path, &json!({"archived": false})).await.expect(200);
     client.post("/v1/events", &event).await.expect(202);

@@ -271,6 +271,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (17, "limits", include_str!("../../../migrations/0017_limits.sql")),
     (18, "subscription names", include_str!("../../../migrations/0018_subscription_names.sql")),
     (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
+    (22, "events by type", include_str!("../../../migrations/0022_events_by_type.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
