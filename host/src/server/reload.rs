@@ -2,7 +2,7 @@
 //!
 //! Owns which values that run can be exchanged. An invalid configuration changes nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,6 +79,7 @@ pub(super) fn limits(config: &Config) -> ApiLimits {
         max_upload: config.max_upload_bytes,
         max_batch: config.max_batch_events,
         max_batch_body: config.max_batch_bytes,
+        idempotency: Duration::from_secs(config.idempotency_seconds),
     }
 }
 

@@ -5,6 +5,7 @@
 //! time is passed in, and no operation needs another server's memory. Only this module's
 //! implementations know SQL; nothing here knows HTTP, plugins or the network.
 
+mod answers;
 mod backlog;
 mod belt;
 mod evolution;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use answers::{Answers, Asked, AskedId, Begun};
 pub use backlog::{Backlog, Counts};
 pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
@@ -276,6 +278,7 @@ pub trait Store:
     + Keys
     + Audit
     + LimitDocuments
+    + Answers
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;
