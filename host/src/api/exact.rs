@@ -45,6 +45,7 @@ const TAGGED: &[&str] = &[
 ];
 /// What is only done to the state that If-Match names.
 const CONDITIONAL: &[&str] = &[
+    "add_secret",
     "add_source_secret",
     "change_event_type",
     "change_schema_version",
@@ -57,10 +58,12 @@ const CONDITIONAL: &[&str] = &[
     "delete_source",
     "delete_subscription",
     "end_rollout",
+    "remove_secret",
     "remove_source_secret",
     "revoke_key",
     "roll_back",
     "rotate_key",
+    "rotate_secret",
     "set_live_version",
     "start_rollout",
 ];

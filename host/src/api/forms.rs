@@ -79,7 +79,7 @@ fn cloud_event() -> Value {
     })
 }
 
-fn header(name: &str, description: &str, schema: Value) -> Value {
+fn header(name: &str, description: &str, schema: &Value) -> Value {
     json!({
         "name": name, "in": "header", "required": false,
         "description": description, "schema": schema,
@@ -90,7 +90,7 @@ fn header(name: &str, description: &str, schema: Value) -> Value {
 fn binary() -> Vec<Value> {
     let text = |most: u32| json!({"type": "string", "pattern": "^[!-~]+$", "maxLength": most});
     let attribute = |name: &str, description: &str, schema: Value| {
-        header(&format!("{}{name}", cloudevents::PREFIX), description, schema)
+        header(&format!("{}{name}", cloudevents::PREFIX), description, &schema)
     };
     let kind = json!({"type": "string", "pattern": EVENT_TYPE, "maxLength": 128});
     vec![
@@ -118,7 +118,7 @@ fn binary() -> Vec<Value> {
 fn packed() -> Value {
     let description = "How the body is packed. Limits are of what it inflates to.";
     let known = json!({"type": "string", "enum": ["gzip", "zstd", "identity"]});
-    header("Content-Encoding", description, known)
+    header("Content-Encoding", description, &known)
 }
 
 fn named(schema: &str) -> Value {

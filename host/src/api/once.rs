@@ -159,7 +159,7 @@ impl Once {
             Ok(body) => body,
             Err(error) => return Problem::internal("answering", &error).into_response(),
         };
-        if let Some(kept) = Kept::new(&parts.headers, status, &body) {
+        if let Some(kept) = Kept::text(&parts.headers, status, &body) {
             self.note(self.api.store.end_answer(id, &kept).await);
         }
         Response::from_parts(parts, Body::from(body))
@@ -248,8 +248,8 @@ struct Kept {
 }
 
 impl Kept {
-    /// None for what cannot be kept.
-    fn new(headers: &HeaderMap, status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
+    /// The text that is kept of an answer; none if it cannot be.
+    fn text(headers: &HeaderMap, status: StatusCode, body: &[u8]) -> Option<Vec<u8>> {
         let header = |name: HeaderName| {
             let value = headers.get(&name)?.to_str().ok()?;
             Some((name.to_string(), value.to_owned()))
@@ -342,7 +342,7 @@ mod tests {
             (header::LOCATION, HeaderValue::from_static("/v1/keys/key_1")),
             (header::DATE, HeaderValue::from_static("then")),
         ]);
-        let kept = Kept::new(&headers, StatusCode::CREATED, b"{\"a\": 1}").unwrap();
+        let kept = Kept::text(&headers, StatusCode::CREATED, b"{\"a\": 1}").unwrap();
         let again = Kept::replay(&kept).unwrap();
         assert_eq!(again.status(), StatusCode::CREATED);
         assert_eq!(again.headers()[header::LOCATION], "/v1/keys/key_1");

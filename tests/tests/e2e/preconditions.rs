@@ -93,6 +93,23 @@ async fn both(
 }
 
 #[tokio::test]
+async fn of_two_who_change_a_subscriptions_secrets_one_is_refused() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.event_type("order.created").await;
+    let (id, _) = client.subscribe("http://127.0.0.1:9/", &["order.*"], &json!([])).await;
+    let path = format!("/v1/subscriptions/{id}");
+    let seen = tag(&client.get(&path).await);
+    let (add, rotate) = (format!("{path}/secrets"), format!("{path}/rotate-secret"));
+    let both_add =
+        both(send_if(&client, "POST", &add, &seen), send_if(&client, "POST", &add, &seen));
+    assert_eq!(both_add.await, [201, 412]);
+    assert_eq!(send_if(&client, "POST", &rotate, &seen).await.status, 412);
+    let now = tag(&client.get(&path).await);
+    assert_eq!(send_if(&client, "POST", &rotate, &now).await.status, 200);
+}
+
+#[tokio::test]
 async fn of_two_who_change_a_source_one_is_refused() {
     let server = Server::start().await;
     let client = server.client();
