@@ -1,17 +1,24 @@
 //! What happens, as it happens, for those who watch.
 //!
-//! Owns the bounded ring that watchers read from. Never waits: a watcher who is too slow
-//! misses what the ring no longer holds and is told how much; with nobody watching nothing is
-//! even written down.
+//! Owns a bounded ring for each application that is watched, and keeps it for a while after its
+//! last watcher has gone, so that one whose connection broke gets what it missed. Never waits: a
+//! watcher who is too slow misses what the ring no longer holds and is told how much; of an
+//! application that nobody watched nothing is even written down.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::{BuildHasher, Hasher, RandomState},
+    str::FromStr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use serde::Serialize;
-use tokio::sync::broadcast::{self, Receiver, error::RecvError};
+use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use crate::model::{
@@ -19,12 +26,16 @@ use crate::model::{
     SubscriptionId, Timestamp,
 };
 
-/// Most that a watcher may be behind.
-const RING: usize = 4_096;
+/// Most that a watcher may be behind, connected or not.
+const RING: usize = 2_048;
 /// Most who watch at once.
 const WATCHERS: usize = 64;
 /// Most of them for one application: the others are to find places, too.
 const OF_ONE: usize = 16;
+/// Most rings, watched or kept. As many as can be watched, so that a watcher always finds room.
+const RINGS: usize = WATCHERS;
+/// How long a ring is kept for watchers to come back.
+const KEPT_FOR: Duration = Duration::from_secs(300);
 
 /// Something that happened to an application's events.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,6 +87,14 @@ pub enum What {
     },
 }
 
+impl What {
+    const fn at(&self) -> Timestamp {
+        match self {
+            Self::Event { at, .. } | Self::Delivery { at, .. } => *at,
+        }
+    }
+}
+
 /// An attempt in short.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Tried {
@@ -89,95 +108,279 @@ pub struct Tried {
     pub error: Option<String>,
 }
 
-/// What watchers read; nothing is the end.
-pub type Next = Option<Arc<Happened>>;
-
-/// The ring.
-#[derive(Clone)]
-pub struct Tail {
-    ring: broadcast::Sender<Next>,
-    /// How many watch for each application.
-    watching: Watching,
+/// A place in what happened to one application: how much was written down of it before, in this
+/// ring. It says nothing of other applications, and is known to no other ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    ring: u64,
+    count: u64,
 }
 
-type Watching = Arc<Mutex<HashMap<ApplicationId, usize>>>;
+impl Place {
+    /// One that no ring knows.
+    pub const UNKNOWN: Self = Self { ring: 0, count: u64::MAX };
+}
 
-/// The map is whole between any two statements that change it.
-fn locked(watching: &Watching) -> MutexGuard<'_, HashMap<ApplicationId, usize>> {
-    watching.lock().unwrap_or_else(PoisonError::into_inner)
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{}", self.ring, self.count)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (ring, count) = text.split_once('-').ok_or(())?;
+        let ring = u64::from_str_radix(ring, 16).map_err(|_| ())?;
+        Ok(Self { ring, count: count.parse().map_err(|_| ())? })
+    }
+}
+
+/// What a watcher is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Told {
+    /// This happened.
+    Happened(Arc<Happened>),
+    /// So much happened that the ring no longer holds; none if nobody knows how much.
+    Missed(Option<u64>),
+    /// Nothing more comes.
+    End,
+}
+
+/// What happened to one application's events, the latest of it.
+struct Ring {
+    /// Tells its places from those of any other ring, of this run or another.
+    id: u64,
+    held: VecDeque<Arc<Happened>>,
+    /// How much was written down in all; watchers wait for it to grow.
+    written: watch::Sender<u64>,
+    watchers: usize,
+    /// When the first thing happened that nobody watched, since somebody did.
+    alone_since: Option<Timestamp>,
+}
+
+impl Ring {
+    fn new() -> Self {
+        // The keys of a hasher are random, and others each time.
+        let id = RandomState::new().build_hasher().finish();
+        Self {
+            id,
+            held: VecDeque::new(),
+            written: watch::Sender::new(0),
+            watchers: 0,
+            alone_since: None,
+        }
+    }
+
+    /// How much is no longer held.
+    fn gone(&self) -> u64 {
+        *self.written.borrow() - self.held.len() as u64
+    }
+
+    fn push(&mut self, happened: Happened) {
+        if self.held.len() == RING {
+            self.held.pop_front();
+        }
+        self.held.push_back(Arc::new(happened));
+        self.written.send_modify(|written| *written += 1);
+    }
+
+    /// Whether it has been kept for long enough, at a time when something happens.
+    fn is_over(&mut self, now: Timestamp) -> bool {
+        if self.watchers > 0 {
+            self.alone_since = None;
+            return false;
+        }
+        let since = *self.alone_since.get_or_insert(now);
+        now.duration_since(since).unsigned_abs() > KEPT_FOR
+    }
+}
+
+#[derive(Default)]
+struct Rings {
+    of: HashMap<ApplicationId, Ring>,
+    watchers: usize,
+    ended: bool,
+}
+
+impl Rings {
+    /// Makes room for one more ring: the one that is longest without a watcher goes.
+    fn make_room(&mut self) {
+        if self.of.len() < RINGS {
+            return;
+        }
+        let unwatched = self.of.iter().filter(|(_, ring)| ring.watchers == 0);
+        // One without a time has had nothing happen since it was left.
+        let longest = unwatched.min_by_key(|(_, ring)| ring.alone_since.unwrap_or(Timestamp::MAX));
+        if let Some(id) = longest.map(|(id, _)| *id) {
+            self.of.remove(&id);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    rings: Mutex<Rings>,
+    /// How many there are, for who only asks whether any is.
+    count: AtomicUsize,
+}
+
+impl Shared {
+    /// The rings are whole between any two statements that change them.
+    fn lock(&self) -> MutexGuard<'_, Rings> {
+        self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self, rings: &Rings) {
+        self.count.store(rings.of.len(), Ordering::Relaxed);
+    }
+}
+
+/// The rings.
+#[derive(Clone, Default)]
+pub struct Tail(Arc<Shared>);
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tail({} rings)", self.0.count.load(Ordering::Relaxed))
+    }
 }
 
 /// Somebody who watches, until it is dropped.
-#[derive(Debug)]
 pub struct Watcher {
-    ring: Receiver<Next>,
+    shared: Arc<Shared>,
     application: ApplicationId,
-    watching: Watching,
+    ring: u64,
+    /// How much of the ring it has been told or told to have missed.
+    seen: u64,
+    /// Whether it comes from a ring that is no more.
+    is_lost: bool,
+    written: watch::Receiver<u64>,
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Watcher({} of {})", self.place(), self.application)
+    }
 }
 
 impl Watcher {
+    /// Where it is: what a watcher who comes back names.
+    pub const fn place(&self) -> Place {
+        Place { ring: self.ring, count: self.seen }
+    }
+
     /// What happens next.
-    pub async fn recv(&mut self) -> Result<Next, RecvError> {
-        self.ring.recv().await
+    pub async fn recv(&mut self) -> Told {
+        if std::mem::take(&mut self.is_lost) {
+            return Told::Missed(None);
+        }
+        loop {
+            if let Some(told) = self.next() {
+                return told;
+            }
+            if self.written.changed().await.is_err() {
+                return Told::End;
+            }
+        }
+    }
+
+    fn next(&mut self) -> Option<Told> {
+        // Before the ring is looked at: what is written from here on wakes.
+        self.written.mark_unchanged();
+        let rings = self.shared.lock();
+        let Some(ring) = rings.of.get(&self.application).filter(|ring| ring.id == self.ring) else {
+            return Some(Told::End);
+        };
+        let gone = ring.gone();
+        if self.seen < gone {
+            let missed = gone - self.seen;
+            self.seen = gone;
+            return Some(Told::Missed(Some(missed)));
+        }
+        let index = usize::try_from(self.seen - gone).unwrap_or(usize::MAX);
+        if let Some(happened) = ring.held.get(index) {
+            self.seen += 1;
+            return Some(Told::Happened(Arc::clone(happened)));
+        }
+        rings.ended.then_some(Told::End)
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        let mut watching = locked(&self.watching);
-        if let Some(count) = watching.get_mut(&self.application) {
-            *count -= 1;
-            if *count == 0 {
-                watching.remove(&self.application);
-            }
+        let mut rings = self.shared.lock();
+        rings.watchers -= 1;
+        if let Some(ring) = rings.of.get_mut(&self.application) {
+            ring.watchers -= 1;
         }
-    }
-}
-
-impl fmt::Debug for Tail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tail({} watch)", self.ring.receiver_count())
-    }
-}
-
-impl Default for Tail {
-    fn default() -> Self {
-        Self { ring: broadcast::Sender::new(RING), watching: Watching::default() }
     }
 }
 
 impl Tail {
-    /// Whether anybody watches.
+    /// Whether anybody watches, or may come back to.
     pub fn is_watched(&self) -> bool {
-        self.ring.receiver_count() > 0
+        self.0.count.load(Ordering::Relaxed) > 0
     }
 
     /// Shows what happened to whoever watches.
     pub fn show(&self, happened: impl FnOnce() -> Happened) {
-        if self.is_watched() {
-            // The last watcher may have gone this moment.
-            let _nobody = self.ring.send(Some(Arc::new(happened())));
+        if !self.is_watched() {
+            return;
+        }
+        let happened = happened();
+        let now = happened.what.at();
+        let mut rings = self.0.lock();
+        if let Some(ring) = rings.of.get_mut(&happened.application) {
+            ring.push(happened);
+        }
+        // Few, and most of them watched.
+        let before = rings.of.len();
+        rings.of.retain(|_, ring| !ring.is_over(now));
+        if rings.of.len() < before {
+            self.0.changed(&rings);
         }
     }
 
-    /// Watches what happens from now on, for an application; none if as many do as may.
-    pub fn watch(&self, application: ApplicationId) -> Option<Watcher> {
-        let mut watching = locked(&self.watching);
-        if watching.values().sum::<usize>() >= WATCHERS {
+    /// Watches an application's events: from a place on, as far as it is known, or from now on;
+    /// none if as many watch as may.
+    pub fn watch(&self, application: ApplicationId, from: Option<Place>) -> Option<Watcher> {
+        let mut rings = self.0.lock();
+        let watched = rings.of.get(&application).map_or(0, |ring| ring.watchers);
+        if rings.watchers >= WATCHERS || watched >= OF_ONE {
             return None;
         }
-        let count = watching.entry(application).or_default();
-        if *count >= OF_ONE {
-            return None;
+        if !rings.of.contains_key(&application) {
+            rings.make_room();
         }
-        *count += 1;
-        let (ring, watching) = (self.ring.subscribe(), Arc::clone(&self.watching));
-        Some(Watcher { ring, application, watching })
+        rings.watchers += 1;
+        let ring = rings.of.entry(application).or_insert_with(Ring::new);
+        ring.watchers += 1;
+        ring.alone_since = None;
+        let (id, written) = (ring.id, ring.written.subscribe());
+        let now = *written.borrow();
+        // A place that this ring has not come to is none of its own.
+        let known = from.filter(|place| place.ring == id && place.count <= now);
+        let watcher = Watcher {
+            shared: Arc::clone(&self.0),
+            application,
+            ring: id,
+            seen: known.map_or(now, |place| place.count),
+            is_lost: from.is_some() && known.is_none(),
+            written,
+        };
+        self.0.changed(&rings);
+        Some(watcher)
     }
 
     /// Tells watchers that nothing more comes.
     pub fn end(&self) {
-        let _nobody = self.ring.send(None);
+        let mut rings = self.0.lock();
+        rings.ended = true;
+        for ring in rings.of.values() {
+            ring.written.send_modify(|_| ());
+        }
     }
 }
 
@@ -189,49 +392,126 @@ mod tests {
         ApplicationId::first_of(Timestamp::from_second(i64::try_from(n).unwrap()).unwrap())
     }
 
-    fn accepted(deliveries: usize) -> Happened {
-        let at = Timestamp::UNIX_EPOCH;
+    fn accepted(of: ApplicationId, deliveries: usize, second: i64) -> Happened {
+        let at = Timestamp::from_second(second).unwrap();
         let event_id = EventId::first_of(at);
         Happened {
-            application: ApplicationId::first_of(at),
+            application: of,
             event_type: "a".parse().unwrap(),
             what: What::Event { event_id, at, subject: None, deliveries },
         }
     }
 
+    fn number(told: Told) -> usize {
+        match told {
+            Told::Happened(happened) => match happened.what {
+                What::Event { deliveries, .. } => deliveries,
+                What::Delivery { .. } => unreachable!("there are only events"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn who_is_slow_is_told_how_much_is_missing() {
-        let tail = Tail::default();
-        let mut watcher = tail.watch(application(0)).unwrap();
+        let (tail, one) = (Tail::default(), application(0));
+        let mut watcher = tail.watch(one, None).unwrap();
         for index in 0..RING + 3 {
-            tail.show(|| accepted(index));
+            tail.show(|| accepted(one, index, 0));
         }
-        assert_eq!(watcher.recv().await, Err(RecvError::Lagged(3)));
-        assert_eq!(watcher.recv().await.unwrap(), Some(Arc::new(accepted(3))));
+        assert_eq!(watcher.recv().await, Told::Missed(Some(3)));
+        assert_eq!(number(watcher.recv().await), 3);
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_gets_what_it_missed() {
+        let (tail, one, other) = (Tail::default(), application(0), application(1));
+        let mut watcher = tail.watch(one, None).unwrap();
+        let beside = tail.watch(other, None).unwrap();
+        tail.show(|| accepted(one, 0, 0));
+        assert_eq!(number(watcher.recv().await), 0);
+        let place = watcher.place();
+        drop(watcher);
+        // What happens to others neither shows nor counts.
+        tail.show(|| accepted(other, 7, 1));
+        tail.show(|| accepted(one, 1, 1));
+        tail.show(|| accepted(one, 2, 2));
+        let from = place.to_string().parse().unwrap();
+        let mut again = tail.watch(one, Some(from)).unwrap();
+        assert_eq!((number(again.recv().await), number(again.recv().await)), (1, 2));
+        assert_eq!(again.place().count, 3);
+        // Longer away than the ring is long.
+        drop(again);
+        for index in 0..RING + 1 {
+            tail.show(|| accepted(one, index, 3));
+        }
+        let mut late = tail.watch(one, Some(from)).unwrap();
+        assert_eq!(late.recv().await, Told::Missed(Some(3)));
+        drop(beside);
+    }
+
+    #[tokio::test]
+    async fn a_place_of_another_run_or_application_leads_to_what_was_missed() {
+        let (tail, one, other) = (Tail::default(), application(0), application(1));
+        let watchers = [tail.watch(one, None).unwrap(), tail.watch(other, None).unwrap()];
+        let restarted = Tail::default();
+        for (tail, of) in [(&restarted, one), (&tail, other)] {
+            let mut lost = tail.watch(of, Some(watchers[0].place())).unwrap();
+            assert_eq!(lost.recv().await, Told::Missed(None));
+            tail.show(|| accepted(of, 5, 0));
+            assert_eq!(number(lost.recv().await), 5);
+        }
+        let ahead = Place { count: 99, ..watchers[0].place() };
+        assert_eq!(tail.watch(one, Some(ahead)).unwrap().recv().await, Told::Missed(None));
+        for bad in ["", "-", "1", "x-1", "1-x", "1-", "-1", "1--1"] {
+            assert!(bad.parse::<Place>().is_err(), "{bad}");
+        }
     }
 
     #[tokio::test]
     async fn nothing_is_written_down_for_nobody() {
-        let tail = Tail::default();
+        let (tail, one) = (Tail::default(), application(0));
         tail.show(|| unreachable!("nobody watches"));
-        let mut watcher = tail.watch(application(0)).unwrap();
+        let mut watcher = tail.watch(one, None).unwrap();
         tail.end();
-        assert_eq!(watcher.recv().await, Ok(None));
+        assert_eq!(watcher.recv().await, Told::End);
+        assert_eq!(tail.watch(one, None).unwrap().recv().await, Told::End);
     }
 
     #[test]
-    fn only_so_many_watch() {
+    fn a_ring_that_nobody_comes_back_to_goes() {
+        let (tail, one, other) = (Tail::default(), application(0), application(1));
+        let kept = i64::try_from(KEPT_FOR.as_secs()).unwrap();
+        drop(tail.watch(one, None).unwrap());
+        let watched = tail.watch(other, None).unwrap();
+        for (second, rings) in [(0, 2), (kept, 2), (kept + 1, 1)] {
+            tail.show(|| accepted(other, 0, second));
+            assert_eq!(tail.0.lock().of.len(), rings, "{second}");
+        }
+        drop(watched);
+        for second in [0, kept + 1] {
+            tail.show(|| accepted(other, 0, second));
+        }
+        assert!(!tail.is_watched());
+        tail.show(|| unreachable!("nobody watches"));
+    }
+
+    #[test]
+    fn only_so_many_watch_and_only_so_many_rings_are_kept() {
         let tail = Tail::default();
         let mut watchers = Vec::new();
         for one in 0..WATCHERS / OF_ONE {
             let application = application(one);
-            watchers.extend((0..OF_ONE).map(|_| tail.watch(application).unwrap()));
-            assert!(tail.watch(application).is_none(), "one takes the places of others");
+            watchers.extend((0..OF_ONE).map(|_| tail.watch(application, None).unwrap()));
+            assert!(tail.watch(application, None).is_none(), "one takes the places of others");
         }
-        assert!(tail.watch(application(99)).is_none());
+        assert!(tail.watch(application(99), None).is_none());
         watchers.pop();
-        assert!(tail.watch(application(99)).is_some());
+        assert!(tail.watch(application(99), None).is_some());
         drop(watchers);
-        assert!(!tail.is_watched() && locked(&tail.watching).is_empty());
+        for one in 0..RINGS + 50 {
+            drop(tail.watch(application(one), None).unwrap());
+        }
+        assert_eq!(tail.0.lock().of.len(), RINGS);
     }
 }

@@ -59,6 +59,28 @@ const problem: Problem | undefined = late.error;
 expect(late.response.status === 412, "it was changed meanwhile");
 expect(problem?.type.endsWith("/precondition-failed") === true, "the problem says so");
 
+// Asked again under its key, a request makes nothing twice.
+const keyed = () =>
+  api.POST("/v1/subscriptions", {
+    params: { header: { "Idempotency-Key": "client-1" } },
+    body: { endpoint, event_types: ["order.created"] },
+  });
+const made = got(await keyed());
+const again = await keyed();
+expect(again.response.headers.get("idempotency-replayed") === "true", "it was answered before");
+expect(got(again).id === made.id, "it is the same");
+
+// A CloudEvent is a body like any other.
+const happened = await api.POST("/v1/events", {
+  headers: { "content-type": "application/cloudevents+json" },
+  body: { specversion: "1.0", id: "7", source: "/shop", type: name, data: { id: 6 } },
+});
+const taken = got(happened);
+expect("deliveries" in taken && taken.deliveries === 2, "both subscriptions get it");
+const filtered = { limit: 1, event_type: "order.*" };
+const newest = got(await api.GET("/v1/events", { params: { query: filtered } }));
+expect("id" in taken && newest.data[0]?.id === taken.id, "it is the newest");
+
 const wrong = await api.POST("/v1/events", { body: { type: "order.creatd", payload: null } });
 expect(wrong.error?.did_you_mean === name, "a problem's other members have types too");
 console.log("driven");

@@ -72,6 +72,9 @@ pub enum KeyError {
     /// There is no such key, or it was revoked.
     #[error("not found")]
     NotFound,
+    /// It is no longer what the change was meant for.
+    #[error("was changed meanwhile")]
+    Changed,
     /// Without it nobody could make keys any more.
     #[error("it is the last admin key that may do everything")]
     Last,
@@ -266,10 +269,19 @@ impl Keyring {
         Ok((StoredKey { key, hash: hash_key(&text) }, text))
     }
 
-    /// Makes a key in place of another, which goes on until `end`.
-    pub async fn rotate(&self, id: KeyId, end: Timestamp) -> Result<(ApiKey, String), KeyError> {
+    /// Makes a key in place of another, which goes on until `end`, if that is still what the
+    /// caller takes it for.
+    pub async fn rotate(
+        &self,
+        id: KeyId,
+        expected: impl FnOnce(&ApiKey) -> bool + Send,
+        end: Timestamp,
+    ) -> Result<(ApiKey, String), KeyError> {
         let _changing = self.changing.lock().await;
         let old = self.usable(id)?;
+        if !expected(&old.key) {
+            return Err(KeyError::Changed);
+        }
         self.one_more(old.key.application, Some(id))?;
         let (stored, text) = self.make(NewKey {
             name: old.key.name.clone(),
@@ -284,12 +296,19 @@ impl Keyring {
         Ok((self.put(stored), text))
     }
 
-    /// Lets a key in no more.
-    pub async fn revoke(&self, id: KeyId) -> Result<(), KeyError> {
+    /// Lets a key in no more, if it is still what the caller takes it for.
+    pub async fn revoke(
+        &self,
+        id: KeyId,
+        expected: impl FnOnce(&ApiKey) -> bool + Send,
+    ) -> Result<(), KeyError> {
         let _changing = self.changing.lock().await;
         let now = self.clock.now();
         let held = self.read().values().find(|held| held.key.id == id).cloned();
         let held = held.filter(|held| held.key.revoked_at.is_none()).ok_or(KeyError::NotFound)?;
+        if !expected(&held.key) {
+            return Err(KeyError::Changed);
+        }
         let keeps_open = |held: &Arc<Held>| {
             // One that ends by itself is no key to rely on.
             held.key.is_usable(now) && held.key.is_administrators() && held.key.expires_at.is_none()
@@ -414,12 +433,15 @@ mod tests {
         let (key, text) = ring.create(new(Some(shop))).await.unwrap();
         let caller = ring.identify(&text).unwrap();
         assert_eq!((&*caller.id, &caller.reach), (&*key.id.to_string(), &Reach::Application(shop)));
-        let (next, newer) = ring.rotate(key.id, ring.clock.now()).await.unwrap();
+        let (next, newer) = ring.rotate(key.id, |_| true, ring.clock.now()).await.unwrap();
         assert!(ring.identify(&text).is_none() && ring.identify(&newer).is_some());
-        ring.revoke(next.id).await.unwrap();
+        ring.revoke(next.id, |_| true).await.unwrap();
         assert!(ring.identify(&newer).is_none());
-        assert!(matches!(ring.revoke(next.id).await, Err(KeyError::NotFound)));
-        assert!(matches!(ring.rotate(next.id, ring.clock.now()).await, Err(KeyError::NotFound)));
+        assert!(matches!(ring.revoke(next.id, |_| true).await, Err(KeyError::NotFound)));
+        assert!(matches!(
+            ring.rotate(next.id, |_| true, ring.clock.now()).await,
+            Err(KeyError::NotFound)
+        ));
     }
 
     #[tokio::test]
@@ -428,14 +450,14 @@ mod tests {
         let (first, _) = alone.create(new(None)).await.unwrap();
         let reader = NewKey { scopes: [KeyScope::Read].into_iter().collect(), ..new(None) };
         alone.create(reader).await.unwrap();
-        assert!(matches!(alone.revoke(first.id).await, Err(KeyError::Last)));
+        assert!(matches!(alone.revoke(first.id, |_| true).await, Err(KeyError::Last)));
         let (second, _) = alone.create(new(None)).await.unwrap();
-        alone.revoke(first.id).await.unwrap();
-        assert!(matches!(alone.revoke(second.id).await, Err(KeyError::Last)));
+        alone.revoke(first.id, |_| true).await.unwrap();
+        assert!(matches!(alone.revoke(second.id, |_| true).await, Err(KeyError::Last)));
         let (_directory, beside, _) = ring(Some("configured")).await;
         assert!(beside.identify("configured").is_some_and(|it| it.reach == Reach::Platform));
         let (key, _) = beside.create(new(None)).await.unwrap();
-        beside.revoke(key.id).await.unwrap();
+        beside.revoke(key.id, |_| true).await.unwrap();
     }
 
     #[tokio::test]
@@ -447,10 +469,10 @@ mod tests {
         }
         assert!(matches!(ring.create(new(Some(shop))).await, Err(KeyError::TooMany(200))));
         ring.create(new(None)).await.unwrap();
-        ring.rotate(first.id, ring.clock.now()).await.unwrap();
+        ring.rotate(first.id, |_| true, ring.clock.now()).await.unwrap();
         for key in ring.list().into_iter().filter(|key| key.application.is_some()) {
             // The replaced one may be ended as well.
-            ring.revoke(key.id).await.unwrap();
+            ring.revoke(key.id, |_| true).await.unwrap();
         }
         ring.purge().await;
         let left = ring.list();
@@ -464,7 +486,7 @@ mod tests {
         let (_directory, ring, shop) = ring(None).await;
         let (key, text) = ring.create(new(Some(shop))).await.unwrap();
         ring.identify(&text).unwrap();
-        ring.revoke(key.id).await.unwrap();
+        ring.revoke(key.id, |_| true).await.unwrap();
         ring.write_uses().await;
         let stored = ring.store.keys().await.unwrap();
         assert!(stored[0].key.last_used_at.is_some());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     extract::State,
     http::{HeaderName, StatusCode, header},
-    response::Json,
+    response::{Json, Response},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -17,6 +17,7 @@ use super::{
     extract::{JsonBody, PathParts, QueryParams},
     limit_documents,
     page::{PageOut, PageQuery, Paging},
+    preconditions::{IfMatch, IfNoneMatch, Tag},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
 };
@@ -109,10 +110,11 @@ pub async fn get_application(
     _: Admin<Read>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
-) -> Result<Json<Application>, Problem> {
-    find_application(&api, &name)
-        .map(|application| Json(Arc::unwrap_or_clone(application)))
-        .ok_or_else(|| Subject::new("application", &name).not_found())
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let application = find_application(&api, &name)
+        .ok_or_else(|| Subject::new("application", &name).not_found())?;
+    Ok(known.answer(Tag::of(&*application), &*application))
 }
 
 /// Delete an application
@@ -129,15 +131,17 @@ pub async fn delete_application(
     _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let subject = Subject::new("application", &name);
     let application = find_application(&api, &name).ok_or_else(|| subject.not_found())?;
     if application.name == Application::DEFAULT {
+        expected.require(&Tag::of(&*application))?;
         return Err(subject.in_use("every request that names no application"));
     }
     let _changing = api.changing_limits.lock().await;
     api.catalog
-        .delete_application(application.id)
+        .delete_application(application.id, |now| expected.allows(&Tag::of(now)))
         .await
         .map_err(|error| refusal::catalog(error, &subject))?;
     api.access.keys.forget(application.id);

@@ -42,7 +42,7 @@ const LIMITS: &str = "/limits";
 /// Longest name of a thing.
 const MAX_NAME: usize = 200;
 /// What is asked for by POST and changes nothing that is kept, or is an event of a producer's.
-const NO_CHANGES: [&str; 5] =
+pub(super) const NO_CHANGES: [&str; 5] =
     ["publish_event", "publish_batch", "run_plugin", "match_subscription", "check_schema_version"];
 
 /// What is done by other tasks than the request's, or not in the database: its entry is stored
@@ -221,7 +221,7 @@ impl Auditor {
 
 /// Whether the route itself refuses this caller, whatever is in the request: nothing is written
 /// of it. Every route here needs the scope `manage`.
-fn is_refused(identity: &Identity, method: &Method, route: &str) -> bool {
+pub(super) fn is_refused(identity: &Identity, method: &Method, route: &str) -> bool {
     !identity.caller.scopes.allow(KeyScope::Manage)
         || identity.caller.kind == Kind::Portal && within_portal(route, KeyScope::Manage).is_err()
         || !identity.is_admin() && docs::is_admins(&method.as_str().to_ascii_lowercase(), route)
@@ -299,7 +299,7 @@ fn application_in(key: Option<&Value>) -> Option<ApplicationId> {
 }
 
 /// The operations that change something, from the API's own description.
-fn changes() -> HashMap<(Method, String), String> {
+pub(super) fn changes() -> HashMap<(Method, String), String> {
     let mut found = HashMap::new();
     for (path, item) in docs::openapi().paths.paths {
         let operations = [

@@ -19,9 +19,13 @@ use utoipa::ToSchema;
 use super::{
     Api,
     auth::{self, Acting},
-    cloudevents, explain, extract, limits, observe,
+    cloudevents,
+    envelope::{Envelope, publish_of},
+    explain, extract,
+    idempotency::idempotency_key,
+    limits, observe,
     problem::{Code, Problem, ProblemBody},
-    publish::{Envelope, PublishedOut, accept, idempotency_key, publish_of},
+    publish::{PublishedOut, accept},
 };
 use crate::{
     ingest::{Publish, Published},
@@ -172,15 +176,13 @@ enum Form {
     CloudEvents,
 }
 
+/// What a body of lines is called; the first is the most usual.
+pub const LINES: [&str; 4] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+
 impl Form {
-    const TYPES: [&str; 6] = [
-        media::JSON,
-        "application/x-ndjson",
-        "application/ndjson",
-        "application/jsonl",
-        "application/x-jsonlines",
-        cloudevents::BATCH,
-    ];
+    const TYPES: [&str; 6] =
+        [media::JSON, LINES[0], LINES[1], LINES[2], LINES[3], cloudevents::BATCH];
 
     fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         match extract::media_type(headers).as_deref() {

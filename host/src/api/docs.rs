@@ -28,7 +28,7 @@ use crate::model::KeyScope;
 use super::{
     exact,
     extract::PathParts,
-    limit_refusals,
+    limit_refusals, once,
     problem::{self, Code, MEDIA_TYPE, Problem, ProblemBody},
     routes,
 };
@@ -138,6 +138,19 @@ fn application_header() -> Parameter {
         .build()
 }
 
+fn key_header() -> Parameter {
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Makes the request safe to repeat: the second under a key is answered as the first \
+             was, with `idempotency-replayed: true`, and nothing is done twice.",
+        ))
+        .schema(Some(String::schema()))
+        .build()
+}
+
 /// Adds what every operation shares.
 fn complete(method: &str, path: &str, operation: &mut Operation) {
     let mut shared = vec![(Code::InvalidQuery, "The request is not well-formed.")];
@@ -152,6 +165,11 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
         if !is_platforms(path) && path != "/v1/audit" && !path.starts_with("/v1/keys") {
             operation.parameters.get_or_insert_default().push(application_header().into());
             shared.push((Code::UnknownApplication, "The header names no application."));
+        }
+        let id = operation.operation_id.as_deref().unwrap_or_default();
+        if once::takes(method, id) {
+            operation.parameters.get_or_insert_default().push(key_header().into());
+            shared.push((Code::IdempotencyConflict, "The Idempotency-Key stands for another request, or for one of which nobody knows what came."));
         }
     } else {
         operation.security = Some(Vec::new());

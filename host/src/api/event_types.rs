@@ -25,7 +25,7 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    catalog::EvolutionChange,
+    catalog::{EventTypeChange, LifecycleChange},
     model::{
         Compatibility, EventType, EventTypeName, Holder, Lifecycle, SchemaMode, SchemaVersion,
         Timestamp, media,
@@ -302,6 +302,8 @@ fn tag(event_type: &EventType) -> Tag {
 }
 
 /// Change an event type
+///
+/// All of what is given, or nothing.
 #[utoipa::path(
     patch,
     path = "/v1/event-types/{name}",
@@ -318,31 +320,23 @@ pub async fn change_event_type(
     JsonBody(patch): JsonBody<EventTypePatch>,
 ) -> Result<Tagged<EventType>, Problem> {
     let (name, subject) = named(&api, &name)?;
-    let Some(entry) = api.catalog.event_type(&name) else {
+    if api.catalog.event_type(&name).is_none() {
         return Err(missing(&api, &subject, name.as_str()));
-    };
-    let description = match patch.description {
-        Some(given) => {
-            check_description(given.as_deref())?;
-            given
-        }
-        None => entry.event_type.description.clone(),
-    };
-    let mode = patch.mode.unwrap_or(entry.event_type.mode);
-    let content_types = content_types(patch.content_types)?
-        .unwrap_or_else(|| entry.event_type.content_types.clone());
-    let refused = |error| refusal::catalog(error, &subject);
-    let fits = |now: &EventType| expected.allows(&tag(now));
-    let changed =
-        api.catalog.change_event_type(&name, fits, description, mode, content_types).await;
-    changed.map_err(refused)?;
-    let change = EvolutionChange {
+    }
+    if let Some(given) = &patch.description {
+        check_description(given.as_deref())?;
+    }
+    let change = EventTypeChange {
+        description: patch.description,
+        mode: patch.mode,
+        content_types: content_types(patch.content_types)?,
         compatibility: patch.compatibility,
-        deprecated: patch.deprecated,
-        sunset_at: patch.sunset_at,
+        lifecycle: LifecycleChange { deprecated: patch.deprecated, sunset_at: patch.sunset_at },
         archived: patch.archived,
     };
-    let changed = api.catalog.change_evolution(&name, change).await.map_err(refused)?;
+    let fits = |now: &EventType| expected.allows(&tag(now));
+    let changed = api.catalog.change_event_type(&name, fits, change).await;
+    let changed = changed.map_err(|error| refusal::catalog(error, &subject))?;
     Ok(Tagged(tag(&changed), changed))
 }
 
@@ -448,12 +442,14 @@ pub async fn get_schema_version(
     _: Known<Read>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, u32)>,
-) -> Result<Json<SchemaVersion>, Problem> {
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
     let (name, subject) = named(&api, &name)?;
     let all = schemas(&api, &name, &subject).await?;
-    all.into_iter().find(|schema| schema.version == version).map(Json).ok_or_else(|| {
+    let found = all.into_iter().find(|schema| schema.version == version).ok_or_else(|| {
         Subject::new("schema version", format_args!("{version} of {name}")).not_found()
-    })
+    })?;
+    Ok(known.answer(Tag::of(&found), found))
 }
 
 /// List violating events
@@ -477,6 +473,7 @@ pub async fn list_violations(
     if api.catalog.event_type(&name).is_none() {
         return Err(missing(&api, &subject, name.as_str()));
     }
-    let filter = EventFilter { event_type: Some(name), violating: true, ..EventFilter::default() };
+    let filter =
+        EventFilter { event_type: Some(name.into()), violating: true, ..EventFilter::default() };
     page_of_events(&api, &acting, &filter, query.limit, query.cursor.as_deref()).await.map(Json)
 }

@@ -22,7 +22,7 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    model::{CloudContext, EventId, EventTypeName, StoredEvent, Timestamp, Violation},
+    model::{CloudContext, EventId, EventTypeName, Pattern, StoredEvent, Timestamp, Violation},
     store::EventFilter,
 };
 
@@ -31,10 +31,9 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct EventQuery {
-    /// Of this type.
-    #[serde(rename = "type")]
-    #[param(value_type = Option<String>, example = "order.created")]
-    event_type: Option<EventTypeName>,
+    /// Of such a type: a name or a pattern, such as `order.*`.
+    #[param(value_type = Option<String>, example = "order.*")]
+    event_type: Option<Pattern>,
     /// Accepted at or after.
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,

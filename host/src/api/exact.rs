@@ -7,8 +7,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::forms;
+
 /// An event type's name.
-const EVENT_TYPE: &str = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$";
+pub(super) const EVENT_TYPE: &str = r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$";
 /// An event type's name that is not the server's own.
 const OWN_EVENT_TYPE: &str = r"^(?!hookmill(\.|$))[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,7}$";
 /// A name, `*` for a segment, `**` for the rest.
@@ -24,7 +26,7 @@ const POINTER: &str = "^/";
 const CHANNEL: &str = "^[A-Za-z0-9_.:-]{1,128}$";
 /// A media type without parameters, or a range of them.
 const MEDIA_RANGE: &str = r"^(\*/\*|[A-Za-z0-9!#$&^_.+-]{1,100}/(\*|[A-Za-z0-9!#$&^_.+-]{1,100}))$";
-const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+pub(super) const PRINTABLE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 /// As a header keeps it: a bare word of visible ASCII, or a string of RFC 9651.
 const HEADER_TEXT: &str = r#"^([!#-~]([ -~]{0,253}[!-~])?|"([ !#-\[\]-~]|\\["\\]){1,255}")$"#;
 const URL: &str = "^https?://[^\\s]+$";
@@ -32,21 +34,44 @@ const SECRET: &str = "^whsec_[A-Za-z0-9+/]{32,86}={0,2}$";
 
 /// What answers with an ETag, and with 304 to who has it.
 const TAGGED: &[&str] = &[
+    "get_application",
     "get_application_limits",
     "get_event_type",
     "get_event_type_limits",
+    "get_key",
     "get_key_limits",
+    "get_plugin",
+    "get_plugin_version",
+    "get_schema_version",
+    "get_source",
     "get_subscription",
 ];
 /// What is only done to the state that If-Match names.
 const CONDITIONAL: &[&str] = &[
+    "add_secret",
+    "add_source_secret",
     "change_event_type",
+    "change_schema_version",
+    "change_source",
     "change_subscription",
+    "delete_application",
     "delete_event_type",
+    "delete_plugin",
+    "delete_plugin_version",
+    "delete_source",
     "delete_subscription",
+    "end_rollout",
+    "remove_secret",
+    "remove_source_secret",
+    "revoke_key",
+    "roll_back",
+    "rotate_key",
+    "rotate_secret",
     "set_application_limits",
     "set_event_type_limits",
     "set_key_limits",
+    "set_live_version",
+    "start_rollout",
 ];
 /// Which limits those of whom cannot have, by the operation that sets them.
 const NOT_OF: &[(&str, &[&str])] = &[
@@ -79,6 +104,7 @@ const CURSORS: &[(&str, &str)] = &[
 
 /// Makes the document say all that the server checks before it looks at what is stored.
 pub fn document(mut document: Value) -> Value {
+    forms::describe(&mut document);
     if let Some(schemas) = document.pointer_mut("/components/schemas") {
         for (at, more) in fields() {
             if let Some(schema) = schemas.pointer_mut(at) {
@@ -216,7 +242,7 @@ fn written(name: &str, description: &str) -> Value {
 
 /// Puts `more` into `schema`: objects into objects, what is required
 /// beside what already is.
-fn merge(schema: &mut Value, more: Value) {
+pub(super) fn merge(schema: &mut Value, more: Value) {
     match (schema, more) {
         (Value::Array(schema), Value::Array(more)) => schema.extend(more),
         (Value::Object(schema), Value::Object(more)) => {
@@ -350,7 +376,9 @@ fn exact_parameter(path: &str, operation: &str, parameter: &mut Value) {
             let Some((_, pattern)) = known else { return };
             text(pattern)
         }
-        ("query", "type") => merged(text(EVENT_TYPE), json!({"maxLength": 128})),
+        ("query", "type") | ("header", "ce-type") => {
+            merged(text(EVENT_TYPE), json!({"maxLength": 128}))
+        }
         ("query", "event_type") => merged(text(PATTERN), json!({"maxLength": 128})),
         ("path", "name") if path.starts_with("/v1/event-types") => {
             merged(text(EVENT_TYPE), json!({"maxLength": 128}))
@@ -361,6 +389,7 @@ fn exact_parameter(path: &str, operation: &str, parameter: &mut Value) {
         ("path", "code") => text("^[a-z-]{1,64}$"),
         ("path" | "query", "application") | ("header", "hookmill-application") => text(APPLICATION),
         ("header", "idempotency-key") => text(HEADER_TEXT),
+        ("header", "last-event-id") => text("^[!-~]+$"),
         ("header", "traceparent" | "tracestate") => json!({"type": "string"}),
         _ => return,
     };

@@ -97,6 +97,16 @@ fn ends_with_field(at: &str, name: &str) -> bool {
     at.rsplit_once('/').is_some_and(|(_, last)| last == token(name))
 }
 
+/// Parameters that had another name before.
+const RENAMED: [(&str, &str); 1] = [("type", "event_type")];
+
+/// The known name of a parameter that most likely was meant.
+fn meant(name: &str, known: &[String]) -> Option<String> {
+    let renamed = RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| (*new).to_owned());
+    let renamed = renamed.filter(|new| known.contains(new));
+    renamed.or_else(|| closest(name, known.iter().map(String::as_str)))
+}
+
 /// What is wrong with a query string, in serde's words, perhaps with a path before them.
 pub fn query(text: &str) -> Problem {
     let (path, sentence) = match text.split_once(": ") {
@@ -107,7 +117,7 @@ pub fn query(text: &str) -> Problem {
         Complaint::Unknown { name, known } => {
             Problem::new(Code::InvalidQuery, format!("There is no query parameter {name} here"))
                 .detail(one_of("Known here", &known))
-                .did_you_mean(closest(&name, known.iter().map(String::as_str)))
+                .did_you_mean(meant(&name, &known))
                 .errors([FieldError::new(format!("?{name}"), "unknown parameter")])
         }
         Complaint::Missing { name } => {

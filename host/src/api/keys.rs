@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{Json, Response},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,6 +18,7 @@ use super::{
     extract::{JsonBody, OptionalJsonBody, PathId, QueryParams, check_text},
     limit_documents, limits,
     page::{PageOut, Paging},
+    preconditions::{self, IfMatch, IfNoneMatch, Tag},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
 };
@@ -105,6 +110,11 @@ pub(super) fn find(api: &Api, identity: &Identity, id: KeyId) -> Result<ApiKey, 
     api.access.keys.get(id).filter(visible).ok_or_else(|| subject(id).not_found())
 }
 
+/// What tells a state of a key from any other. When it was used is no change of it.
+fn tag(key: &ApiKey) -> Tag {
+    Tag::of(&ApiKey { last_used_at: None, ..key.clone() })
+}
+
 pub(super) fn subject(id: KeyId) -> Subject {
     Subject::new("key", id.to_string())
 }
@@ -112,6 +122,7 @@ pub(super) fn subject(id: KeyId) -> Subject {
 fn refused(error: KeyError, id: KeyId) -> Problem {
     match error {
         KeyError::NotFound => subject(id).not_found(),
+        KeyError::Changed => preconditions::failed(),
         KeyError::Last => Problem::new(
             Code::LastAdminKey,
             "It is the last key that may do everything and does not expire",
@@ -208,8 +219,10 @@ pub async fn get_key(
     by: Known<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<KeyId>,
-) -> Result<Json<ApiKey>, Problem> {
-    find(&api, &by.identity, id).map(Json)
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let key = find(&api, &by.identity, id)?;
+    Ok(known.answer(tag(&key), key))
 }
 
 /// Revoke a key
@@ -226,9 +239,11 @@ pub async fn revoke_key(
     by: Known<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<KeyId>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     find(&api, &by.identity, id)?;
-    api.access.keys.revoke(id).await.map_err(|error| refused(error, id))?;
+    let fits = |now: &ApiKey| expected.allows(&tag(now));
+    api.access.keys.revoke(id, fits).await.map_err(|error| refused(error, id))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -248,6 +263,7 @@ pub async fn rotate_key(
     by: Known<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<KeyId>,
+    expected: IfMatch,
     OptionalJsonBody(given): OptionalJsonBody<KeyRotateIn>,
 ) -> Result<Created<KeyMade>, Problem> {
     let old = find(&api, &by.identity, id)?;
@@ -259,8 +275,10 @@ pub async fn rotate_key(
             .errors([FieldError::new("/grace_seconds", why)]));
     }
     let end = api.clock.now() + Duration::from_secs(grace.into());
+    let fits = |now: &ApiKey| expected.allows(&tag(now));
     let _changing = api.changing_limits.lock().await;
-    let (about, key) = api.access.keys.rotate(id, end).await.map_err(|error| refused(error, id))?;
+    let made = api.access.keys.rotate(id, fits, end).await;
+    let (about, key) = made.map_err(|error| refused(error, id))?;
     limit_documents::inherit(&api, id, about.id);
     Ok(created(format!("/v1/keys/{}", about.id), KeyMade { about, key }))
 }

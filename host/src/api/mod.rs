@@ -17,13 +17,16 @@ mod delivery_again;
 mod delivery_inputs;
 mod docs;
 mod door;
+mod envelope;
 mod event_types;
 mod events;
 mod exact;
 mod explain;
 mod extract;
+mod forms;
 mod handshake;
 mod health;
+mod idempotency;
 mod inbound;
 mod inflate;
 mod keys;
@@ -32,6 +35,7 @@ mod limit_refusals;
 mod limits;
 mod message;
 mod observe;
+mod once;
 mod page;
 mod plugin_component;
 mod plugin_health;
@@ -67,6 +71,7 @@ use std::{
     any::Any,
     fmt,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -113,6 +118,8 @@ pub struct ApiLimits {
     pub max_batch: usize,
     /// Bytes of a batch.
     pub max_batch_body: usize,
+    /// How long an answer to a request under a key is remembered.
+    pub idempotency: Duration,
 }
 
 impl Default for ApiLimits {
@@ -122,6 +129,7 @@ impl Default for ApiLimits {
             max_upload: 64 * 1024 * 1024,
             max_batch: 500,
             max_batch_body: 8 * 1024 * 1024,
+            idempotency: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -191,9 +199,12 @@ impl fmt::Debug for Api {
 pub fn router(api: Arc<Api>) -> Router {
     let (routes, _) = routes().split_for_parts();
     let auditor = auditor::Auditor::new(Arc::clone(&api));
+    let once = once::Once::new(Arc::clone(&api));
     // Layers wrap the routes that are there when they are added, so they come last.
     routes
         .layer(middleware::from_fn_with_state(auditor, auditor::record))
+        // Around it: a repetition changes nothing, so there is nothing to write down.
+        .layer(middleware::from_fn_with_state(once, once::record))
         .merge(docs::pages())
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)

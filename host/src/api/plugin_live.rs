@@ -12,7 +12,11 @@ use super::{
     docs::{Breaks, Missing, Unloadable},
     extract::{JsonBody, PathParts, QueryParams},
     page::{PageOut, Paging},
-    plugins::{OwnerQuery, owner_of, owner_to_change, plugin_subject, version_of, version_subject},
+    plugins::{
+        OwnerQuery, owner_of, owner_to_change, plugin_subject, tag, tag_now, version_of,
+        version_subject,
+    },
+    preconditions::{IfMatch, Tagged},
     problem::Problem,
     refusal,
 };
@@ -47,7 +51,8 @@ pub struct RollbackIn {
 ///
 /// Steps that name no version run it for events accepted from now on. Refused if the config
 /// of such a step would not satisfy its schema, unless forced. A rollout of the plugin ends,
-/// and a quarantine of the version is lifted.
+/// and a quarantine of the version is lifted. `If-Match` takes the plugin's tag, and the answer has
+/// its new one.
 #[utoipa::path(
     put,
     path = "/v1/plugins/{name}/live",
@@ -61,23 +66,23 @@ pub async fn set_live_version(
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
+    expected: IfMatch,
     JsonBody(given): JsonBody<LiveIn>,
-) -> Result<Json<PluginVersion>, Problem> {
+) -> Result<Tagged<PluginVersion>, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
     version_of(&api, &acting, &name, Some(&given.version), query.shared)?;
     let subject = version_subject(&name, &given.version);
     let how = Move { force: given.force, by: &acting.by };
-    api.catalog
-        .set_live(owner, &name, &given.version, how)
-        .await
-        .map(|saved| Json(Arc::unwrap_or_clone(saved)))
-        .map_err(|error| refusal::catalog(error, &subject))
+    let fits = |now: &[Arc<PluginVersion>]| expected.allows(&tag(now));
+    let saved = api.catalog.set_live(owner, &name, &given.version, fits, how).await;
+    let saved = saved.map_err(|error| refusal::catalog(error, &subject))?;
+    Ok(Tagged(tag_now(&api, owner, &name), Arc::unwrap_or_clone(saved)))
 }
 
 /// Roll back
 ///
 /// Makes the version live that was live before the one that is. Doing it again goes back one
-/// more.
+/// more. `If-Match` takes the plugin's tag, and the answer has its new one.
 #[utoipa::path(
     post,
     path = "/v1/plugins/{name}/rollback",
@@ -91,15 +96,15 @@ pub async fn roll_back(
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
+    expected: IfMatch,
     JsonBody(given): JsonBody<RollbackIn>,
-) -> Result<Json<PluginVersion>, Problem> {
+) -> Result<Tagged<PluginVersion>, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
     let how = Move { force: given.force, by: &acting.by };
-    api.catalog
-        .roll_back(owner, &name, how)
-        .await
-        .map(|saved| Json(Arc::unwrap_or_clone(saved)))
-        .map_err(|error| refusal::catalog(error, &plugin_subject(&name)))
+    let fits = |now: &[Arc<PluginVersion>]| expected.allows(&tag(now));
+    let saved = api.catalog.roll_back(owner, &name, fits, how).await;
+    let saved = saved.map_err(|error| refusal::catalog(error, &plugin_subject(&name)))?;
+    Ok(Tagged(tag_now(&api, owner, &name), Arc::unwrap_or_clone(saved)))
 }
 
 /// Which page of a history.

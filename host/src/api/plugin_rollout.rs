@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{extract::State, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,6 +12,7 @@ use super::{
     docs::{Breaks, Missing, Unloadable, Unrollable},
     extract::{JsonBody, PathParts, QueryParams},
     plugins::{OwnerQuery, owner_of, owner_to_change, version_of, version_subject},
+    preconditions::{IfMatch, Tag, Tagged},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
 };
@@ -136,8 +137,9 @@ pub async fn start_rollout(
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
+    expected: IfMatch,
     JsonBody(given): JsonBody<RolloutIn>,
-) -> Result<Json<RolloutOut>, Problem> {
+) -> Result<Tagged<RolloutOut>, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
     version_of(&api, &acting, &name, Some(&given.version), query.shared)?;
     let share = given.share()?;
@@ -151,15 +153,15 @@ pub async fn start_rollout(
         limits: given.limits,
         started_at: api.clock.now(),
     };
-    let started = api.catalog.start_rollout(rollout, &acting.by).await;
-    started
-        .map(|rollout| Json(shown(&api, &rollout)))
-        .map_err(|error| refusal::catalog(error, &subject))
+    let fits = |now: Option<&Rollout>| expected.allows_of(now.map(Tag::of).as_ref());
+    let started = api.catalog.start_rollout(rollout, fits, &acting.by).await;
+    let rollout = started.map_err(|error| refusal::catalog(error, &subject))?;
+    Ok(Tagged(Tag::of(&*rollout), shown(&api, &rollout)))
 }
 
 /// Get a rollout
 ///
-/// With what the candidate's runs and the live version's came to.
+/// With what the candidate's runs and the live version's came to, which is no part of its tag.
 #[utoipa::path(
     get,
     path = "/v1/plugins/{name}/rollout",
@@ -172,12 +174,11 @@ pub async fn get_rollout(
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
-) -> Result<Json<RolloutOut>, Problem> {
+) -> Result<Tagged<RolloutOut>, Problem> {
     let owner = owner_of(&api, &acting, &name, query.shared)?;
     let rollout = api.catalog.rollout(owner, &name);
-    rollout
-        .map(|rollout| Json(shown(&api, &rollout)))
-        .ok_or_else(|| rollout_subject(&name).not_found())
+    let rollout = rollout.ok_or_else(|| rollout_subject(&name).not_found())?;
+    Ok(Tagged(Tag::of(&*rollout), shown(&api, &rollout)))
 }
 
 /// End a rollout
@@ -196,10 +197,12 @@ pub async fn end_rollout(
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
+    let fits = |now: Option<&Rollout>| expected.allows_of(now.map(Tag::of).as_ref());
     api.catalog
-        .end_rollout(owner, &name, &acting.by)
+        .end_rollout(owner, &name, fits, &acting.by)
         .await
         .map_err(|error| refusal::catalog(error, &rollout_subject(&name)))?;
     Ok(StatusCode::NO_CONTENT)

@@ -5,7 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{Json, Response},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,6 +20,7 @@ use super::{
     explain::closest,
     extract::{PathParts, QueryParams},
     page::{PageOut, PageQuery, Paging},
+    preconditions::{IfMatch, IfNoneMatch, Tag},
     problem::Problem,
     refusal::{self, Subject},
 };
@@ -188,9 +193,23 @@ pub async fn get_plugin(
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
-) -> Result<Json<PluginOut>, Problem> {
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
     let versions = find(&api, &acting, &name, query.shared)?;
-    shown(&versions).map(Json).ok_or_else(|| plugin_subject(&name).not_found())
+    let plugin = shown(&versions).ok_or_else(|| plugin_subject(&name).not_found())?;
+    Ok(known.answer(Tag::of(&plugin), plugin))
+}
+
+/// What tells a state of a plugin from any other: its versions, and which of them is live.
+pub fn tag(versions: &[Arc<PluginVersion>]) -> Tag {
+    let mut versions = versions.to_vec();
+    newest_first(&mut versions);
+    Tag::of(&shown(&versions))
+}
+
+/// The tag of a plugin as it is now, for the answer to a change of it.
+pub fn tag_now(api: &Api, owner: Option<ApplicationId>, name: &str) -> Tag {
+    tag(&api.catalog.versions(owner, name))
 }
 
 /// List a plugin's versions
@@ -236,9 +255,10 @@ pub async fn get_plugin_version(
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<OwnerQuery>,
-) -> Result<Json<PluginVersion>, Problem> {
-    version_of(&api, &acting, &name, Some(&version), query.shared)
-        .map(|found| Json(Arc::unwrap_or_clone(found)))
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let found = version_of(&api, &acting, &name, Some(&version), query.shared)?;
+    Ok(known.answer(Tag::of(&*found), &*found))
 }
 
 /// A plugin's version: the one named, or the live one.
@@ -280,13 +300,14 @@ pub async fn delete_plugin(
     State(api): State<Arc<Api>>,
     PathParts(name): PathParts<String>,
     QueryParams(query): QueryParams<OwnerQuery>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
     if let Some(source) = api.sources.user_of(owner, &name, None) {
         return Err(plugin_subject(&name).in_use(format_args!("the source {}", source.name)));
     }
     api.catalog
-        .delete_plugin(owner, &name, None)
+        .delete_plugin(owner, &name, None, |now| expected.allows(&tag(now)))
         .await
         .map_err(|error| refusal::catalog(error, &plugin_subject(&name)))?;
     Ok(StatusCode::NO_CONTENT)
@@ -311,14 +332,19 @@ pub async fn delete_plugin_version(
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, String)>,
     QueryParams(query): QueryParams<OwnerQuery>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let owner = owner_to_change(&api, &acting, &name, query.shared)?;
     if let Some(source) = api.sources.user_of(owner, &name, Some(&version)) {
         let subject = version_subject(&name, &version);
         return Err(subject.in_use(format_args!("the source {}", source.name)));
     }
+    let fits = |now: &[Arc<PluginVersion>]| {
+        let mut named = now.iter().filter(|known| known.version == version);
+        named.next().is_none_or(|found| expected.allows(&Tag::of(&**found)))
+    };
     api.catalog
-        .delete_plugin(owner, &name, Some(&version))
+        .delete_plugin(owner, &name, Some(&version), fits)
         .await
         .map_err(|error| refusal::catalog(error, &version_subject(&name, &version)))?;
     Ok(StatusCode::NO_CONTENT)

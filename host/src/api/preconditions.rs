@@ -62,6 +62,11 @@ impl IfMatch {
         }
     }
 
+    /// The same of what may not be there: then only a change that names nothing may be made.
+    pub fn allows_of(&self, tag: Option<&Tag>) -> bool {
+        tag.map_or(self.0.is_none(), |tag| self.allows(tag))
+    }
+
     /// Refuses what may not be made.
     pub fn require(&self, tag: &Tag) -> Result<(), Problem> {
         if self.allows(tag) { Ok(()) } else { Err(failed()) }
@@ -172,6 +177,13 @@ mod tests {
         for other in [Tag::of(&"other").0, format!("W/{}", tag.0)] {
             assert!(!matching(&other).allows(&tag), "{other}");
         }
+    }
+
+    #[test]
+    fn a_change_that_names_a_state_is_not_made_where_there_is_none() {
+        assert!(IfMatch(None).allows_of(None));
+        assert!(!matching("*").allows_of(None) && !matching("\"a\"").allows_of(None));
+        assert!(matching("*").allows_of(Some(&Tag::of(&1))));
     }
 
     #[test]

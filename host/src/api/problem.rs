@@ -117,7 +117,9 @@ registry! {
     CandidateIsLive = "candidate-is-live", CONFLICT,
         "The candidate of a rollout is the live version; upload another without making it live.";
     IdempotencyConflict = "idempotency-conflict", CONFLICT,
-        "The event's id or the Idempotency-Key was used for another event.";
+        "The event's id or the Idempotency-Key was used for another event, or another request.";
+    OutcomeUnknown = "outcome-unknown", CONFLICT,
+        "A request under this Idempotency-Key was begun, and nobody knows whether it was carried out.";
     SubscriptionInactive = "subscription-inactive", CONFLICT,
         "The subscription's state, or its deletion, stands in the way of the request.";
     DeliveryUnderWay = "delivery-under-way", CONFLICT,

@@ -235,6 +235,12 @@ pub fn publish(error: Rejected) -> Problem {
     }
 }
 
+/// A key that stands for another request already.
+pub fn other_request(key: &str) -> Problem {
+    Problem::new(Code::IdempotencyConflict, format!("The key {key} was used for another request"))
+        .detail("Repeat a request with the very same path and body, or give a new one a new key.")
+}
+
 /// `Retry-After` counts whole seconds, and zero would ask to be hammered.
 fn whole_seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)

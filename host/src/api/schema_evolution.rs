@@ -19,11 +19,12 @@ use super::{
     docs::{Missing, Unusable},
     event_types::named,
     extract::{JsonBody, PathParts, nullable},
+    preconditions::{IfMatch, Tag, Tagged},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
 };
 use crate::{
-    catalog::EvolutionChange,
+    catalog::LifecycleChange,
     model::{
         ApplicationId, Compatibility, EventId, EventTypeName, Lifecycle, SchemaVersion,
         StoredEvent, Timestamp, Violation,
@@ -172,7 +173,7 @@ async fn pages<T>(
     last: u32,
     pick: impl Fn(&StoredEvent) -> Option<T>,
 ) -> Result<Vec<T>, Problem> {
-    let filter = EventFilter { event_type: Some(name.clone()), ..EventFilter::default() };
+    let filter = EventFilter { event_type: Some(name.clone().into()), ..EventFilter::default() };
     let (mut before, mut picked) = (None, Vec::new());
     let mut left = last;
     while left > 0 {
@@ -218,17 +219,16 @@ pub async fn change_schema_version(
     _: Admin<Manage>,
     State(api): State<Arc<Api>>,
     PathParts((name, version)): PathParts<(String, u32)>,
+    expected: IfMatch,
     JsonBody(patch): JsonBody<SchemaVersionPatch>,
-) -> Result<Json<SchemaVersion>, Problem> {
+) -> Result<Tagged<SchemaVersion>, Problem> {
     let (name, _) = named(&api, &name)?;
     let subject = Subject::new("schema version", format_args!("{version} of {name}"));
-    let change = EvolutionChange {
-        deprecated: patch.deprecated,
-        sunset_at: patch.sunset_at,
-        ..EvolutionChange::default()
-    };
-    let changed = api.catalog.change_schema_lifecycle(&name, version, change).await;
-    changed.map(Json).map_err(|error| refusal::catalog(error, &subject))
+    let change = LifecycleChange { deprecated: patch.deprecated, sunset_at: patch.sunset_at };
+    let fits = |now: &SchemaVersion| expected.allows(&Tag::of(now));
+    let changed = api.catalog.change_schema_lifecycle(&name, version, fits, change).await;
+    let changed = changed.map_err(|error| refusal::catalog(error, &subject))?;
+    Ok(Tagged(Tag::of(&changed), changed))
 }
 
 /// The headers that say that what was used is deprecated (RFC 9745), and when it ends (RFC 8594).

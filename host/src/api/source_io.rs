@@ -68,7 +68,7 @@ fn tolerance() -> u32 {
 }
 
 /// Changes to a source; what is left out stays. Its kind stays, too.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"unknown_event_types": "ignore"}))]
 pub struct SourcePatch {

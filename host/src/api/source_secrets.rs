@@ -13,10 +13,11 @@ use super::{
     auth::{Acting, Manage},
     docs::{BadSource, Missing},
     extract::{OptionalJsonBody, PathId, PathParts},
+    preconditions::IfMatch,
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
     source_io::SourceSecretOut,
-    sources::{find, new_secret, secret_of},
+    sources::{expect, find, new_secret, secret_of},
 };
 use crate::model::{SecretText, SourceId, SourceSecretId};
 
@@ -65,6 +66,7 @@ pub async fn add_source_secret(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SourceId>,
+    expected: IfMatch,
     OptionalJsonBody(given): OptionalJsonBody<SourceSecretIn>,
 ) -> Result<(StatusCode, Json<SourceSecretAdded>), Problem> {
     let found = find(&api, &acting, id)?;
@@ -77,15 +79,6 @@ pub async fn add_source_secret(
     if let Some(grace) = grace.filter(|&grace| grace > MAX_GRACE) {
         let why = format!("is {grace}; at most {MAX_GRACE} are allowed");
         return Err(refused("/others_expire_in_seconds", why));
-    }
-    let remaining = if grace == Some(0) {
-        0
-    } else {
-        found.secrets.iter().filter(|secret| secret.is_active(now)).count()
-    };
-    if remaining >= MAX_SECRETS {
-        let why = format!("there are {MAX_SECRETS} secrets already; remove one first");
-        return Err(refused("", why));
     }
     let kind = found.settings.kind;
     let (text, shown) = match given.secret {
@@ -105,15 +98,22 @@ pub async fn add_source_secret(
     let end = grace.map(|grace| now + Duration::from_secs(grace.into()));
     api.sources
         .change(id, move |source| {
+            expect(&expected, source, now)?;
+            let active = source.secrets.iter().filter(|secret| secret.is_active(now)).count();
+            if grace != Some(0) && active >= MAX_SECRETS {
+                let why = format!("there are {MAX_SECRETS} secrets already; remove one first");
+                return Err(refused("", why));
+            }
             for old in &mut source.secrets {
                 // One that ends earlier anyway does so.
                 old.expires_at = old.expires_at.into_iter().chain(end).min();
             }
             source.secrets.retain(|old| old.is_active(now));
             source.secrets.insert(0, secret);
+            Ok(())
         })
         .await
-        .map_err(|error| refusal::store(error, &Subject::new("source", id)))?;
+        .map_err(|error| refusal::store(error, &Subject::new("source", id)))??;
     Ok((StatusCode::CREATED, Json(SourceSecretAdded { about, secret: shown })))
 }
 
@@ -134,14 +134,20 @@ pub async fn remove_source_secret(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts((id, secret)): PathParts<(SourceId, SourceSecretId)>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let found = find(&api, &acting, id)?;
-    if !found.secrets.iter().any(|known| known.id == secret) {
-        return Err(Subject::new("secret", secret).not_found());
-    }
+    find(&api, &acting, id)?;
+    let now = api.clock.now();
     api.sources
-        .change(id, move |source| source.secrets.retain(|known| known.id != secret))
+        .change(id, move |source| {
+            if !source.secrets.iter().any(|known| known.id == secret) {
+                return Err(Subject::new("secret", secret).not_found());
+            }
+            expect(&expected, source, now)?;
+            source.secrets.retain(|known| known.id != secret);
+            Ok(())
+        })
         .await
-        .map_err(|error| refusal::store(error, &Subject::new("source", id)))?;
+        .map_err(|error| refusal::store(error, &Subject::new("source", id)))??;
     Ok(StatusCode::NO_CONTENT)
 }

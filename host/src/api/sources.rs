@@ -1,8 +1,12 @@
 //! `/v1/sources`: inbound endpoints for third parties.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{Json, Response},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,6 +17,7 @@ use super::{
     docs::{BadSource, Missing, Taken},
     extract::{JsonBody, PathId, QueryParams},
     page::{PageOut, PageQuery, Paging},
+    preconditions::{IfMatch, IfNoneMatch, Tag, Tagged},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
     source_io::{SourceCreated, SourceIn, SourceOut, SourcePatch, check},
@@ -184,8 +189,16 @@ pub async fn get_source(
     acting: Acting<Read>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SourceId>,
-) -> Result<Json<SourceOut>, Problem> {
-    Ok(Json(SourceOut::new(&*find(&api, &acting, id)?, api.clock.now())))
+    known: IfNoneMatch,
+) -> Result<Response, Problem> {
+    let shown = SourceOut::new(&*find(&api, &acting, id)?, api.clock.now());
+    Ok(known.answer(Tag::of(&shown), shown))
+}
+
+/// Refuses a change that is meant for another state of the source. A secret that has ended since
+/// is a change, too.
+pub fn expect(expected: &IfMatch, source: &Source, now: Timestamp) -> Result<(), Problem> {
+    expected.require(&Tag::of(&SourceOut::new(source, now)))
 }
 
 /// Change a source
@@ -201,29 +214,35 @@ pub async fn change_source(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SourceId>,
+    expected: IfMatch,
     JsonBody(patch): JsonBody<SourcePatch>,
-) -> Result<Json<SourceOut>, Problem> {
-    let found = find(&api, &acting, id)?;
+) -> Result<Tagged<SourceOut>, Problem> {
+    let (found, now) = (find(&api, &acting, id)?, api.clock.now());
+    expect(&expected, &found, now)?;
     let mut tried = Source::clone(&found);
     let name = patch.name.clone().unwrap_or_else(|| id.to_string());
     // A config that a forced version broke must not stand in the way of other changes.
     let has_steps = patch.pipeline.is_some();
-    patch.apply(&mut tried);
+    patch.clone().apply(&mut tried);
     check(&tried)?;
-    may_create_types(&acting, Some(&found), &tried)?;
     if has_steps {
         check_steps(&api, &tried).await?;
     }
-    let Source { name: new_name, settings, .. } = tried;
+    let actor = acting.deref().clone();
     let saved = api
         .sources
         .change(id, move |source| {
-            source.name = new_name;
-            source.settings = settings;
+            expect(&expected, source, now)?;
+            // To the source as it is: another change may have been made meanwhile.
+            let before = source.clone();
+            patch.apply(source);
+            check(source)?;
+            may_create_types(&actor, Some(&before), source)
         })
         .await
-        .map_err(|error| refusal::store(error, &subject(name)))?;
-    Ok(Json(SourceOut::new(&saved, api.clock.now())))
+        .map_err(|error| refusal::store(error, &subject(name)))??;
+    let shown = SourceOut::new(&saved, now);
+    Ok(Tagged(Tag::of(&shown), shown))
 }
 
 /// Delete a source
@@ -240,9 +259,14 @@ pub async fn delete_source(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SourceId>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     find(&api, &acting, id)?;
-    api.sources.delete(id).await.map_err(|error| refusal::store(error, &subject(id)))?;
+    let now = api.clock.now();
+    api.sources
+        .delete(id, |source| expect(&expected, source, now))
+        .await
+        .map_err(|error| refusal::store(error, &subject(id)))??;
     Ok(StatusCode::NO_CONTENT)
 }
 

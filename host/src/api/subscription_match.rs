@@ -16,10 +16,10 @@ use super::{
     Api,
     auth::{Acting, Read},
     docs::{Expired, Missing},
+    envelope::{Envelope, publish_of},
     explain,
     extract::{PathId, json_bytes},
     problem::{Code, FieldError, Problem},
-    publish::{Envelope, publish_of},
     refusal::{self, Subject},
     subscriptions::find,
 };

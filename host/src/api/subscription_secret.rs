@@ -11,10 +11,11 @@ use super::{
     auth::{Acting, Manage},
     docs::{Missing, Unusable},
     extract::{OptionalJsonBody, PathId},
+    preconditions::IfMatch,
     problem::{FieldError, Problem},
     subscription_check::Checker,
     subscription_schemes as schemes,
-    subscriptions::{change, find, new_secret},
+    subscriptions::{change_if, find, new_secret},
 };
 use crate::model::{Scheme, Secret, SecretKind, Subscription, SubscriptionId, Timestamp};
 
@@ -74,6 +75,7 @@ pub async fn rotate_secret(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
+    expected: IfMatch,
     OptionalJsonBody(given): OptionalJsonBody<RotateIn>,
 ) -> Result<Json<RotateOut>, Problem> {
     let found = find(&api, &acting, id)?;
@@ -104,7 +106,7 @@ pub async fn rotate_secret(
     let old_secret_expires_at = now + Duration::from_secs(grace.into());
     let shown = (*secret.kind() == SecretKind::Symmetric).then(|| secret.reveal());
     let public_key = secret.public_key().map(|key| key.to_string());
-    change(&api, id, move |subscription| {
+    change_if(&api, id, &expected, move |subscription| {
         replace_secret(&mut subscription.secrets, secret, now, old_secret_expires_at);
     })
     .await?;

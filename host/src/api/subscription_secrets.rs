@@ -13,11 +13,12 @@ use super::{
     auth::{Acting, Manage, Read},
     docs::{Missing, Unusable, Used},
     extract::{OptionalJsonBody, PathId, PathParts},
+    preconditions::IfMatch,
     problem::{Code, FieldError, Problem},
     refusal::Subject,
     subscription_check::Checker,
     subscription_secret::MAX_OLD_SECRETS,
-    subscriptions::{change, find, new_secret},
+    subscriptions::{change_if, find, new_secret},
 };
 use crate::model::{Secret, SubscriptionId, Timestamp};
 
@@ -107,6 +108,7 @@ pub async fn add_secret(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
+    expected: IfMatch,
     OptionalJsonBody(given): OptionalJsonBody<SecretIn>,
 ) -> Result<(StatusCode, Json<SecretAdded>), Problem> {
     let found = find(&api, &acting, id)?;
@@ -130,7 +132,7 @@ pub async fn add_secret(
     };
     secret.created_at = Some(now);
     let added = SecretAdded { secret: secret.reveal(), about: (&secret).into() };
-    change(&api, id, move |subscription| {
+    change_if(&api, id, &expected, move |subscription| {
         subscription.secrets.retain(|old| old.is_active(now));
         subscription.secrets.push(secret);
     })
@@ -155,6 +157,7 @@ pub async fn remove_secret(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     PathParts((id, fingerprint)): PathParts<(SubscriptionId, String)>,
+    expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
     let mut secrets = find(&api, &acting, id)?.secrets.clone();
     match remove(&mut secrets, &fingerprint) {
@@ -166,7 +169,7 @@ pub async fn remove_secret(
                 .detail("Add another first, or rotate it with no grace."));
         }
     }
-    change(&api, id, move |subscription| {
+    change_if(&api, id, &expected, move |subscription| {
         // Another request may have removed the others meanwhile: then this one stays.
         remove(&mut subscription.secrets, &fingerprint);
     })

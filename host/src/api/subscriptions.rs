@@ -148,6 +148,20 @@ fn tag(subscription: &Subscription) -> Tag {
     Tag::of(&SubscriptionOut::from(subscription))
 }
 
+/// Changes a subscription, if it is what the request is meant for.
+pub async fn change_if(
+    api: &Api,
+    id: SubscriptionId,
+    expected: &IfMatch,
+    change: impl FnOnce(&mut Subscription) + Send + 'static,
+) -> Result<Arc<Subscription>, Problem> {
+    let fits = |now: &Subscription| expected.allows(&tag(now));
+    api.catalog
+        .change_subscription_if(id, fits, Box::new(change))
+        .await
+        .map_err(|error| unsaved(error, &subject(id)))
+}
+
 pub async fn change(
     api: &Api,
     id: SubscriptionId,

@@ -1,7 +1,7 @@
 //! `GET /v1/tail`: what happens, as server-sent events.
 //!
-//! Owns the filters and the stream's form. Never keeps anything for a reader: who is slow is
-//! told how much is missing.
+//! Owns the filters, the stream's form and how a reader comes back. Never keeps anything for a
+//! reader: who was away or is slow gets what the ring has, and is told how much is missing.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,7 +15,6 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::error::RecvError;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -27,11 +26,16 @@ use super::{
 };
 use crate::{
     model::{ApplicationId, DeliveryState, Pattern, SubscriptionId},
-    tail::{Happened, Watcher, What},
+    tail::{Happened, Place, Told, Watcher, What},
 };
 
 /// A line that says nothing, so that nobody between takes the quiet for the end.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Where a reader says how far it came.
+const LAST_EVENT_ID: &str = "last-event-id";
+/// After so many that its filters leave out, a reader is told where it is, lest what it does not
+/// want be counted as missed when it comes back.
+const UNWANTED: u32 = 256;
 
 /// What to show.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -76,14 +80,19 @@ pub struct TailItem<'a> {
 ///
 /// Server-sent events, from now on, until the client or the server ends: `event` for an accepted
 /// event, `delivery` for an attempt or another change of a delivery, each with a JSON object of
-/// the schema `TailItem`. `missed` says, in `{"missed": n}`, that the reader was too slow for so
-/// many. A comment comes every ten seconds. Nothing is repeated after a break: `GET /v1/events`
-/// and `GET /v1/deliveries` with `since` have what was missed.
+/// the schema `TailItem`. Each has an `id`: a reader that comes back with the last it saw as
+/// `Last-Event-ID`, within five minutes, gets what it missed. `missed` says, in `{"missed": n}`,
+/// that so many are not held any more, or null if that is not known, as after a restart of the
+/// server; `GET /v1/events` and `GET /v1/deliveries` with `since` have them. A comment comes every
+/// ten seconds.
 #[utoipa::path(
     get,
     path = "/v1/tail",
     tag = "Events",
-    params(TailQuery),
+    params(
+        TailQuery,
+        ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last that was seen")
+    ),
     responses((status = 200, body = String, content_type = "text/event-stream"), ManyTails)
 )]
 pub async fn tail(
@@ -93,7 +102,7 @@ pub async fn tail(
     QueryParams(query): QueryParams<TailQuery>,
 ) -> Result<Response, Problem> {
     let id = acting.application.id;
-    let watcher = api.dispatcher.tail().watch(id).ok_or_else(|| {
+    let watcher = api.dispatcher.tail().watch(id, last_seen(&headers)).ok_or_else(|| {
         Problem::new(Code::TooManyTails, "As many watch as may")
             .detail("End a tail that is not needed, or ask for lists with `since` instead.")
     })?;
@@ -102,6 +111,12 @@ pub async fn tail(
     let beat = KeepAlive::new().interval(HEARTBEAT);
     let unbuffered = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
     Ok((unbuffered, Sse::new(messages).keep_alive(beat)).into_response())
+}
+
+/// How far a reader came that comes back. What is no place is one that nobody knows any more.
+fn last_seen(headers: &HeaderMap) -> Option<Place> {
+    let value = headers.get(LAST_EVENT_ID).filter(|value| !value.is_empty())?;
+    Some(value.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(Place::UNKNOWN))
 }
 
 /// What is to be shown, and to whom.
@@ -118,27 +133,30 @@ fn messages(
     asked: Asked,
 ) -> impl Stream<Item = Result<Message, Infallible>> {
     // The head of the answer goes out with the first bytes of its body.
-    let hello = stream::iter([Ok(Message::default().comment("watching"))]);
+    let hello = Message::default().comment("watching").id(watcher.place().to_string());
     let rest = stream::unfold((api, watcher, asked), |(api, mut watcher, asked)| async move {
-        loop {
-            let next = watcher.recv().await;
-            let message = match next {
-                Ok(Some(happened)) if asked.query.wants(asked.application, &happened) => {
-                    message(&happened)
+        let mut unwanted = 0;
+        let message = loop {
+            match watcher.recv().await {
+                Told::Happened(happened) if asked.query.wants(asked.application, &happened) => {
+                    break message(&happened);
                 }
-                Ok(Some(_)) => continue,
-                Err(RecvError::Lagged(missed)) => {
-                    Message::default().event("missed").data(format!("{{\"missed\":{missed}}}"))
+                Told::Happened(_) if unwanted == UNWANTED => break Message::default(),
+                Told::Happened(_) => unwanted += 1,
+                Told::Missed(count) => {
+                    let missed = serde_json::json!({"missed": count});
+                    break Message::default().event("missed").data(missed.to_string());
                 }
-                Ok(None) | Err(RecvError::Closed) => return None,
-            };
-            if !auth::still_holds::<Read>(&api, &asked.headers).await {
-                return None;
+                Told::End => return None,
             }
-            return Some((Ok(message), (api, watcher, asked)));
+        };
+        if !auth::still_holds::<Read>(&api, &asked.headers).await {
+            return None;
         }
+        let message = message.id(watcher.place().to_string());
+        Some((Ok(message), (api, watcher, asked)))
     });
-    futures_util::StreamExt::chain(hello, rest)
+    futures_util::StreamExt::chain(stream::iter([Ok(hello)]), rest)
 }
 
 fn message(happened: &Happened) -> Message {

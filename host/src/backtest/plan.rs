@@ -11,8 +11,8 @@ use super::{BacktestError, Request};
 use crate::{
     catalog::Catalog,
     model::{
-        EventTypeName, Kept, OnError, Pattern, Pipeline, PipelineId, PluginVersion, ResolvedStep,
-        Sha256, Subscription, SubscriptionId, SubscriptionState,
+        Kept, OnError, Pattern, Pipeline, PipelineId, PluginVersion, ResolvedStep, Sha256,
+        Subscription, SubscriptionId, SubscriptionState,
     },
     routing::{Facts, Rule},
     schema::Validator,
@@ -75,11 +75,11 @@ impl Plan {
     }
 
     /// The one type of event that any of it is about, if there is only one.
-    pub(super) fn only_type(&self) -> Option<EventTypeName> {
+    pub(super) fn only_type(&self) -> Option<Pattern> {
         let listeners = self.trials.iter().flat_map(|trial| &trial.listeners);
         let mut patterns = listeners.flat_map(|listener| &listener.patterns);
         let first = patterns.next().filter(|pattern| pattern.is_exact())?;
-        if patterns.all(|pattern| pattern == first) { first.as_str().parse().ok() } else { None }
+        patterns.all(|pattern| pattern == first).then(|| first.clone())
     }
 }
 

@@ -4,12 +4,31 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Catalog, CatalogError, EventTypeEntry, Result, refused, state::closest};
+use super::{
+    Catalog, CatalogError, EventTypeEntry, LifecycleChange, Result, refused, state::closest,
+};
 use crate::{
     model::{Compatibility, EventType, EventTypeName, Lifecycle, SchemaMode, SchemaVersion},
     schema::{Finding, Validator},
     store::StoreError,
 };
+
+/// Changes to an event type; what is none stays.
+#[derive(Debug, Clone, Default)]
+pub struct EventTypeChange {
+    /// For people; some none removes it.
+    pub description: Option<Option<String>>,
+    /// What a violation of its schema leads to.
+    pub mode: Option<SchemaMode>,
+    /// What its payloads may be.
+    pub content_types: Option<Vec<String>>,
+    /// What a new version must be to the last.
+    pub compatibility: Option<Compatibility>,
+    /// How it ends.
+    pub lifecycle: LifecycleChange,
+    /// Whether it takes no more events, from now on.
+    pub archived: Option<bool>,
+}
 
 impl Catalog {
     pub(super) async fn load_event_types(&self) -> Result<()> {
@@ -98,25 +117,43 @@ impl Catalog {
         Ok(event_type)
     }
 
-    /// Changes what can be changed, if the event type is still what the caller takes it for.
+    /// Changes what can be changed, if the event type is still what the caller takes it for: all
+    /// of it, or nothing.
     pub async fn change_event_type(
         &self,
         name: &EventTypeName,
         expected: impl FnOnce(&EventType) -> bool + Send,
-        description: Option<String>,
-        mode: SchemaMode,
-        content_types: Vec<String>,
+        change: EventTypeChange,
     ) -> Result<EventType> {
         let _changing = self.changing.lock().await;
         let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
         if !expected(&entry.event_type) {
             return Err(CatalogError::Changed);
         }
-        let changed = EventType { description, mode, content_types, ..entry.event_type.clone() };
+        // Read first, for its count: nothing may fail between the change and memory.
+        let before = self.store.event_type(name).await.map_err(refused)?;
+        let archived_at = match change.archived {
+            Some(true) => before.archived_at.or_else(|| Some(self.clock.now())),
+            Some(false) => None,
+            None => before.archived_at,
+        };
+        let changed = EventType {
+            description: change.description.unwrap_or(before.description),
+            mode: change.mode.unwrap_or(before.mode),
+            content_types: change.content_types.unwrap_or(before.content_types),
+            compatibility: change.compatibility.unwrap_or(before.compatibility),
+            lifecycle: self.lifecycle(before.lifecycle, change.lifecycle),
+            archived_at,
+            ..before
+        };
         self.store.change_event_type(&changed).await.map_err(refused)?;
-        let event_type = self.store.event_type(name).await.map_err(refused)?;
-        self.put_event_type(event_type.clone(), entry.validators.clone(), entry.lifecycles.clone());
-        Ok(event_type)
+        self.replace_event_type(EventTypeEntry {
+            event_type: changed.clone(),
+            validators: entry.validators.clone(),
+            lifecycles: entry.lifecycles.clone(),
+            cost: entry.cost.clone(),
+        });
+        Ok(changed)
     }
 
     /// Removes an event type and its schemas, if it is still what the caller takes it for;

@@ -6,22 +6,18 @@ use serde_json::Value;
 
 use super::{Catalog, CatalogError, EventTypeEntry, Result, refused};
 use crate::{
-    model::{Compatibility, EventType, EventTypeName, Lifecycle, SchemaVersion},
+    model::{Compatibility, EventTypeName, Lifecycle, SchemaVersion},
     schema::{Finding, compare},
     store::StoreError,
 };
 
 /// Changes to how a type or a version ends; what is none stays.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct EvolutionChange {
-    /// What a new version must be to the last.
-    pub compatibility: Option<Compatibility>,
+pub struct LifecycleChange {
     /// Whether it is deprecated, from now on.
     pub deprecated: Option<bool>,
     /// When it is said to end.
     pub sunset_at: Option<Option<crate::model::Timestamp>>,
-    /// Whether it takes no more events, from now on.
-    pub archived: Option<bool>,
 }
 
 impl Catalog {
@@ -42,7 +38,7 @@ impl Catalog {
         Ok((last.version, found))
     }
 
-    fn changed(&self, before: Lifecycle, change: &EvolutionChange) -> Lifecycle {
+    pub(super) fn lifecycle(&self, before: Lifecycle, change: LifecycleChange) -> Lifecycle {
         let deprecated_at = match change.deprecated {
             Some(true) => before.deprecated_at.or_else(|| Some(self.clock.now())),
             Some(false) => None,
@@ -53,46 +49,24 @@ impl Catalog {
         Lifecycle { deprecated_at, sunset_at: sunset_at.filter(|_| deprecated_at.is_some()) }
     }
 
-    /// Changes how an event type ends.
-    pub async fn change_evolution(
-        &self,
-        name: &EventTypeName,
-        change: EvolutionChange,
-    ) -> Result<EventType> {
-        let _changing = self.changing.lock().await;
-        let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
-        let before = &entry.event_type;
-        let lifecycle = self.changed(before.lifecycle, &change);
-        let compatibility = change.compatibility.unwrap_or(before.compatibility);
-        let archived_at = match change.archived {
-            Some(true) => before.archived_at.or_else(|| Some(self.clock.now())),
-            Some(false) => None,
-            None => before.archived_at,
-        };
-        let saved = self.store.set_evolution(name, compatibility, lifecycle, archived_at).await;
-        saved.map_err(refused)?;
-        let event_type = self.store.event_type(name).await.map_err(refused)?;
-        self.replace_event_type(EventTypeEntry {
-            event_type: event_type.clone(),
-            validators: entry.validators.clone(),
-            lifecycles: entry.lifecycles.clone(),
-            cost: entry.cost.clone(),
-        });
-        Ok(event_type)
-    }
-
-    /// Changes how one version of a schema ends.
+    /// Changes how one version of a schema ends, if it is still what the caller takes it for.
     pub async fn change_schema_lifecycle(
         &self,
         name: &EventTypeName,
         version: u32,
-        change: EvolutionChange,
+        expected: impl FnOnce(&SchemaVersion) -> bool + Send,
+        change: LifecycleChange,
     ) -> Result<SchemaVersion> {
         let _changing = self.changing.lock().await;
         let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
         let index = version.checked_sub(1).map_or(usize::MAX, |index| index as usize);
         let before = entry.lifecycles.get(index).copied().ok_or(CatalogError::NotFound)?;
-        let lifecycle = self.changed(before, &change);
+        let mut all = self.schemas(name).await?.into_iter();
+        let shown = all.find(|schema| schema.version == version).ok_or(CatalogError::NotFound)?;
+        if !expected(&shown) {
+            return Err(CatalogError::Changed);
+        }
+        let lifecycle = self.lifecycle(before, change);
         let saved = self.store.set_schema_lifecycle(name, version, lifecycle).await;
         saved.map_err(refused)?;
         let mut lifecycles = entry.lifecycles.clone();
@@ -103,11 +77,10 @@ impl Catalog {
             lifecycles,
             cost: entry.cost.clone(),
         });
-        let mut all = self.schemas(name).await?.into_iter();
-        all.find(|schema| schema.version == version).ok_or(CatalogError::NotFound)
+        Ok(SchemaVersion { lifecycle, ..shown })
     }
 
-    fn replace_event_type(&self, entry: EventTypeEntry) {
+    pub(super) fn replace_event_type(&self, entry: EventTypeEntry) {
         let name = entry.event_type.name.clone();
         self.write().event_types.insert(name, Arc::new(entry));
     }

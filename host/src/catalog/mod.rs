@@ -33,7 +33,8 @@ use crate::{
     store::{SharedStore, StoreError},
 };
 pub use cost::Cost;
-pub use evolution::EvolutionChange;
+pub use event_types::EventTypeChange;
+pub use evolution::LifecycleChange;
 pub use plugins::Move;
 use state::State;
 
@@ -283,10 +284,19 @@ impl Catalog {
         Ok(application)
     }
 
-    /// Removes an application that owns nothing; `default` stays.
-    pub async fn delete_application(&self, id: ApplicationId) -> Result<()> {
+    /// Removes an application that owns nothing, if it is what the caller takes it for; `default`
+    /// stays.
+    pub async fn delete_application(
+        &self,
+        id: ApplicationId,
+        expected: impl FnOnce(&Application) -> bool + Send,
+    ) -> Result<()> {
         let _changing = self.changing.lock().await;
-        if self.application(id).is_some_and(|a| a.name == Application::DEFAULT) {
+        let application = self.application(id).ok_or(CatalogError::NotFound)?;
+        if !expected(&application) {
+            return Err(CatalogError::Changed);
+        }
+        if application.name == Application::DEFAULT {
             return Err(CatalogError::InUse("everyone who names no application".to_owned()));
         }
         self.store.delete_application(id).await.map_err(|error| match error {

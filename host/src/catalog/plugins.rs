@@ -28,6 +28,10 @@ pub struct Move<'a> {
     pub by: &'a str,
 }
 
+/// Whether a plugin's versions are what a change is meant for.
+pub trait Versions: FnOnce(&[Arc<PluginVersion>]) -> bool + Send {}
+impl<F: FnOnce(&[Arc<PluginVersion>]) -> bool + Send> Versions for F {}
+
 impl Catalog {
     pub(super) async fn load_plugins(&self) -> Result<()> {
         let versions = self.store.plugins().await.map_err(refused)?;
@@ -128,27 +132,32 @@ impl Catalog {
         }
     }
 
-    /// Moves `live` of a plugin, and ends its rollout. Refused if a subscription's saved
-    /// config does not satisfy the version's schema, unless forced.
+    /// Moves `live` of a plugin, and ends its rollout, if the plugin's versions are still what the
+    /// caller takes them for. Refused if a subscription's saved config does not satisfy the
+    /// version's schema, unless forced.
     pub async fn set_live(
         &self,
         owner: Option<ApplicationId>,
         name: &str,
         version: &str,
+        expected: impl Versions,
         how: Move<'_>,
     ) -> Result<Arc<PluginVersion>> {
         let _changing = self.changing.lock().await;
+        self.expect(owner, name, expected)?;
         self.move_live(owner, name, version, ChangeAction::Promote, how).await
     }
 
-    /// Moves `live` back to the version that was live before.
+    /// Moves `live` back to the version that was live before, on the same condition.
     pub async fn roll_back(
         &self,
         owner: Option<ApplicationId>,
         name: &str,
+        expected: impl Versions,
         how: Move<'_>,
     ) -> Result<Arc<PluginVersion>> {
         let _changing = self.changing.lock().await;
+        self.expect(owner, name, expected)?;
         let history = self.store.plugin_history(owner, name, None, HISTORY).await;
         let mut moves = history.map_err(refused)?.items;
         moves.reverse();
@@ -200,15 +209,17 @@ impl Catalog {
         state.plugins.iter().find(|entry| is(&entry.version)).cloned()
     }
 
-    /// Removes one version, or all with none; refused while a subscription's pipeline uses it,
-    /// or a rollout tries it.
+    /// Removes one version, or all with none, if they are still what the caller takes them for;
+    /// refused while a subscription's pipeline uses it, or a rollout tries it.
     pub async fn delete_plugin(
         &self,
         owner: Option<ApplicationId>,
         name: &str,
         version: Option<&str>,
+        expected: impl Versions,
     ) -> Result<()> {
         let _changing = self.changing.lock().await;
+        self.expect(owner, name, expected)?;
         let goes = |v: &PluginVersion| {
             v.application == owner
                 && v.name == name
@@ -227,11 +238,22 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) fn versions(
+    /// Refuses a change that is meant for other versions than there are.
+    pub(super) fn expect(
         &self,
         owner: Option<ApplicationId>,
         name: &str,
-    ) -> Vec<Arc<PluginVersion>> {
+        expected: impl Versions,
+    ) -> Result<()> {
+        let versions = self.versions(owner, name);
+        if versions.is_empty() {
+            return Err(CatalogError::NotFound);
+        }
+        if expected(&versions) { Ok(()) } else { Err(CatalogError::Changed) }
+    }
+
+    /// The versions of exactly this owner's plugin.
+    pub fn versions(&self, owner: Option<ApplicationId>, name: &str) -> Vec<Arc<PluginVersion>> {
         let state = self.read();
         let all = state.plugins.iter().map(|e| &e.version);
         all.filter(|v| v.application == owner && v.name == name).cloned().collect()

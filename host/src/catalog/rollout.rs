@@ -58,11 +58,19 @@ impl Catalog {
             .collect()
     }
 
-    /// Starts trying a candidate, in place of the one tried before. Refused if a saved config
-    /// does not satisfy its schema.
-    pub async fn start_rollout(&self, rollout: Rollout, by: &str) -> Result<Arc<Rollout>> {
+    /// Starts trying a candidate, in place of the one tried before, if that is still what the
+    /// caller takes it for. Refused if a saved config does not satisfy its schema.
+    pub async fn start_rollout(
+        &self,
+        rollout: Rollout,
+        expected: impl FnOnce(Option<&Rollout>) -> bool + Send,
+        by: &str,
+    ) -> Result<Arc<Rollout>> {
         let _changing = self.changing.lock().await;
         let (owner, name) = (rollout.application, rollout.name.as_str());
+        if !expected(self.rollout(owner, name).as_deref()) {
+            return Err(CatalogError::Changed);
+        }
         let candidate =
             self.version_entry(owner, name, &rollout.version).ok_or(CatalogError::NotFound)?;
         if candidate.version.live {
@@ -98,16 +106,20 @@ impl Catalog {
         Ok(rollout)
     }
 
-    /// Ends a rollout by request of the owner of the key `by`: every event is the live version's
-    /// again.
+    /// Ends a rollout by request of the owner of the key `by`, if it is still what they take it
+    /// for: every event is the live version's again.
     pub async fn end_rollout(
         &self,
         owner: Option<ApplicationId>,
         name: &str,
+        expected: impl FnOnce(Option<&Rollout>) -> bool + Send,
         by: &str,
     ) -> Result<()> {
         let _changing = self.changing.lock().await;
         let rollout = self.rollout(owner, name).ok_or(CatalogError::NotFound)?;
+        if !expected(Some(&rollout)) {
+            return Err(CatalogError::Changed);
+        }
         self.end(&rollout, Ended::By(by)).await
     }
 

@@ -228,8 +228,13 @@ impl Client {
         &self,
         path: &[&str],
         query: &Query<'_>,
+        header: Option<(&str, &str)>,
     ) -> Result<Response, Failure> {
-        self.piecewise(self.request(Method::GET, path).query(&given(query))).await
+        let mut request = self.request(Method::GET, path).query(&given(query));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
+        self.piecewise(request).await
     }
 
     async fn piecewise(&self, request: RequestBuilder) -> Result<Response, Failure> {

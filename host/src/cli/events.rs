@@ -31,7 +31,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this event type
+    /// Only of this event type: a name or a pattern
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
     /// Only those not delivered to all they matched
@@ -71,7 +71,7 @@ impl Events {
 impl List {
     async fn run(self, global: &Global) -> Result<(), Failure> {
         let query = [
-            ("type", self.event_type),
+            ("event_type", self.event_type),
             ("undelivered", self.undelivered.then(|| "true".into())),
             ("since", self.since.map(|at| at.to_string())),
             ("until", self.until.map(|at| at.to_string())),

@@ -78,6 +78,13 @@ impl Failure {
         self.problem.as_deref() == Some("admin-needed")
     }
 
+    /// Whether the same may succeed later: no server answers, or it takes nobody now.
+    pub(super) fn may_pass(&self) -> bool {
+        let passing = ["not-ready", "overloaded", "too-many-tails", "rate-limited", "internal"];
+        let problem = self.problem.as_deref();
+        self.exit == Exit::Unreachable || problem.is_some_and(|problem| passing.contains(&problem))
+    }
+
     /// What it is, without the lines below.
     pub(super) fn title(&self) -> &str {
         &self.title

@@ -1,8 +1,9 @@
 //! `hookmill tail`: what happens, line by line.
 //!
-//! Owns how a line looks; the server decides what there is to see.
+//! Owns how a line looks, and coming back when the connection breaks; the server decides what there
+//! is to see, and what of it a break has cost.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use clap::Args;
 use futures_util::StreamExt;
@@ -10,8 +11,14 @@ use serde_json::Value;
 
 use super::{
     Global,
+    client::Client,
     output::{self, Failure, field},
 };
+
+/// How long to wait before the first try to come back, and at the most.
+const WAITS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Longest message that is waited for the end of: a subject and an error are short.
+const MAX_MESSAGE: usize = 1 << 20;
 
 /// Watch events come in and deliveries go out, until Ctrl-C
 #[derive(Debug, Args)]
@@ -32,43 +39,92 @@ pub(super) struct Tail {
 
 impl Tail {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
+        let client = global.client()?;
         let query = [
             ("event_type", self.event_type),
             ("subscription_id", self.subscription),
             ("state", self.state),
         ];
-        let answer = global.client()?.watch(&["tail"], &query).await?;
-        let mut pieces = answer.bytes_stream();
-        let mut text = Vec::new();
-        while let Some(piece) = pieces.next().await {
-            let piece =
-                piece.map_err(|error| Failure::failed(format!("the tail broke off: {error}")))?;
-            text.extend_from_slice(&piece);
-            while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
-                let message: Vec<u8> = text.drain(..end + 2).collect();
-                show(&String::from_utf8_lossy(&message), global.json)?;
-            }
+        let mut reader = Reader { last_id: None, json: global.json };
+        // Whoever cannot watch at all is told at once.
+        let mut answer = reader.open(&client, &query).await?;
+        loop {
+            let why = reader.read(answer).await?;
+            output::say(format_args!("{why}; coming back"));
+            let mut wait = WAITS.0;
+            answer = loop {
+                tokio::time::sleep(wait).await;
+                match reader.open(&client, &query).await {
+                    Ok(answer) => break answer,
+                    Err(failure) if failure.may_pass() => wait = (wait * 2).min(WAITS.1),
+                    Err(failure) => return Err(failure),
+                }
+            };
         }
-        output::say("the server ended the tail");
-        Ok(())
     }
 }
 
-/// One message of the stream; a comment is none.
-fn show(message: &str, json: bool) -> Result<(), Failure> {
-    let part =
-        |name: &str| message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    let (Some(kind), Some(data)) = (part("event"), part("data")) else { return Ok(()) };
-    let item: Value = serde_json::from_str(data)
-        .map_err(|error| Failure::failed(format!("the server sent what is no JSON: {error}")))?;
-    if kind == "missed" {
-        let missed = field(&item, "missed");
-        output::say(format_args!("too slow for {missed} of them: they are not shown"));
-        return Ok(());
+/// Whoever reads the stream, and how far they came.
+struct Reader {
+    last_id: Option<String>,
+    json: bool,
+}
+
+impl Reader {
+    async fn open(
+        &self,
+        client: &Client,
+        query: &[(&str, Option<String>)],
+    ) -> Result<reqwest::Response, Failure> {
+        let last = self.last_id.as_deref().map(|id| ("last-event-id", id));
+        client.watch(&["tail"], query, last).await
     }
-    let line = if json { data.to_owned() } else { line(kind, &item) };
-    // Whoever reads the other end may be done.
-    writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::failed(error.to_string()))
+
+    /// Shows what comes until no more does; says why that is.
+    async fn read(&mut self, answer: reqwest::Response) -> Result<String, Failure> {
+        let mut pieces = answer.bytes_stream();
+        let mut text = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) => text.extend_from_slice(&piece),
+                Err(error) => return Ok(format!("the tail broke off: {error}")),
+            }
+            while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
+                let message: Vec<u8> = text.drain(..end + 2).collect();
+                self.show(&String::from_utf8_lossy(&message))?;
+            }
+            if text.len() > MAX_MESSAGE {
+                return Err(Failure::failed("the server sent a message without an end"));
+            }
+        }
+        Ok("the server ended the tail".to_owned())
+    }
+
+    /// One message of the stream. A comment is none, but may say where the reader is.
+    fn show(&mut self, message: &str) -> Result<(), Failure> {
+        let part = |name: &str| {
+            message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
+        if let Some(id) = part("id") {
+            self.last_id = Some(id.to_owned());
+        }
+        let (Some(kind), Some(data)) = (part("event"), part("data")) else { return Ok(()) };
+        let item: Value = serde_json::from_str(data).map_err(|error| {
+            Failure::failed(format!("the server sent what is no JSON: {error}"))
+        })?;
+        if kind == "missed" {
+            let missed = match &item["missed"] {
+                Value::Null => "what happened meanwhile".to_owned(),
+                count => format!("{count} of them"),
+            };
+            let lists = "`hookmill events list --since` and `hookmill deliveries` have them";
+            output::say(format_args!("missed {missed}: {lists}"));
+            return Ok(());
+        }
+        let line = if self.json { data.to_owned() } else { line(kind, &item) };
+        // Whoever reads the other end may be done.
+        writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::failed(error.to_string()))
+    }
 }
 
 fn line(kind: &str, item: &Value) -> String {

@@ -62,6 +62,13 @@ impl Pattern {
     }
 }
 
+impl From<EventTypeName> for Pattern {
+    /// The pattern that stands for one type alone.
+    fn from(name: EventTypeName) -> Self {
+        Self(name.to_string())
+    }
+}
+
 impl FromStr for Pattern {
     type Err = PatternError;
 

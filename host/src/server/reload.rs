@@ -111,6 +111,7 @@ pub(super) fn limits(config: &Config) -> ApiLimits {
         max_upload: config.max_upload_bytes,
         max_batch: config.max_batch_events,
         max_batch_body: config.max_batch_bytes,
+        idempotency: Duration::from_secs(config.idempotency_seconds),
     }
 }
 

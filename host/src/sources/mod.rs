@@ -164,25 +164,39 @@ impl Sources {
         Ok(source)
     }
 
-    /// Applies `change` to the source as it is now and saves it.
-    pub async fn change(&self, id: SourceId, change: impl FnOnce(&mut Source) + Send) -> Changed {
+    /// Applies `change` to the source as it is now and saves it, unless that refuses.
+    pub async fn change<E: Send>(
+        &self,
+        id: SourceId,
+        change: impl FnOnce(&mut Source) -> Result<(), E> + Send,
+    ) -> Result<Result<Arc<Source>, E>, StoreError> {
         let _changing = self.changing.lock().await;
         let mut source = Source::clone(&*self.source(id).ok_or(StoreError::NotFound)?);
-        change(&mut source);
+        if let Err(refused) = change(&mut source) {
+            return Ok(Err(refused));
+        }
         source.updated_at = self.clock.now();
         self.store.put_source(&source).await?;
         let source = Arc::new(source);
         self.put(&source);
-        Ok(source)
+        Ok(Ok(source))
     }
 
-    /// Removes a source; its URL takes nothing any more.
-    pub async fn delete(&self, id: SourceId) -> Result<(), StoreError> {
+    /// Removes a source, unless `expected` refuses it as it is now; its URL takes nothing any
+    /// more.
+    pub async fn delete<E: Send>(
+        &self,
+        id: SourceId,
+        expected: impl FnOnce(&Source) -> Result<(), E> + Send,
+    ) -> Result<Result<(), E>, StoreError> {
         let _changing = self.changing.lock().await;
+        if let Err(refused) = expected(&*self.source(id).ok_or(StoreError::NotFound)?) {
+            return Ok(Err(refused));
+        }
         self.store.delete_source(id).await?;
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.refusals.forget(id);
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// The last requests that a source refused, newest first, and since when they are kept.

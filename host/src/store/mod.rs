@@ -5,6 +5,7 @@
 //! time is passed in, and no operation needs another server's memory. Only this module's
 //! implementations know SQL; nothing here knows HTTP, plugins or the network.
 
+mod answers;
 mod backlog;
 mod belt;
 mod evolution;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use answers::{Answers, Asked, AskedId, Begun};
 pub use backlog::{Backlog, Counts};
 pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
@@ -111,8 +113,8 @@ pub struct Page<T> {
 /// Which events to list.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// Of this type.
-    pub event_type: Option<EventTypeName>,
+    /// Of such a type.
+    pub event_type: Option<Pattern>,
     /// Only those accepted although they violate their schema.
     pub violating: bool,
     /// Accepted at or after.
@@ -187,6 +189,7 @@ pub trait Resources: Send + Sync {
     -> Result<()>;
     async fn event_types(&self) -> Result<Vec<EventType>>;
     async fn event_type(&self, name: &EventTypeName) -> Result<EventType>;
+    /// Writes all that can change of it.
     async fn change_event_type(&self, changed: &EventType) -> Result<()>;
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()>;
     /// Adds the next version; answers its number.
@@ -276,6 +279,7 @@ pub trait Store:
     + Keys
     + Audit
     + LimitDocuments
+    + Answers
 {
     /// Whether the database answers.
     async fn ping(&self) -> Result<()>;

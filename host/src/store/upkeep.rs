@@ -69,7 +69,7 @@ pub struct Purged {
 /// What is let go of although nobody set an age for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Idempotency keys whose time is over.
+    /// Idempotency keys whose time is over, with what they were answered.
     pub keys: u64,
     /// Lines of plugins' histories beyond their bound.
     pub history: u64,

@@ -98,8 +98,58 @@ async fn deprecation_is_told_and_an_archived_type_takes_nothing() {
     let archived = client.patch(path, &json!({"archived": true})).await.expect(200);
     assert!(archived["archived_at"].is_string());
     refused(&client.post("/v1/events", &event).await, 409, "archived-event-type");
-    let kept = client.get("/v1/events?type=order.paid").await.expect(200);
+    let kept = client.get("/v1/events?event_type=order.paid").await.expect(200);
     assert_eq!(kept["data"].as_array().map(Vec::len), Some(2));
     client.patch(path, &json!({"archived": false})).await.expect(200);
     client.post("/v1/events", &event).await.expect(202);
+}
+
+#[tokio::test]
+async fn a_change_holds_whole_or_not_at_all_though_the_server_is_killed() {
+    let mut server = Server::start().await;
+    server.client().event_type("order.created").await;
+    let path = "/v1/event-types/order.created";
+    let state = |n: u32| {
+        let odd = n % 2 == 1;
+        json!({
+            "description": format!("change {n}"),
+            "mode": if odd { "warn" } else { "off" },
+            "archived": odd,
+            "deprecated": odd,
+            "compatibility": if odd { "full" } else { "none" },
+        })
+    };
+    let number = |now: &Value| -> Option<u32> {
+        now["description"].as_str()?.strip_prefix("change ")?.parse().ok()
+    };
+    for round in 0..8 {
+        let client = server.client();
+        let changing = tokio::spawn(async move {
+            let json = [("content-type", "application/json")];
+            for n in 1_000 * round.. {
+                let body = state(n).to_string();
+                if client.try_send("PATCH", path, &json, body).await.is_err() {
+                    return;
+                }
+            }
+        });
+        // In the midst of it, a little later each time.
+        let wanted = 1_000 * round + 3 + round;
+        server.client().wait_for(path, |now| number(now).is_some_and(|n| n >= wanted)).await;
+        server.kill().await;
+        changing.await.unwrap();
+        server.restart().await;
+        let now = server.client().get(path).await.expect(200);
+        let whole = state(number(&now).expect("it was changed"));
+        assert_eq!(now["mode"], whole["mode"], "{now}");
+        assert_eq!(now["compatibility"], whole["compatibility"], "{now}");
+        for (at, is) in [("archived_at", "archived"), ("deprecated_at", "deprecated")] {
+            assert_eq!(now[at].is_string(), whole[is] == true, "{at}: {now}");
+        }
+    }
+    // One that is refused changes nothing of what else it brought.
+    let before = server.client().get(path).await.expect(200);
+    let bad = json!({"mode": "enforce", "content_types": ["text"]});
+    assert_eq!(server.client().patch(path, &bad).await.problem(), "invalid-field");
+    assert_eq!(server.client().get(path).await.expect(200), before);
 }

@@ -25,6 +25,7 @@ mod languages;
 mod libraries;
 mod limits;
 mod observe;
+mod once;
 mod openapi;
 mod operational;
 mod own_limits;

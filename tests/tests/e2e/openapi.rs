@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use hookmill_tests::{Server, python, repository};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn the_document_is_valid_openapi_and_every_path_in_it_is_routed() {
@@ -64,6 +64,59 @@ async fn the_operations_are_as_released() {
     }
     operations.sort();
     insta::assert_snapshot!(operations.join("\n"));
+}
+
+/// What the document gives as an example of a body.
+fn example(document: &Value, content: &Value) -> Option<Value> {
+    let named =
+        content["schema"]["$ref"].as_str().or(content["schema"]["oneOf"][0]["$ref"].as_str());
+    let schema = named.and_then(|at| document.pointer(at.strip_prefix('#')?));
+    let listed = content["examples"].as_object().and_then(|all| all.values().next());
+    let own = content.get("example").or(listed.map(|listed| &listed["value"]));
+    own.or(schema.and_then(|schema| schema.get("example"))).cloned()
+}
+
+#[tokio::test]
+async fn every_form_of_an_event_is_taken_as_the_document_shows_it() {
+    let server = Server::start().await;
+    let client = server.client();
+    for name in ["order.created", "invoice.sent"] {
+        let body = json!({"name": name, "content_types": ["application/json", "text/*"]});
+        client.post("/v1/event-types", &body).await.expect(201);
+    }
+    let document = client.get("/openapi.json").await.expect(200);
+    let mut forms = 0;
+    for path in ["/v1/events", "/v1/events/batch"] {
+        let body = &document["paths"][path]["post"]["requestBody"]["content"];
+        for (media_type, content) in body.as_object().unwrap() {
+            forms += 1;
+            let example = example(&document, content).expect("each form has an example");
+            let text = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
+            let (sent, query) = match media_type.as_str() {
+                "*/*" => ("text/xml", "?type=invoice.sent"),
+                known => (known, ""),
+            };
+            let path = format!("{path}{query}");
+            let answer = client.send("POST", &path, &[("content-type", sent)], text.clone()).await;
+            assert!([200, 202].contains(&answer.status), "{path} {media_type}: {}", answer.json());
+            assert!(answer.json()["refused"].as_u64().is_none_or(|refused| refused == 0));
+        }
+    }
+    assert_eq!(forms, 4 + 6);
+    // The headers of binary mode are those that the document names.
+    let parameters = document["paths"]["/v1/events"]["post"]["parameters"].as_array().unwrap();
+    let named = |name: &str| parameters.iter().any(|parameter| parameter["name"] == name);
+    let binary = [
+        ("content-type", "text/xml"),
+        ("ce-specversion", "1.0"),
+        ("ce-id", "9"),
+        ("ce-source", "/shop"),
+        ("ce-type", "invoice.sent"),
+        ("ce-subject", "invoices/9"),
+        ("ce-time", "2026-01-01T00:00:00Z"),
+    ];
+    assert!(binary[1..].iter().all(|(name, _)| named(name)) && named("Content-Encoding"));
+    client.send("POST", "/v1/events", &binary, "<invoice/>").await.expect(202);
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ async fn what_cannot_be_told_is_not_told_of() {
         let done = |list: &Value| list["data"].as_array().is_some_and(|l| l.len() == 3 * round);
         client.wait_for(all, done).await;
     }
-    let events = client.get("/v1/events?type=hookmill.delivery.dead").await.expect(200);
+    let events = client.get("/v1/events?event_type=hookmill.delivery.dead").await.expect(200);
     assert_eq!(events["data"].as_array().map(Vec::len), Some(3));
     assert_eq!(receiver.at("/operator").len(), 6);
 }

@@ -1,6 +1,6 @@
 //! Two people change the same thing: the second is told, and nothing is lost.
 
-use hookmill_tests::{Answer, Client, Server};
+use hookmill_tests::{Answer, Client, Server, plugin};
 use serde_json::{Value, json};
 
 fn tag(answer: &Answer) -> String {
@@ -66,4 +66,161 @@ async fn what_is_known_is_not_sent_again() {
     assert_eq!(bad.problem(), "invalid-header");
     // Nobody has to ask.
     client.patch(path, &json!({"mode": "warn"})).await.expect(200);
+}
+
+async fn put_if(client: &Client, path: &str, tag: Option<&str>, body: &Value) -> Answer {
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(tag.map(|tag| ("if-match", tag)));
+    client.send("PUT", path, &headers, body.to_string()).await
+}
+
+async fn send_if(client: &Client, method: &str, path: &str, tag: &str) -> Answer {
+    client.send(method, path, &[("if-match", tag)], "").await
+}
+
+/// The statuses of two requests that are made at once, the smaller first.
+async fn both(
+    first: impl Future<Output = Answer>,
+    second: impl Future<Output = Answer>,
+) -> [u16; 2] {
+    let (first, second) = tokio::join!(first, second);
+    for refused in [&first, &second].into_iter().filter(|answer| answer.status == 412) {
+        assert_eq!(refused.problem(), "precondition-failed");
+    }
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    statuses
+}
+
+#[tokio::test]
+async fn of_two_who_change_a_subscriptions_secrets_one_is_refused() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.event_type("order.created").await;
+    let (id, _) = client.subscribe("http://127.0.0.1:9/", &["order.*"], &json!([])).await;
+    let path = format!("/v1/subscriptions/{id}");
+    let seen = tag(&client.get(&path).await);
+    let (add, rotate) = (format!("{path}/secrets"), format!("{path}/rotate-secret"));
+    let both_add =
+        both(send_if(&client, "POST", &add, &seen), send_if(&client, "POST", &add, &seen));
+    assert_eq!(both_add.await, [201, 412]);
+    assert_eq!(send_if(&client, "POST", &rotate, &seen).await.status, 412);
+    let now = tag(&client.get(&path).await);
+    assert_eq!(send_if(&client, "POST", &rotate, &now).await.status, 200);
+}
+
+#[tokio::test]
+async fn of_two_who_change_a_source_one_is_refused() {
+    let server = Server::start().await;
+    let client = server.client();
+    let made = json!({"name": "github", "kind": "github"});
+    let id = client.post("/v1/sources", &made).await.expect(201)["id"].clone();
+    let path = format!("/v1/sources/{}", id.as_str().unwrap());
+    let seen = tag(&client.get(&path).await);
+    let (first, second) = (json!({"subject": "/a"}), json!({"subject": "/b"}));
+    let patches =
+        (patch_if(&client, &path, &seen, &first), patch_if(&client, &path, &seen, &second));
+    assert_eq!(both(patches.0, patches.1).await, [200, 412]);
+    // A secret more is another state.
+    let seen = tag(&client.get(&path).await);
+    let secrets = format!("{path}/secrets");
+    let add = || send_if(&client, "POST", &secrets, &seen);
+    assert_eq!(both(add(), add()).await, [201, 412]);
+    let now = tag(&client.get(&path).await);
+    assert_ne!(now, seen);
+    let known = client.send("GET", &path, &[("if-none-match", &now)], "").await;
+    assert_eq!(known.status, 304);
+    for (tag, status) in [(&seen, 412), (&now, 204)] {
+        assert_eq!(send_if(&client, "DELETE", &path, tag).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn of_two_who_move_live_one_is_refused() {
+    let server = Server::start().await;
+    let client = server.client();
+    let wasm = [("content-type", "application/wasm")];
+    let uploaded = client.send("POST", "/v1/plugins", &wasm, plugin("field-filter")).await;
+    let version = uploaded.expect(201)["version"].as_str().unwrap().to_owned();
+    let path = "/v1/plugins/field-filter";
+    let live = format!("{path}/live");
+    let body = json!({"version": version});
+    let put = |tag| put_if(&client, &live, Some(tag), &body);
+    let seen = tag(&client.get(path).await);
+    assert_eq!(put("\"another\"").await.problem(), "precondition-failed");
+    let moved = put(&seen).await;
+    assert_eq!((moved.status, tag(&moved)), (200, seen.clone()), "it was live before");
+    let known = client.send("GET", path, &[("if-none-match", &seen)], "").await;
+    assert_eq!(known.status, 304);
+    let one = format!("{path}/versions/{version}");
+    let of_version = tag(&client.get(&one).await);
+    let delete = |path, tag| send_if(&client, "DELETE", path, tag);
+    assert_eq!(delete(&one, &seen).await.status, 412, "it is the plugin's tag");
+    // Of two who delete it, the second finds nothing; of what is left the tag is another's.
+    let deleted = both(delete(&one, &of_version), delete(&one, &of_version)).await;
+    assert_eq!(deleted, [204, 404]);
+    assert_eq!(delete(path, &seen).await.status, 404);
+}
+
+#[tokio::test]
+async fn keys_applications_and_versions_of_schemas_have_tags() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.event_type("order.created").await;
+    client.post("/v1/event-types/order.created/versions", &json!({"schema": {}})).await.expect(201);
+    let path = "/v1/event-types/order.created/versions/1";
+    let seen = tag(&client.get(path).await);
+    let sunset =
+        |year: u32| json!({"deprecated": true, "sunset_at": format!("{year}-01-01T00:00:00Z")});
+    let (first, second) = (sunset(2040), sunset(2041));
+    let patches = (patch_if(&client, path, &seen, &first), patch_if(&client, path, &seen, &second));
+    assert_eq!(both(patches.0, patches.1).await, [200, 412]);
+
+    let shop = client.post("/v1/applications", &json!({"name": "shop"})).await.expect(201);
+    let key = json!({"name": "a", "application": "shop", "scopes": ["read"]});
+    let key = client.post("/v1/keys", &key).await.expect(201);
+    let path = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    let seen = tag(&client.get(&path).await);
+    let used = client.with_key(Some(key["key"].as_str().unwrap()));
+    used.get("/v1/events").await.expect(200);
+    assert_eq!(tag(&client.get(&path).await), seen, "its use is no change of it");
+    let rotate = format!("{path}/rotate");
+    let rotate = || send_if(&client, "POST", &rotate, &seen);
+    assert_eq!(both(rotate(), rotate()).await, [201, 412]);
+    let now = tag(&client.get(&path).await);
+    for (tag, status) in [(&seen, 412), (&now, 204)] {
+        assert_eq!(send_if(&client, "DELETE", &path, tag).await.status, status);
+    }
+
+    let path = format!("/v1/applications/{}", shop["id"].as_str().unwrap());
+    let seen = tag(&client.get(&path).await);
+    let stale = client.send("DELETE", &path, &[("if-match", "\"another\"")], "").await;
+    assert_eq!(stale.problem(), "precondition-failed");
+    assert_eq!(client.send("DELETE", &path, &[("if-match", &seen)], "").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_rollout_is_started_and_ended_by_who_knows_how_it_is() {
+    let server = Server::start().await;
+    let client = server.client();
+    for (fixture, live) in [("fixture-triage-1", "true"), ("fixture-triage-2", "false")] {
+        let path = format!("/v1/plugins?live={live}");
+        let wasm = [("content-type", "application/wasm")];
+        client.send("POST", &path, &wasm, plugin(fixture)).await.expect(201);
+    }
+    let plugins = client.get("/v1/plugins").await.expect(200);
+    let found = &plugins["data"][0];
+    let newest = found["versions"][0].as_str().unwrap();
+    let path = format!("/v1/plugins/{}/rollout", found["name"].as_str().unwrap());
+    let canary = |percent: u32| json!({"version": newest, "mode": "canary", "percent": percent});
+    let (five, ten, twenty) = (canary(5), canary(10), canary(20));
+    let start = |tag, body| put_if(&client, &path, tag, body);
+    assert_eq!(start(Some("*"), &five).await.status, 412, "there is none yet");
+    let begun = tag(&start(None, &five).await);
+    assert_eq!(tag(&client.get(&path).await), begun);
+    assert_eq!(both(start(Some(&begun), &ten), start(Some(&begun), &twenty)).await, [200, 412]);
+    let stale = client.send("DELETE", &path, &[("if-match", &begun)], "").await;
+    assert_eq!(stale.status, 412);
+    let now = tag(&client.get(&path).await);
+    assert_eq!(client.send("DELETE", &path, &[("if-match", &now)], "").await.status, 204);
 }

@@ -166,3 +166,46 @@ async fn the_first_start_makes_a_key_and_later_ones_keep_it() {
     let strange = server.client().with_key(Some("hmk_admin_from_the_environment_x"));
     assert_eq!(strange.get("/v1/events").await.status, 401);
 }
+
+#[tokio::test]
+async fn events_are_listed_by_type_or_pattern_and_the_old_name_is_refused() {
+    let server = Server::start().await;
+    let client = server.client();
+    for name in ["order.created", "order.paid", "user.created"] {
+        client.event_type(name).await;
+    }
+    client.subscribe("http://127.0.0.1:9/", &["order.created"], &json!([])).await;
+    for name in ["order.created", "user.created", "order.paid", "order.created"] {
+        client.publish(name, &json!(1)).await;
+    }
+    let listed = async |query: &str| {
+        let page = client.get(&format!("/v1/events?limit=200&{query}")).await.expect(200);
+        let types: Vec<String> = page["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["type"].as_str().unwrap().to_owned())
+            .collect();
+        types.join(" ")
+    };
+    for (query, wanted) in [
+        ("event_type=order.created", "order.created order.created"),
+        ("event_type=order.*", "order.created order.paid order.created"),
+        ("event_type=**", "order.created order.paid user.created order.created"),
+        ("event_type=*.created&undelivered=true", "order.created order.created"),
+        ("event_type=user.created&undelivered=true", ""),
+        ("event_type=order.*&violating=true", ""),
+        ("event_type=never.made", ""),
+    ] {
+        assert_eq!(listed(query).await, wanted, "{query}");
+    }
+    // Page by page it is the same list.
+    let first = client.get("/v1/events?event_type=order.created&limit=1").await.expect(200);
+    let next = first["next_cursor"].as_str().unwrap();
+    let rest = format!("event_type=order.created&cursor={next}");
+    assert_eq!(listed(&rest).await, "order.created");
+    let old = client.get("/v1/events?type=order.created").await;
+    assert_eq!(old.problem(), "invalid-query");
+    assert_eq!(old.json()["did_you_mean"], "event_type");
+    assert_eq!(client.get("/v1/events?event_type=a**").await.problem(), "invalid-query");
+}

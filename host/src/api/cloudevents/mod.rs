@@ -20,10 +20,10 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{
+    envelope::{MAX_TEXT, payload_type},
     explain,
     extract::check_text,
     problem::{Code, FieldError, Problem},
-    publish::{MAX_TEXT, payload_type},
 };
 use crate::{
     ingest::Publish,

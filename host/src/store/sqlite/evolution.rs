@@ -1,45 +1,15 @@
-//! How event types change, in their rows.
+//! How versions of schemas end, in their rows.
 
 use async_trait::async_trait;
 
-use super::{
-    Result, SqliteStore,
-    codec::{millis, word},
-    failed,
-    resources::found,
-};
+use super::{Result, SqliteStore, codec::millis, failed, resources::found};
 use crate::{
-    model::{Compatibility, EventTypeName, Lifecycle, Timestamp},
+    model::{EventTypeName, Lifecycle},
     store::Evolution,
 };
 
 #[async_trait]
 impl Evolution for SqliteStore {
-    async fn set_evolution(
-        &self,
-        name: &EventTypeName,
-        compatibility: Compatibility,
-        lifecycle: Lifecycle,
-        archived_at: Option<Timestamp>,
-    ) -> Result<()> {
-        let mut write = self.write().await?;
-        let changed = sqlx::query(
-            "UPDATE event_types SET compatibility = ?, deprecated_at = ?, sunset_at = ?,
-                    archived_at = ?
-             WHERE name = ?",
-        )
-        .bind(word(&compatibility)?)
-        .bind(lifecycle.deprecated_at.map(millis))
-        .bind(lifecycle.sunset_at.map(millis))
-        .bind(archived_at.map(millis))
-        .bind(name.as_str())
-        .execute(&mut *write.connection)
-        .await
-        .map_err(failed)?;
-        write.done();
-        found(changed.rows_affected())
-    }
-
     async fn set_schema_lifecycle(
         &self,
         name: &EventTypeName,

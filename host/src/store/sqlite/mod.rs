@@ -4,6 +4,7 @@
 //! process and machine. Automatic checkpoints are off, because one inside a commit makes its
 //! producer wait; `checkpoint` does them on a connection of its own.
 
+mod answers;
 mod append;
 mod audit;
 pub mod backup;
@@ -283,6 +284,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (18, "subscription names", include_str!("../../../migrations/0018_subscription_names.sql")),
     (19, "sources", include_str!("../../../migrations/0019_sources.sql")),
     (20, "usage", include_str!("../../../migrations/0020_usage.sql")),
+    (22, "events by type", include_str!("../../../migrations/0022_events_by_type.sql")),
+    (23, "answers", include_str!("../../../migrations/0023_answers.sql")),
 ];
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<()> {

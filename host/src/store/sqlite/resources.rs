@@ -165,11 +165,17 @@ impl Resources for SqliteStore {
     async fn change_event_type(&self, changed: &EventType) -> Result<()> {
         let mut write = self.write().await?;
         let done = sqlx::query(
-            "UPDATE event_types SET description = ?, mode = ?, content_types = ? WHERE name = ?",
+            "UPDATE event_types SET description = ?, mode = ?, content_types = ?,
+                 compatibility = ?, deprecated_at = ?, sunset_at = ?, archived_at = ?
+             WHERE name = ?",
         )
         .bind(changed.description.as_deref())
         .bind(word(&changed.mode)?)
         .bind(json(&changed.content_types)?)
+        .bind(word(&changed.compatibility)?)
+        .bind(changed.lifecycle.deprecated_at.map(millis))
+        .bind(changed.lifecycle.sunset_at.map(millis))
+        .bind(changed.archived_at.map(millis))
         .bind(changed.name.as_str())
         .execute(&mut *write.connection)
         .await

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{
-    Result, SqliteStore,
+    Result, SqliteStore, answers,
     codec::{bytes16, json, millis, timestamp},
     failed, order,
     usage::{Counted, Going},
@@ -95,12 +95,14 @@ impl SqliteStore {
     pub(super) async fn sweep_rest(&self, now: Timestamp) -> Result<Swept> {
         let mut reader = self.readers.acquire().await.map_err(failed)?;
         // Asked first: the writer is left alone when there is nothing to do.
-        let expired: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM idempotency WHERE expires_at <= ?)")
-                .bind(millis(now))
-                .fetch_one(&mut *reader)
-                .await
-                .map_err(failed)?;
+        let expired: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM idempotency WHERE expires_at <= ?1)
+                                    OR EXISTS (SELECT 1 FROM answers WHERE expires_at <= ?1)",
+        )
+        .bind(millis(now))
+        .fetch_one(&mut *reader)
+        .await
+        .map_err(failed)?;
         let history: Vec<i64> = sqlx::query_scalar(
             "SELECT row FROM (SELECT row, row_number() OVER (PARTITION BY owner, name ORDER BY row DESC) AS n
                               FROM plugin_history) WHERE n > ? LIMIT ?",
@@ -135,8 +137,9 @@ impl SqliteStore {
         .await
         .map_err(failed)?
         .rows_affected();
+        let answers = answers::sweep(&mut transaction, now, SWEPT_AT_ONCE).await?;
         let swept = Swept {
-            keys,
+            keys: keys + answers,
             history: delete(&mut transaction, "plugin_history", "row", &json(&history)?).await?,
             failures: delete(&mut transaction, "plugin_failures", "row", &json(&failures)?).await?,
         };

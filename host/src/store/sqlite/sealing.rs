@@ -8,7 +8,7 @@ use std::path::Path;
 use sqlx::{Connection, SqliteConnection};
 
 use super::{
-    Result, StoreError, begin,
+    Result, StoreError, answers, begin,
     codec::damaged,
     connect,
     credentials::{self, closed, place},
@@ -158,6 +158,7 @@ pub async fn rotate_master_key(
         put_sealed(&mut transaction, id, &sealed).await?;
     }
     let sources = sources::reseal(&mut transaction, &old, &new).await?;
+    answers::reseal(&mut transaction, &old, &new).await?;
     if let Some(sealed) = fact(&mut transaction, "key").await? {
         let key = old.open(&INSTALLATION_KEY, &sealed).map_err(|error| closed(&error))?;
         let sealed = new.seal(&INSTALLATION_KEY, &key).map_err(|error| closed(&error))?;

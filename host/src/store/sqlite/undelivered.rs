@@ -18,6 +18,8 @@ use crate::{
 ///
 /// `GLOB`'s star matches dots, too. With as many dots in the name as in the text it cannot
 /// have matched any, so `**` is written out for each number of segments it may stand for.
+///
+/// The server's own types are only stood for by patterns that begin with their first segment.
 pub(super) fn push_types(query: &mut QueryBuilder<Sqlite>, patterns: &[Pattern]) {
     let globs = patterns.iter().flat_map(globs);
     for (index, glob) in globs.enumerate() {
@@ -26,13 +28,16 @@ pub(super) fn push_types(query: &mut QueryBuilder<Sqlite>, patterns: &[Pattern])
             query.push("e.type = ").push_bind(glob);
             continue;
         }
-        let dots = glob.matches('.').count() as i64;
+        let (dots, is_open) = (glob.matches('.').count() as i64, glob.starts_with('*'));
         query
             .push("(e.type GLOB ")
             .push_bind(glob)
             .push(" AND length(e.type) - length(replace(e.type, '.', '')) = ")
-            .push_bind(dots)
-            .push(")");
+            .push_bind(dots);
+        if is_open {
+            query.push(" AND e.type NOT GLOB 'hookmill' AND e.type NOT GLOB 'hookmill.*'");
+        }
+        query.push(")");
     }
     if !patterns.is_empty() {
         query.push(")");
@@ -73,8 +78,8 @@ pub(super) async fn list(
             .push_bind(before.as_bytes().to_vec())
             .push(")");
     }
-    if let Some(name) = &filter.event_type {
-        query.push(" AND e.type = ").push_bind(name.to_string());
+    if let Some(pattern) = &filter.event_type {
+        push_types(&mut query, std::slice::from_ref(pattern));
     }
     if filter.violating {
         query.push(" AND e.violations IS NOT NULL");
@@ -96,8 +101,21 @@ mod tests {
     async fn conditions_agree_with_patterns() {
         let names =
             ["a", "b", "a.b", "a.b.c", "x.b", "x.y.b", "x.b.c", "a.b-c", "a.x.c", "a.x.y.c"];
-        let patterns =
-            ["a", "a.b", "*", "**", "a.*", "a.**", "*.b", "*.b.**", "a.*.c", "*.*", "*.*.**"];
+        let names = names.into_iter().chain(["hookmill.b", "hookmills.b"]);
+        let patterns = [
+            "hookmill.*",
+            "a",
+            "a.b",
+            "*",
+            "**",
+            "a.*",
+            "a.**",
+            "*.b",
+            "*.b.**",
+            "a.*.c",
+            "*.*",
+            "*.*.**",
+        ];
         let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
         for name in names {
             let event_type: EventTypeName = name.parse().unwrap();
