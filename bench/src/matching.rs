@@ -95,18 +95,18 @@ pub fn run(report: &mut Report) {
     };
     for size in SIZES {
         let goal = if size == 10_000 { Goal::AtMost(0.05) } else { Goal::None };
-        let rules = (0..size).map(rule).collect();
-        compare(report, &format!("match, {size} filters"), rules, &facts, goal);
+        let rules: Vec<Rule> = (0..size).map(rule).collect();
+        compare(report, &format!("match, {size} filters"), &rules, &facts, goal);
     }
-    let rules = (0..NEGATIVE).map(unwanted).collect();
+    let rules: Vec<Rule> = (0..NEGATIVE).map(unwanted).collect();
     let figure = format!("match, {NEGATIVE} filters of {CONDITIONS} `not`");
-    compare(report, &figure, rules, &facts, Goal::AtMost(0.05));
-    let rules = (0..NEGATIVE).map(dear).collect();
+    compare(report, &figure, &rules, &facts, Goal::AtMost(0.05));
+    let rules: Vec<Rule> = (0..NEGATIVE).map(dear).collect();
     let figure = format!("match, {NEGATIVE} filters of {CONDITIONS} conditions, all to be asked");
-    compare(report, &figure, rules, &facts, Goal::None);
+    compare(report, &figure, &rules, &facts, Goal::None);
 }
 
-fn compare(report: &mut Report, figure: &str, rules: Vec<Rule>, facts: &Facts<'_>, goal: Goal) {
+fn compare(report: &mut Report, figure: &str, rules: &[Rule], facts: &Facts<'_>, goal: Goal) {
     let patterns: [Pattern; 1] = ["push".parse().expect("it is a pattern")];
     let mut routes = Routes::default();
     for (number, rule) in rules.iter().enumerate() {
