@@ -195,7 +195,7 @@ impl Rates {
     pub fn most_stored(&self, application: ApplicationId) -> Option<u64> {
         let all = self.own.load();
         let own = all.get(&Holder::Application(application)).and_then(|own| own.stored_bytes);
-        own.or(self.settings.application.stored_bytes)
+        own.or(self.settings.load().application.stored_bytes)
     }
 
     /// Takes so many from each holder's limit, or from none if one of them is not enough. Tells
