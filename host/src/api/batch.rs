@@ -24,7 +24,7 @@ use super::{
     publish::{Envelope, PublishedOut, accept, idempotency_key, publish_of},
 };
 use crate::{
-    ingest::{Publish, Published},
+    ingest::{Publish, Published, key_in_batch},
     model::media,
 };
 
@@ -141,8 +141,8 @@ impl From<Result<Published, Problem>> for BatchItem {
 ///
 /// Takes `{"events": […]}` or the list alone; `application/x-ndjson`, one event a line; or a
 /// batch of CloudEvents. Each event is accepted or refused by itself: the answer is 200 and
-/// says what became of each, in their order. An `Idempotency-Key` holds for each event by its
-/// place, so a repeated batch delivers nothing twice.
+/// says what became of each, in their order. An `Idempotency-Key` holds for each event that has no
+/// `id`, by its place, so a repeated batch delivers nothing twice.
 #[utoipa::path(
     post,
     path = "/v1/events/batch",
@@ -242,8 +242,7 @@ fn batch_items(body: &[u8]) -> Result<Items<'_>, Problem> {
 
 /// Lines that are not blank. What is wrong with one is no matter of the others.
 fn lines(body: &[u8]) -> Items<'_> {
-    let mut all =
-        body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut all = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
     let mut items = Items::default();
     all.by_ref().take(MOST).for_each(|line| items.push(line));
     items.count += all.count();
@@ -266,11 +265,16 @@ fn batch_event(
         )
         .member("limit_bytes", limit));
     }
-    let (text, key) = (Bytes::copy_from_slice(text), key.map(|key| format!("{key}#{index}")));
-    match form {
-        Form::Json | Form::Lines => publish_of(&text, key),
-        Form::CloudEvents => cloudevents::structured(&text, key),
+    let text = Bytes::copy_from_slice(text);
+    let mut event = match form {
+        Form::Json | Form::Lines => publish_of(&text, None),
+        Form::CloudEvents => cloudevents::structured(&text, None),
+    }?;
+    // One that has an id is known by it wherever it stands; its place says nothing.
+    if event.id.is_none() {
+        event.idempotency_key = key.map(|key| key_in_batch(key, index));
     }
+    Ok(event)
 }
 
 #[cfg(test)]
@@ -332,7 +336,9 @@ mod tests {
         let event = |item, index, key, limit| batch_event(Form::Json, item, index, key, limit);
         let first = event(items[0], 0, Some("k"), 100).unwrap();
         assert_eq!(first.payload, r#"{"x":1}"#);
-        assert_eq!(first.idempotency_key.as_deref(), Some("k#0"));
+        assert_eq!(first.idempotency_key, Some(key_in_batch("k", 0)));
+        let named = event(br#"{"type":"a","payload":1,"id":"7"}"#, 1, Some("k"), 100).unwrap();
+        assert_eq!(named.idempotency_key, None, "it has an id of its own");
         let second = event(items[1], 1, None, 100).unwrap_err();
         assert_eq!(second.code(), Code::InvalidField);
         let large = event(items[0], 0, None, 5).unwrap_err();

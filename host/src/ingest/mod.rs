@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use self::desk::Desk;
-pub use self::own::OwnEvent;
+pub use self::{idempotency::key_in_batch, own::OwnEvent};
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
@@ -30,7 +30,7 @@ use crate::{
         SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation,
     },
     routing::Facts,
-    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
+    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError, Used},
 };
 
 /// Bounds of ingestion.
@@ -277,19 +277,19 @@ impl Ingest {
         rejected: Rejected,
     ) -> Result<Published, Rejected> {
         let Ok(event_type) = event.event_type.parse() else { return Err(rejected) };
-        let now = self.shared.clock.now();
-        for key in keys {
-            let used = self.shared.store.used_key(application.id, key, now).await;
-            match used.map_err(Rejected::Store)? {
-                Some((true, receipt)) => {
-                    let lifecycle = Lifecycle::default();
-                    return Ok(Published { receipt, event_type, repeated: true, lifecycle });
-                }
-                Some((false, _)) => return Err(conflict(&key.key)),
-                None => {}
-            }
+        if keys.is_empty() {
+            return Err(rejected);
         }
-        Err(rejected)
+        let now = self.shared.clock.now();
+        let used = self.shared.store.repeated(application.id, keys, now).await;
+        match used.map_err(Rejected::Store)? {
+            Some(Used::BySame(receipt)) => {
+                let lifecycle = Lifecycle::default();
+                Ok(Published { receipt, event_type, repeated: true, lifecycle })
+            }
+            Some(Used::ByAnother(key)) => Err(conflict(&key)),
+            None => Err(rejected),
+        }
     }
 
     /// Sends an event of type `hookmill.test` to one subscription, past its pipeline: it
@@ -416,7 +416,6 @@ impl Ingest {
             schema_version: checked.schema_version,
             deliveries: matches.len() as u32,
         };
-        let key = idempotency.first().map(|first| first.key.clone()).unwrap_or_default();
         let new = NewEvent {
             event: Arc::new(Event {
                 id: receipt.id,
@@ -443,7 +442,7 @@ impl Ingest {
         match answered.await {
             Ok(Ok(Appended::New(_))) => Ok((receipt, false)),
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
-            Ok(Ok(Appended::Conflict)) => Err(conflict(&key)),
+            Ok(Ok(Appended::Conflict { key })) => Err(conflict(&key)),
             Ok(Err(error)) => Err(Rejected::Store(error)),
             Err(_) => Err(Rejected::stopping()),
         }
@@ -472,10 +471,9 @@ fn examine(
     Ok((checked, payload))
 }
 
-/// The key as the producer knows it, without the space it is in.
+/// The key as the producer knows it.
 fn conflict(key: &str) -> Rejected {
-    let key = key.split_once(':').map_or(key, |(_, given)| given);
-    Rejected::Conflict { key: key.to_owned() }
+    Rejected::Conflict { key: idempotency::shown(key) }
 }
 
 /// An event found acceptable.

@@ -44,7 +44,7 @@ pub use delivery::{
     Attempt, AttemptOutcome, Delivery, DeliveryState, FailureKind, Log, Message, Outcome,
     PipelineRun, StepReport, StepVerdict, Timings,
 };
-pub use event::{Event, StoredEvent, Violation};
+pub use event::{Event, ListedEvent, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use evolution::{Compatibility, Lifecycle};
 pub use handshake::{Handshake, HandshakeRecord};

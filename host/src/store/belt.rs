@@ -96,8 +96,20 @@ pub enum Appended {
     New(Vec<DeliveryKey>),
     /// It was accepted before, and this is what was said then.
     Repeated(Receipt),
-    /// Its idempotency key belongs to another request.
-    Conflict,
+    /// One of its idempotency keys belongs to another request.
+    Conflict {
+        /// That key.
+        key: String,
+    },
+}
+
+/// Who used the keys of a request before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Used {
+    /// The same request, and this is what was said then.
+    BySame(Receipt),
+    /// Another one used this key.
+    ByAnother(String),
 }
 
 /// A leased delivery.
