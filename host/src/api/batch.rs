@@ -236,17 +236,28 @@ pub async fn take(
 
 /// The batch's events, unparsed.
 fn batch_items(body: &[u8]) -> Result<Items<'_>, Problem> {
-    let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let is_list = body.iter().find(|byte| !is_space(byte)) == Some(&b'[');
     if is_list { explain::json(body) } else { Ok(explain::json::<Batch<'_>>(body)?.events) }
 }
 
 /// Lines that are not blank. What is wrong with one is no matter of the others.
 fn lines(body: &[u8]) -> Items<'_> {
-    let mut all = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut all = body.split(|&byte| byte == b'\n').map(trimmed).filter(|line| !line.is_empty());
     let mut items = Items::default();
     all.by_ref().take(MOST).for_each(|line| items.push(line));
     items.count += all.count();
     items
+}
+
+/// What JSON has between its parts, and no more than that.
+const fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_space(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    &line[start..end]
 }
 
 /// Copied out of the batch: an event that waits for its endpoint must not keep the other
@@ -349,6 +360,11 @@ mod tests {
     fn lines_are_events_whatever_is_wrong_with_the_others() {
         let body = b"{\"a\":1}\r\n\n  \n\xff\n[\n7";
         assert_eq!(lines(body).texts, [&b"{\"a\":1}"[..], b"\xff", b"[", b"7"]);
+        let fed = lines(b"\x0c7").texts;
+        assert_eq!(
+            batch_event(Form::Lines, fed[0], 0, None, 9).unwrap_err().code(),
+            Code::MalformedJson
+        );
         let bad = batch_event(Form::Lines, b"\xff", 0, None, 9).unwrap_err();
         assert_eq!(bad.code(), Code::MalformedJson);
     }

@@ -38,9 +38,11 @@ pub struct EventQuery {
     #[param(value_type = Option<String>, example = "order.created")]
     event_type: Option<EventTypeName>,
     /// Accepted at or after.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// Accepted before.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Only those accepted although they violate their schema.

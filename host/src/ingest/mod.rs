@@ -19,7 +19,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use self::desk::Desk;
-pub use self::{idempotency::key_in_batch, own::OwnEvent};
+pub use self::{
+    idempotency::key_in_batch,
+    own::OwnEvent,
+    payload::{json_fault, read_payload},
+};
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
@@ -27,7 +31,7 @@ use crate::{
     limits::Admission,
     model::{
         Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, Lifecycle,
-        SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation,
+        SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation, time,
     },
     routing::Facts,
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError, Used},
@@ -75,6 +79,14 @@ pub struct Publish {
     pub channels: Vec<String>,
     /// Where in a distributed trace it is published.
     pub trace: Option<Arc<TraceContext>>,
+}
+
+impl Publish {
+    /// When it happened, as it is kept: filters, plugins and endpoints see from the first what
+    /// they would see of the stored event.
+    pub fn occurred(&self, accepted_at: Timestamp) -> Timestamp {
+        self.occurred_at.map_or(accepted_at, time::kept)
+    }
 }
 
 /// An accepted event.
@@ -372,11 +384,7 @@ impl Ingest {
         if let Some(since) = entry.event_type.archived_at {
             return Err(Rejected::Archived { event_type: name, since });
         }
-        let newest = entry.validators.len() as u32;
-        let version = event.schema_version.unwrap_or(newest);
-        if version > newest || (version == 0 && newest > 0) {
-            return Err(Rejected::UnknownSchemaVersion { event_type: name, version, newest });
-        }
+        let version = schema_version(&entry, event)?;
         Ok((entry, version))
     }
 
@@ -394,6 +402,7 @@ impl Ingest {
         // From here to `send` nothing awaits: places taken in the dispatcher cannot leak when
         // the caller goes away.
         let now = checked.accepted_at;
+        let occurred_at = event.occurred(now);
         let id = EventId::new(now);
         let deliveries = matches
             .iter()
@@ -424,7 +433,7 @@ impl Ingest {
                 event_type: checked.event_type,
                 schema_version: checked.schema_version,
                 subject: event.subject,
-                occurred_at: event.occurred_at.unwrap_or(now),
+                occurred_at,
                 accepted_at: now,
                 trace: event.trace,
                 content_type: event.content_type,
@@ -447,6 +456,17 @@ impl Ingest {
             Err(_) => Err(Rejected::stopping()),
         }
     }
+}
+
+/// Which version of its type's schema counts for an event; 0 if there is none.
+pub fn schema_version(entry: &EventTypeEntry, event: &Publish) -> Result<u32, Rejected> {
+    let newest = entry.validators.len() as u32;
+    let version = event.schema_version.unwrap_or(newest);
+    if version > newest || event.schema_version == Some(0) {
+        let event_type = entry.event_type.name.clone();
+        return Err(Rejected::UnknownSchemaVersion { event_type, version, newest });
+    }
+    Ok(version)
 }
 
 /// Whether an event is acceptable under a version of its type's schema.
@@ -493,7 +513,7 @@ impl Checked {
             schema_version: self.schema_version,
             id: event.id.as_deref(),
             subject: event.subject.as_deref(),
-            occurred_at: event.occurred_at.unwrap_or(self.accepted_at),
+            occurred_at: event.occurred(self.accepted_at),
             channels: &event.channels,
             payload,
             text: &event.payload,

@@ -31,6 +31,7 @@ mod secret;
 pub mod signing;
 mod source;
 mod subscription;
+pub mod time;
 mod trace;
 
 pub use application::Application;

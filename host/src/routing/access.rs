@@ -15,7 +15,7 @@ use super::{
     facts::Seen,
     filter::{Bound, Comparison, Kind, Node, Scalar, Test, scalar},
 };
-use crate::model::Timestamp;
+use crate::model::{Timestamp, time};
 
 /// A condition on an event. Fields are named by the numbers the memo has for them.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,7 +192,7 @@ impl<T: Copy + Ord> Probe<T> {
                 self.suffixes.find(text, |t, length| t.get(end(t, length)?..), found);
                 self.texts.find(text, found);
                 if !self.times.is_empty()
-                    && let Ok(time) = text.parse::<Timestamp>()
+                    && let Some(time) = time::instant(text)
                 {
                     self.times.find(&time, found);
                 }

@@ -41,6 +41,7 @@ mod secrets;
 mod signatures;
 mod sources;
 mod storm;
+mod strict;
 mod tail;
 mod tenancy;
 mod torture;
