@@ -68,11 +68,12 @@ pub fn read_payload(event: &Publish) -> Result<Option<Value>, Rejected> {
 /// neither says it.
 pub fn json_fault(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    ["lone leading surrogate in hex escape", "unexpected end of hex escape"]
-        .into_iter()
-        .find_map(|theirs| text.strip_prefix(theirs))
-        .map(|place| format!("half of a surrogate pair{place}"))
-        .unwrap_or(text)
+    for theirs in ["lone leading surrogate in hex escape", "unexpected end of hex escape"] {
+        if let Some(place) = text.strip_prefix(theirs) {
+            return format!("half of a surrogate pair{place}");
+        }
+    }
+    text
 }
 
 /// Parses a JSON text. Of two members with one name some parsers take the first and some the
