@@ -35,9 +35,11 @@ pub struct AuditQuery {
     /// Only this thing.
     resource_id: Option<String>,
     /// At or after.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// Before.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Most items in the answer: 1 to 200, 50 if not given.

@@ -28,7 +28,7 @@ use super::{
     publish::{PublishedOut, accept},
 };
 use crate::{
-    ingest::{Publish, Published},
+    ingest::{Publish, Published, key_in_batch},
     model::media,
 };
 
@@ -145,8 +145,8 @@ impl From<Result<Published, Problem>> for BatchItem {
 ///
 /// Takes `{"events": […]}` or the list alone; `application/x-ndjson`, one event a line; or a
 /// batch of CloudEvents. Each event is accepted or refused by itself: the answer is 200 and
-/// says what became of each, in their order. An `Idempotency-Key` holds for each event by its
-/// place, so a repeated batch delivers nothing twice.
+/// says what became of each, in their order. An `Idempotency-Key` holds for each event that has no
+/// `id`, by its place, so a repeated batch delivers nothing twice.
 #[utoipa::path(
     post,
     path = "/v1/events/batch",
@@ -238,18 +238,28 @@ pub async fn take(
 
 /// The batch's events, unparsed.
 fn batch_items(body: &[u8]) -> Result<Items<'_>, Problem> {
-    let is_list = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let is_list = body.iter().find(|byte| !is_space(byte)) == Some(&b'[');
     if is_list { explain::json(body) } else { Ok(explain::json::<Batch<'_>>(body)?.events) }
 }
 
 /// Lines that are not blank. What is wrong with one is no matter of the others.
 fn lines(body: &[u8]) -> Items<'_> {
-    let mut all =
-        body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let mut all = body.split(|&byte| byte == b'\n').map(trimmed).filter(|line| !line.is_empty());
     let mut items = Items::default();
     all.by_ref().take(MOST).for_each(|line| items.push(line));
     items.count += all.count();
     items
+}
+
+/// What JSON has between its parts, and no more than that.
+const fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_space(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_space(byte)).map_or(start, |last| last + 1);
+    &line[start..end]
 }
 
 /// Copied out of the batch: an event that waits for its endpoint must not keep the other
@@ -268,11 +278,16 @@ fn batch_event(
         )
         .member("limit_bytes", limit));
     }
-    let (text, key) = (Bytes::copy_from_slice(text), key.map(|key| format!("{key}#{index}")));
-    match form {
-        Form::Json | Form::Lines => publish_of(&text, key),
-        Form::CloudEvents => cloudevents::structured(&text, key),
+    let text = Bytes::copy_from_slice(text);
+    let mut event = match form {
+        Form::Json | Form::Lines => publish_of(&text, None),
+        Form::CloudEvents => cloudevents::structured(&text, None),
+    }?;
+    // One that has an id is known by it wherever it stands; its place says nothing.
+    if event.id.is_none() {
+        event.idempotency_key = key.map(|key| key_in_batch(key, index));
     }
+    Ok(event)
 }
 
 #[cfg(test)]
@@ -334,7 +349,9 @@ mod tests {
         let event = |item, index, key, limit| batch_event(Form::Json, item, index, key, limit);
         let first = event(items[0], 0, Some("k"), 100).unwrap();
         assert_eq!(first.payload, r#"{"x":1}"#);
-        assert_eq!(first.idempotency_key.as_deref(), Some("k#0"));
+        assert_eq!(first.idempotency_key, Some(key_in_batch("k", 0)));
+        let named = event(br#"{"type":"a","payload":1,"id":"7"}"#, 1, Some("k"), 100).unwrap();
+        assert_eq!(named.idempotency_key, None, "it has an id of its own");
         let second = event(items[1], 1, None, 100).unwrap_err();
         assert_eq!(second.code(), Code::InvalidField);
         let large = event(items[0], 0, None, 5).unwrap_err();
@@ -345,6 +362,11 @@ mod tests {
     fn lines_are_events_whatever_is_wrong_with_the_others() {
         let body = b"{\"a\":1}\r\n\n  \n\xff\n[\n7";
         assert_eq!(lines(body).texts, [&b"{\"a\":1}"[..], b"\xff", b"[", b"7"]);
+        let fed = lines(b"\x0c7").texts;
+        assert_eq!(
+            batch_event(Form::Lines, fed[0], 0, None, 9).unwrap_err().code(),
+            Code::MalformedJson
+        );
         let bad = batch_event(Form::Lines, b"\xff", 0, None, 9).unwrap_err();
         assert_eq!(bad.code(), Code::MalformedJson);
     }

@@ -46,9 +46,11 @@ pub struct DeliveryQuery {
     /// Taken or made last by this replay.
     replay_id: Option<ReplayId>,
     /// Created at or after.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// Created before.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Most items in the answer: 1 to 200, 50 if not given.

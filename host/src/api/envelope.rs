@@ -62,6 +62,7 @@ pub struct Envelope<'a> {
     #[schema(max_length = 255)]
     subject: Option<String>,
     /// When it happened, if not now.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
     /// The schema version it satisfies, if not the newest.
@@ -174,6 +175,7 @@ pub struct RawQuery {
     /// As in the JSON form.
     subject: Option<String>,
     /// As in the JSON form.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
     /// As in the JSON form.

@@ -85,7 +85,7 @@ pub struct EventTypePatch {
     /// Whether producers should leave it. Publishing answers say so in headers.
     deprecated: Option<bool>,
     /// When it is said to end, if it is deprecated. Nothing ends by itself.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "super::extract::nullable_time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     sunset_at: Option<Option<Timestamp>>,
     /// Whether it takes no more events. Those it has stay.

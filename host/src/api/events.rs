@@ -22,7 +22,10 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    model::{CloudContext, EventId, EventTypeName, Pattern, StoredEvent, Timestamp, Violation},
+    model::{
+        CloudContext, EventId, EventTypeName, ListedEvent, Pattern, StoredEvent, Timestamp,
+        Violation, media,
+    },
     store::EventFilter,
 };
 
@@ -35,9 +38,11 @@ pub struct EventQuery {
     #[param(value_type = Option<String>, example = "order.*")]
     event_type: Option<Pattern>,
     /// Accepted at or after.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// Accepted before.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Only those accepted although they violate their schema.
@@ -90,23 +95,21 @@ pub struct EventSummary {
     violations: Vec<Violation>,
 }
 
-impl From<StoredEvent> for EventSummary {
-    fn from(stored: StoredEvent) -> Self {
-        let event = stored.event;
-        let content_type = event.content_type().to_owned();
+impl From<ListedEvent> for EventSummary {
+    fn from(event: ListedEvent) -> Self {
         Self {
             id: event.id,
             event_type: event.event_type,
             schema_version: event.schema_version,
-            producer_id: stored.producer_id,
+            producer_id: event.producer_id,
             subject: event.subject,
             channels: event.channels,
             occurred_at: event.occurred_at,
             accepted_at: event.accepted_at,
-            content_type,
-            payload_bytes: event.payload.len(),
-            deliveries: stored.deliveries,
-            violations: stored.violations,
+            content_type: event.content_type.as_deref().unwrap_or(media::JSON).to_owned(),
+            payload_bytes: event.payload_bytes,
+            deliveries: event.deliveries,
+            violations: event.violations,
         }
     }
 }
@@ -147,7 +150,7 @@ pub async fn page_of_events(
     let paging = Paging::<EventId>::new("evt", limit, cursor)?;
     let page = api
         .store
-        .events(acting.application.id, filter, paging.after, paging.limit)
+        .list_events(acting.application.id, filter, paging.after, paging.limit)
         .await
         .map_err(|error| refusal::store(error, &Subject::new("event", "list")))?;
     let events = page.items.into_iter().map(EventSummary::from).collect();
@@ -226,7 +229,7 @@ pub async fn get_event(
         fully_delivered: states.iter().all(|(state, _)| state.is_settled()),
         payload_expired: stored.event.is_expired(),
         delivery_states: states.into_iter().map(|(state, n)| (state.as_str(), n)).collect(),
-        summary: stored.into(),
+        summary: ListedEvent::from(stored).into(),
     }))
 }
 

@@ -10,6 +10,7 @@ use super::{
     problem::{Code, FieldError, Problem},
     strict::Strict,
 };
+use crate::ingest::json_fault;
 
 /// Deserialises a body. The path of a mistake is only looked for once there is one, so
 /// good requests do not pay for it.
@@ -37,7 +38,7 @@ fn diagnose<'de, T: Deserialize<'de>>(body: &'de [u8], first: &serde_json::Error
 
 /// serde_json's message without the position it appends.
 fn sentence(error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let text = json_fault(error);
     let position = format!(" at line {} column {}", error.line(), error.column());
     text.strip_suffix(&position).unwrap_or(&text).to_owned()
 }

@@ -1,14 +1,16 @@
 //! Takes requests apart: bodies, query strings, path parts. Everything that does not fit is
 //! answered with the problem that names it.
 //!
-//! Owns size bounds and media types. Never authorises and never looks at what was said.
+//! Owns size bounds, media types and what may be said once only. Never authorises and never looks at what was said.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{borrow::Cow, str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{Extensions, HeaderMap, header, request::Parts},
+    http::{Extensions, HeaderMap, HeaderName, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -16,11 +18,12 @@ use tokio::time::timeout;
 
 use super::{
     Api,
+    auth::APPLICATION_HEADER,
     door::Scale,
     explain, inflate,
     problem::{Code, FieldError, Problem},
 };
-use crate::model::{IdError, media};
+use crate::model::{IdError, Timestamp, media, time};
 
 /// How long the rest of a body that is too large is read and thrown away. A client that is
 /// still writing when the connection closes sees a reset instead of the 413.
@@ -166,10 +169,27 @@ pub fn wrong_type(headers: &HeaderMap, types: &[&str]) -> Problem {
         .detail(format!("Send Content-Type: {}.", types.join(" or ")))
 }
 
-/// The media type a request names, without parameters and in lower case.
+/// The media type a request names, without parameters and in lower case; none if its text is
+/// said to be in another charset than the one it would be read in.
 pub fn media_type(headers: &HeaderMap) -> Option<String> {
     let given = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(media::essence(given))
+    media::is_utf8(given).then(|| media::essence(given))
+}
+
+/// Headers of which two would leave open which counts.
+const SINGLE: [HeaderName; 3] =
+    [header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static(APPLICATION_HEADER)];
+
+/// Refuses what says one thing twice: another reader of the request, a proxy before this server
+/// for example, may have taken the other.
+pub async fn said_once(request: Request, next: Next) -> Response {
+    for name in &SINGLE {
+        if request.headers().get_all(name).iter().nth(1).is_some() {
+            let title = format!("The header {name} is there more than once");
+            return Problem::new(Code::InvalidHeader, title).into_response();
+        }
+    }
+    next.run(request).await
 }
 
 /// Reads a body of at most `limit` bytes, inflated if it has to be.
@@ -277,6 +297,23 @@ where
     serde::Deserialize::deserialize(deserializer).map(Some)
 }
 
+/// A time as RFC 3339 writes one, and as nothing else does.
+pub fn time<'de, D>(deserializer: D) -> Result<Option<Timestamp>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    let given: Option<Cow<'de, str>> = serde::Deserialize::deserialize(deserializer)?;
+    given.map(|text| time::rfc3339(&text)).transpose().map_err(serde::de::Error::custom)
+}
+
+/// The same where `null` is told from a field that is not there.
+pub fn nullable_time<'de, D>(deserializer: D) -> Result<Option<Option<Timestamp>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    time(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -342,7 +379,8 @@ mod tests {
         for good in ["application/json", "Application/JSON; charset=utf-8"] {
             assert_eq!(&json_bytes(post(Some(good), "{}"), 9).await.unwrap()[..], b"{}");
         }
-        for bad in [None, Some("text/plain"), Some("application/cloudevents+json")] {
+        let utf16 = Some("application/json; charset=utf-16");
+        for bad in [None, Some("text/plain"), Some("application/cloudevents+json"), utf16] {
             let problem = json_bytes(post(bad, "{}"), 9).await.unwrap_err();
             assert_eq!(problem.code(), Code::WrongContentType);
         }
@@ -377,6 +415,28 @@ mod tests {
         assert!(check_text("/id", "order-7", 255).is_ok());
         for bad in ["", "a\u{0}b", "line\nbreak", &"x".repeat(256)] {
             assert!(check_text("/id", bad, 255).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_of_the_one_form_that_the_document_says() {
+        #[derive(Debug, Deserialize)]
+        struct Given {
+            #[serde(default, deserialize_with = "time")]
+            at: Option<Timestamp>,
+            #[serde(default, deserialize_with = "nullable_time")]
+            end: Option<Option<Timestamp>>,
+        }
+        let read = |text: &str| serde_json::from_str::<Given>(text).map_err(|e| e.to_string());
+        let good = read(r#"{"at":"2026-01-01T00:00:00.5+01:00","end":null}"#).unwrap();
+        assert_eq!(good.at.unwrap().to_string(), "2025-12-31T23:00:00.5Z");
+        assert_eq!(good.end, Some(None));
+        let none = read("{}").unwrap();
+        assert_eq!((none.at, none.end), (None, None));
+        for bad in ["20260101T000000Z", "2026-01-01T00:00Z", "2026-01-01T00:00:00Z[UTC]", "1"] {
+            let error = read(&format!(r#"{{"at":"{bad}"}}"#)).unwrap_err();
+            assert!(error.contains("RFC 3339"), "{error}");
+            assert!(read(&format!(r#"{{"end":"{bad}"}}"#)).is_err(), "{bad}");
         }
     }
 

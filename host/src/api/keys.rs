@@ -45,6 +45,7 @@ pub struct KeyIn {
     /// What it may do; `manage` includes `read`. No more than the key that makes it.
     scopes: Vec<KeyScope>,
     /// When it stops being let in; never, if left out.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }

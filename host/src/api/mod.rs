@@ -209,6 +209,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(extract::said_once))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), limits::tell))
         .layer(middleware::from_fn(observe::observe))
         .with_state(api)

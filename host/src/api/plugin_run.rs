@@ -61,6 +61,7 @@ pub struct RunEvent {
     /// What it is about.
     subject: Option<String>,
     /// When it happened, if not now.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     occurred_at: Option<Timestamp>,
     /// The schema version the plugin is told; 0 if not given.
@@ -178,7 +179,7 @@ fn made_up(given: RunEvent, acting: &Actor, now: Timestamp) -> Result<Event, Pro
         event_type,
         schema_version: given.schema_version,
         subject: given.subject,
-        occurred_at: given.occurred_at.unwrap_or(now),
+        occurred_at: given.occurred_at.map_or(now, crate::model::time::kept),
         accepted_at: now,
         trace: None,
         content_type: None,

@@ -396,9 +396,14 @@ impl Problem {
         &self.0.body
     }
 
-    /// As it is sent, for answers that carry problems inside.
+    /// As it is sent, for answers that carry problems inside: these have no headers, so when to
+    /// come back is said in the body.
     pub fn into_body(self) -> ProblemBody {
-        self.0.body
+        let Inner { mut body, headers, .. } = *self.0;
+        let wait = headers.iter().find(|(name, _)| name == header::RETRY_AFTER);
+        let seconds = wait.and_then(|(_, value)| value.to_str().ok()?.parse::<u64>().ok());
+        body.more.extend(seconds.map(|seconds| ("retry_after".to_owned(), seconds.into())));
+        body
     }
 }
 
@@ -480,6 +485,14 @@ mod tests {
             .detail(long.clone())
             .errors([FieldError::new(long.clone(), long)]);
         assert!(serde_json::to_string(problem.body()).unwrap().len() < 5000);
+    }
+
+    #[test]
+    fn a_problem_inside_an_answer_says_when_to_come_back() {
+        let problem = || Problem::new(Code::RateLimited, "Too much");
+        let waiting = problem().header(header::RETRY_AFTER, HeaderValue::from(7));
+        assert_eq!(waiting.into_body().more["retry_after"], 7);
+        assert!(problem().into_body().more.is_empty());
     }
 
     #[test]

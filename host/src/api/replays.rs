@@ -59,9 +59,11 @@ pub struct ReplayIn {
     /// Whose last attempt ended so.
     error: Option<AttemptOutcome>,
     /// Of events accepted at or after. `missing` needs it.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
     /// Of events accepted before; before now, if not given.
+    #[serde(default, deserialize_with = "super::extract::time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
     /// Most it takes in a second; as many as can be delivered, if not given.

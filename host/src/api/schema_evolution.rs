@@ -18,7 +18,7 @@ use super::{
     auth::{Admin, Manage, Read},
     docs::{Missing, Unusable},
     event_types::named,
-    extract::{JsonBody, PathParts, nullable},
+    extract::{JsonBody, PathParts},
     preconditions::{IfMatch, Tag, Tagged},
     problem::{Code, FieldError, Problem},
     refusal::{self, Subject},
@@ -198,7 +198,7 @@ pub struct SchemaVersionPatch {
     /// Whether producers should leave it. Publishing answers say so in headers.
     deprecated: Option<bool>,
     /// When it is said to end, if it is deprecated. Nothing ends by itself.
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "super::extract::nullable_time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     sunset_at: Option<Option<Timestamp>>,
 }

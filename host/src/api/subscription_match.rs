@@ -4,12 +4,11 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
     extract::{Request, State},
     response::Json,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
@@ -24,10 +23,8 @@ use super::{
     subscriptions::find,
 };
 use crate::{
-    ingest::Publish,
-    model::{
-        EventId, EventTypeName, Pattern, Subscription, SubscriptionId, SubscriptionState, media,
-    },
+    ingest::{self, Publish},
+    model::{EventId, EventTypeName, Pattern, Subscription, SubscriptionId, SubscriptionState},
     routing::{Facts, Rule},
 };
 
@@ -187,19 +184,21 @@ fn fresh(
         Problem::new(Code::InvalidField, "The event's type is no name of one")
             .errors([FieldError::new("/event/type", why)])
     })?;
-    let newest = api.catalog.event_type(&event_type).map_or(0, |e| e.validators.len() as u32);
-    let text: &Bytes = &event.payload;
-    let is_json = event.content_type.as_deref().is_none_or(media::is_json);
-    let payload: Option<Value> = if is_json { serde_json::from_slice(text).ok() } else { None };
+    // What publishing would refuse has no answer. A type may be one that is still to be made.
+    let version = match api.catalog.event_type(&event_type) {
+        Some(entry) => ingest::schema_version(&entry, event).map_err(refusal::publish)?,
+        None => event.schema_version.unwrap_or(0),
+    };
+    let payload = ingest::read_payload(event).map_err(refusal::publish)?;
     let facts = Facts {
         event_type: &event_type,
-        schema_version: event.schema_version.unwrap_or(newest),
+        schema_version: version,
         id: event.id.as_deref(),
         subject: event.subject.as_deref(),
-        occurred_at: event.occurred_at.unwrap_or_else(|| api.clock.now()),
+        occurred_at: event.occurred(api.clock.now()),
         channels: &event.channels,
         payload: payload.as_ref(),
-        text,
+        text: &event.payload,
     };
     Ok(MatchOut::of(subscription, rule, &facts))
 }

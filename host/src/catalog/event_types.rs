@@ -70,9 +70,13 @@ impl Catalog {
 
     /// The known event type that `name` most likely was meant to be.
     pub fn closest_event_type(&self, name: &str) -> Option<EventTypeName> {
-        let state = self.read();
-        let known = state.event_types.keys().map(EventTypeName::as_str);
-        closest(name, known).and_then(|name| name.parse().ok())
+        if name.len() > EventTypeName::MAX_BYTES {
+            return None;
+        }
+        // Nobody who changes the catalog waits for the comparing, and so nobody else.
+        let known: Vec<EventTypeName> = self.read().event_types.keys().cloned().collect();
+        let found = closest(name, known.iter().map(EventTypeName::as_str))?;
+        known.iter().find(|known| known.as_str() == found).cloned()
     }
 
     /// How many begin with this segment.

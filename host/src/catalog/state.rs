@@ -211,18 +211,58 @@ fn shadow_of(entry: &SubscriptionEntry) -> Option<((ApplicationId, PipelineId), 
 }
 
 /// The one of `known` that `given` most likely was meant to be, if any is near enough.
+///
+/// `given` is a stranger's, and comparing takes time with the square of its length: what is longer
+/// than any name is near none, and only the few that have nearly the same letters are compared.
 pub(super) fn closest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const NEAR_ENOUGH: f64 = 0.6;
-    known
-        .map(|name| (strsim::normalized_damerau_levenshtein(given, name), name))
+    const FEW: usize = 32;
+    if given.len() > EventTypeName::MAX_BYTES {
+        return None;
+    }
+    let letters = letters_of(given);
+    let mut near: Vec<(usize, &str)> = known
+        .map(|name| (at_least(&letters, &letters_of(name)), name))
+        .filter(|(edits, name)| {
+            let longest = given.chars().count().max(name.chars().count());
+            *edits as f64 <= (1.0 - NEAR_ENOUGH) * longest as f64
+        })
+        .collect();
+    if near.len() > FEW {
+        near.select_nth_unstable(FEW);
+        near.truncate(FEW);
+    }
+    near.into_iter()
+        .map(|(_, name)| (strsim::normalized_damerau_levenshtein(given, name), name))
         .filter(|(likeness, _)| *likeness >= NEAR_ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }
 
+/// How often each letter stands in a text; letters may share a place.
+type Letters = [u8; 64];
+
+fn letters_of(text: &str) -> Letters {
+    let mut letters = [0; 64];
+    for letter in text.chars() {
+        let count: &mut u8 = &mut letters[letter as usize % 64];
+        *count = count.saturating_add(1);
+    }
+    letters
+}
+
+/// How many edits at least make one text of the other: each brings one letter at most, and takes
+/// one at most.
+fn at_least(one: &Letters, other: &Letters) -> usize {
+    let surplus = |a: &Letters, b: &Letters| -> usize {
+        a.iter().zip(b).map(|(a, b)| usize::from(a.saturating_sub(*b))).sum()
+    };
+    surplus(one, other).max(surplus(other, one))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Filter, NOTHING, closest};
+    use super::{EventTypeName, Filter, NOTHING, at_least, closest, letters_of};
 
     #[test]
     fn what_stands_for_a_broken_filter_is_one() {
@@ -235,5 +275,29 @@ mod tests {
         assert_eq!(closest("order.craeted", known.into_iter()), Some("order.created"));
         assert_eq!(closest("pusj", known.into_iter()), Some("push"));
         assert_eq!(closest("invoice.sent", known.into_iter()), None);
+        // The nearest in letters is not the nearest in their order.
+        let known = ["detaerc.redro", "order.deleted", "order.created"];
+        assert_eq!(closest("order.craeted", known.into_iter()), Some("order.created"));
+        assert_eq!(closest("größe", ["grosse", "größen"].into_iter()), Some("größen"));
+    }
+
+    #[test]
+    fn looking_for_what_was_meant_is_bounded_in_length_and_number() {
+        let known = ["x".repeat(EventTypeName::MAX_BYTES)];
+        let of = |length| closest(&"x".repeat(length), known.iter().map(String::as_str));
+        assert!(of(EventTypeName::MAX_BYTES).is_some());
+        assert!(of(EventTypeName::MAX_BYTES + 1).is_none());
+        // However many are near, a few are compared.
+        let many: Vec<String> = (0..20_000).map(|i| format!("order.created{i:05}")).collect();
+        assert!(closest("order.craeted00007", many.iter().map(String::as_str)).is_some());
+    }
+
+    #[test]
+    fn the_letters_never_say_further_than_it_is() {
+        let texts = ["", "a", "ab", "ba", "abc", "acb", "xyz", "order.created", "order.craeted"];
+        for (one, other) in texts.iter().flat_map(|a| texts.iter().map(move |b| (*a, *b))) {
+            let least = at_least(&letters_of(one), &letters_of(other));
+            assert!(least <= strsim::damerau_levenshtein(one, other), "{one} {other}");
+        }
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use super::Publish;
-use crate::{model::Timestamp, store::Idempotency};
+use crate::{
+    model::{Attribute, CloudContext, Timestamp},
+    store::Idempotency,
+};
 
 /// The event's id and the request's key, in spaces of their own. A CloudEvent's id is its
 /// source's: the two together name the event.
@@ -25,6 +28,18 @@ pub(super) fn keys(event: &Publish, window: Duration, now: Timestamp) -> Vec<Ide
     id.into_iter().chain(key).map(|key| Idempotency { key, fingerprint, expires_at }).collect()
 }
 
+/// The key of an event of a batch: the request's, and its place. No header has a line break in
+/// it, so it is never another request's own.
+pub fn key_in_batch(key: &str, index: usize) -> String {
+    format!("{key}\n{index}")
+}
+
+/// A key as the producer knows it: without the space it is in, an event of a batch by its number.
+pub(super) fn shown(key: &str) -> String {
+    let given = key.split_once(':').map_or(key, |(_, given)| given);
+    given.replace('\n', "#")
+}
+
 /// What must be the same for a request to be a repetition.
 fn fingerprint(event: &Publish) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -38,8 +53,10 @@ fn fingerprint(event: &Publish) -> [u8; 32] {
         version.as_bytes(),
         &event.payload,
     ];
-    // Events without channels keep the print they had before there were any.
-    let channels = event.channels.iter().map(String::as_bytes);
+    // Events without channels keep the print they had before there were any. Their order says
+    // nothing.
+    let mut channels: Vec<&[u8]> = event.channels.iter().map(String::as_bytes).collect();
+    channels.sort_unstable();
     for part in parts.into_iter().chain(channels) {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
@@ -52,18 +69,27 @@ fn fingerprint(event: &Publish) -> [u8; 32] {
     }
     if let Some(context) = event.context.as_deref() {
         hash.update(b"context");
-        // Texts and numbers in a fixed order: they always have a JSON form.
-        hash.update(serde_json::to_vec(context).unwrap_or_default());
+        // Texts in a fixed order: they always have a JSON form.
+        hash.update(serde_json::to_vec(&essence(context)).unwrap_or_default());
     }
     hash.finalize().into()
 }
+
+/// What of a CloudEvent's attributes must be the same: not the trace it is sent in, which is
+/// another for each try, and not whether a value came as a number or, in a header, as its text.
+fn essence(context: &CloudContext) -> CloudContext {
+    let said = context.extensions.iter().filter(|(name, _)| !TRACE.contains(&name.as_str()));
+    let texts = said.map(|(name, value)| (name.clone(), Attribute::Text(value.text())));
+    CloudContext { extensions: texts.collect(), ..context.clone() }
+}
+
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::CloudContext;
 
     fn publish(payload: &'static str) -> Publish {
         Publish {
@@ -113,6 +139,38 @@ mod tests {
         };
         assert_eq!(of("/a", "7"), "ce:/a 7");
         assert_ne!(of("/a", "b 7"), of("/a/b", "7"));
+    }
+
+    #[test]
+    fn a_repetition_may_be_spelt_otherwise_where_it_says_the_same() {
+        let channels = |all: [&str; 2]| {
+            let channels = all.iter().map(|&name| name.to_owned()).collect();
+            fingerprint(&Publish { channels, ..publish("{}") })
+        };
+        assert_eq!(channels(["a", "b"]), channels(["b", "a"]));
+        assert_ne!(channels(["a", "b"]), channels(["a", "c"]));
+        let extended = |name: &str, value: Attribute| {
+            let context = CloudContext {
+                id: "7".into(),
+                source: "/a".into(),
+                dataschema: None,
+                extensions: [(name.to_owned(), value)].into(),
+            };
+            fingerprint(&Publish { context: Some(context.into()), ..publish("{}") })
+        };
+        let text = |text: &str| Attribute::Text(text.to_owned());
+        assert_eq!(extended("n", Attribute::Integer(5)), extended("n", text("5")));
+        assert_eq!(extended("n", Attribute::Boolean(true)), extended("n", text("true")));
+        assert_ne!(extended("n", text("5")), extended("n", text("6")));
+        assert_eq!(extended("traceparent", text("00-a")), extended("traceparent", text("00-b")));
+    }
+
+    #[test]
+    fn the_key_of_an_event_in_a_batch_is_no_other_requests() {
+        let key = key_in_batch("k", 1);
+        assert!(key.bytes().any(|byte| !(b' '..=b'~').contains(&byte)), "{key:?}");
+        assert_eq!(shown(&format!("key:{key}")), "k#1");
+        assert_ne!(key_in_batch("k", 11), key_in_batch("k1", 1));
     }
 
     #[test]

@@ -26,7 +26,11 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use self::desk::Desk;
-pub use self::own::OwnEvent;
+pub use self::{
+    idempotency::key_in_batch,
+    own::OwnEvent,
+    payload::{json_fault, read_payload},
+};
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
@@ -34,10 +38,10 @@ use crate::{
     limits::{Admission, Rates},
     model::{
         Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, Lifecycle,
-        SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation,
+        SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation, time,
     },
     routing::Facts,
-    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError},
+    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError, Used},
 };
 
 /// Bounds of ingestion.
@@ -82,6 +86,14 @@ pub struct Publish {
     pub channels: Vec<String>,
     /// Where in a distributed trace it is published.
     pub trace: Option<Arc<TraceContext>>,
+}
+
+impl Publish {
+    /// When it happened, as it is kept: filters, plugins and endpoints see from the first what
+    /// they would see of the stored event.
+    pub fn occurred(&self, accepted_at: Timestamp) -> Timestamp {
+        self.occurred_at.map_or(accepted_at, time::kept)
+    }
 }
 
 /// An accepted event.
@@ -306,19 +318,19 @@ impl Ingest {
         rejected: Rejected,
     ) -> Result<Published, Rejected> {
         let Ok(event_type) = event.event_type.parse() else { return Err(rejected) };
-        let now = self.shared.clock.now();
-        for key in keys {
-            let used = self.shared.store.used_key(application.id, key, now).await;
-            match used.map_err(Rejected::Store)? {
-                Some((true, receipt)) => {
-                    let lifecycle = Lifecycle::default();
-                    return Ok(Published { receipt, event_type, repeated: true, lifecycle });
-                }
-                Some((false, _)) => return Err(conflict(&key.key)),
-                None => {}
-            }
+        if keys.is_empty() {
+            return Err(rejected);
         }
-        Err(rejected)
+        let now = self.shared.clock.now();
+        let used = self.shared.store.repeated(application.id, keys, now).await;
+        match used.map_err(Rejected::Store)? {
+            Some(Used::BySame(receipt)) => {
+                let lifecycle = Lifecycle::default();
+                Ok(Published { receipt, event_type, repeated: true, lifecycle })
+            }
+            Some(Used::ByAnother(key)) => Err(conflict(&key)),
+            None => Err(rejected),
+        }
     }
 
     /// Sends an event of type `hookmill.test` to one subscription, past its pipeline: it
@@ -401,11 +413,7 @@ impl Ingest {
         if let Some(since) = entry.event_type.archived_at {
             return Err(Rejected::Archived { event_type: name, since });
         }
-        let newest = entry.validators.len() as u32;
-        let version = event.schema_version.unwrap_or(newest);
-        if version > newest || (version == 0 && newest > 0) {
-            return Err(Rejected::UnknownSchemaVersion { event_type: name, version, newest });
-        }
+        let version = schema_version(&entry, event)?;
         Ok((entry, version))
     }
 
@@ -423,6 +431,7 @@ impl Ingest {
         // From here to `send` nothing awaits: places taken in the dispatcher cannot leak when
         // the caller goes away.
         let now = checked.accepted_at;
+        let occurred_at = event.occurred(now);
         let id = EventId::new(now);
         let deliveries = matches
             .iter()
@@ -445,7 +454,6 @@ impl Ingest {
             schema_version: checked.schema_version,
             deliveries: matches.len() as u32,
         };
-        let key = idempotency.first().map(|first| first.key.clone()).unwrap_or_default();
         // What the server has to tell is told also to who may store no more.
         let most_stored = Some(application.id)
             .filter(|_| !checked.event_type.is_reserved())
@@ -458,7 +466,7 @@ impl Ingest {
                 event_type: checked.event_type,
                 schema_version: checked.schema_version,
                 subject: event.subject,
-                occurred_at: event.occurred_at.unwrap_or(now),
+                occurred_at,
                 accepted_at: now,
                 trace: event.trace,
                 content_type: event.content_type,
@@ -477,7 +485,7 @@ impl Ingest {
         match answered.await {
             Ok(Ok(Appended::New(_))) => Ok((receipt, false)),
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
-            Ok(Ok(Appended::Conflict)) => Err(conflict(&key)),
+            Ok(Ok(Appended::Conflict { key })) => Err(conflict(&key)),
             Ok(Ok(Appended::Full { used })) => {
                 Err(Rejected::Full { used, most: most_stored.unwrap_or_default() })
             }
@@ -485,6 +493,17 @@ impl Ingest {
             Err(_) => Err(Rejected::stopping()),
         }
     }
+}
+
+/// Which version of its type's schema counts for an event; 0 if there is none.
+pub fn schema_version(entry: &EventTypeEntry, event: &Publish) -> Result<u32, Rejected> {
+    let newest = entry.validators.len() as u32;
+    let version = event.schema_version.unwrap_or(newest);
+    if version > newest || event.schema_version == Some(0) {
+        let event_type = entry.event_type.name.clone();
+        return Err(Rejected::UnknownSchemaVersion { event_type, version, newest });
+    }
+    Ok(version)
 }
 
 /// Whether an event is acceptable under a version of its type's schema.
@@ -509,10 +528,9 @@ fn examine(
     Ok((checked, payload))
 }
 
-/// The key as the producer knows it, without the space it is in.
+/// The key as the producer knows it.
 fn conflict(key: &str) -> Rejected {
-    let key = key.split_once(':').map_or(key, |(_, given)| given);
-    Rejected::Conflict { key: key.to_owned() }
+    Rejected::Conflict { key: idempotency::shown(key) }
 }
 
 /// An event found acceptable.
@@ -532,7 +550,7 @@ impl Checked {
             schema_version: self.schema_version,
             id: event.id.as_deref(),
             subject: event.subject.as_deref(),
-            occurred_at: event.occurred_at.unwrap_or(self.accepted_at),
+            occurred_at: event.occurred(self.accepted_at),
             channels: &event.channels,
             payload,
             text: &event.payload,

@@ -33,14 +33,8 @@ pub(super) fn examine(
             taken: taken.clone(),
         });
     }
-    if event.payload.is_empty() {
-        return Err(Rejected::Malformed("it is empty".to_owned()));
-    }
-    if event.content_type.as_deref().is_some_and(|given| !media::is_json(given)) {
-        return Ok((None, Vec::new()));
-    }
     // Parsed even when there is no schema: what is stored is JSON of bounded depth.
-    let payload = parse(&event.payload).map_err(|error| Rejected::Malformed(error.to_string()))?;
+    let Some(payload) = read_payload(event)? else { return Ok((None, Vec::new())) };
     let violations = match version.checked_sub(1).map(|index| index as usize) {
         Some(index) if entry.event_type.mode != SchemaMode::Off => {
             match entry.validators.get(index) {
@@ -51,6 +45,35 @@ pub(super) fn examine(
         _ => Vec::new(),
     };
     Ok((Some(payload), violations))
+}
+
+/// What a payload is, if it is JSON, whatever its type says of it.
+pub fn read_payload(event: &Publish) -> Result<Option<Value>, Rejected> {
+    if event.payload.is_empty() {
+        return Err(Rejected::Malformed("it is empty".to_owned()));
+    }
+    if let Some(given) = event.content_type.as_deref() {
+        if !media::is_json(given) {
+            return Ok(None);
+        }
+        if !media::is_utf8(given) {
+            let why = "its content type names another charset than UTF-8, in which JSON is written";
+            return Err(Rejected::Malformed(why.to_owned()));
+        }
+    }
+    parse(&event.payload).map(Some).map_err(|error| Rejected::Malformed(json_fault(&error)))
+}
+
+/// What is wrong with a JSON text. The parser has two names for half of a surrogate pair, and
+/// neither says it.
+pub fn json_fault(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    for theirs in ["lone leading surrogate in hex escape", "unexpected end of hex escape"] {
+        if let Some(place) = text.strip_prefix(theirs) {
+            return format!("half of a surrogate pair{place}");
+        }
+    }
+    text
 }
 
 /// Parses a JSON text. Of two members with one name some parsers take the first and some the
@@ -162,6 +185,15 @@ mod tests {
         }
         assert!(parse(b"\"\xff\"").is_err());
         assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_called_that() {
+        for half in ["\"\\ud800\"", "\"\\ud800x\"", "\"\\udc00\"", "\"\\ud800\\u0041\""] {
+            let why = json_fault(&parse(half.as_bytes()).unwrap_err());
+            assert!(why.starts_with("half of a surrogate pair at line 1"), "{half}: {why}");
+        }
+        assert!(json_fault(&parse(b"\"\\u12").unwrap_err()).starts_with("EOF"));
     }
 
     #[test]

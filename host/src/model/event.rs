@@ -75,6 +75,55 @@ pub struct StoredEvent {
     pub violations: Vec<Violation>,
 }
 
+/// An event as lists show it: all of a [`StoredEvent`] but what was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedEvent {
+    /// `evt_…`
+    pub id: EventId,
+    /// For example `order.created`.
+    pub event_type: EventTypeName,
+    /// The schema version it was accepted under; 0 if the type had none.
+    pub schema_version: u32,
+    /// What it is about, if the producer said.
+    pub subject: Option<String>,
+    /// What it was published on.
+    pub channels: Vec<String>,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// What the payload is; JSON if nothing is said.
+    pub content_type: Option<Arc<str>>,
+    /// Bytes of the payload; none if it is no longer kept.
+    pub payload_bytes: usize,
+    /// The producer's own id for it, if given.
+    pub producer_id: Option<String>,
+    /// How many deliveries were made of it.
+    pub deliveries: u32,
+    /// What its schema had against it (mode `warn`); bounded.
+    pub violations: Vec<Violation>,
+}
+
+impl From<StoredEvent> for ListedEvent {
+    fn from(stored: StoredEvent) -> Self {
+        let StoredEvent { event, producer_id, deliveries, violations } = stored;
+        Self {
+            id: event.id,
+            event_type: event.event_type,
+            schema_version: event.schema_version,
+            subject: event.subject,
+            channels: event.channels,
+            occurred_at: event.occurred_at,
+            accepted_at: event.accepted_at,
+            content_type: event.content_type,
+            payload_bytes: event.payload.len(),
+            producer_id,
+            deliveries,
+            violations,
+        }
+    }
+}
+
 /// One place where a payload does not satisfy its schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Violation {

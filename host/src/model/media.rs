@@ -20,6 +20,16 @@ pub fn is_json(content_type: &str) -> bool {
     essence == JSON || essence.ends_with("+json")
 }
 
+/// Whether a text of this type is in UTF-8, as far as it says: ASCII is.
+pub fn is_utf8(content_type: &str) -> bool {
+    let parameters = content_type.split(';').skip(1).filter_map(|given| given.split_once('='));
+    let mut charsets = parameters.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    charsets.all(|(_, value)| {
+        let value = value.trim().trim_matches('"');
+        ["utf-8", "utf8", "us-ascii"].iter().any(|known| value.eq_ignore_ascii_case(known))
+    })
+}
+
 /// Whether payloads of this type are text that a JSON string can hold.
 pub fn is_text(content_type: &str) -> bool {
     let essence = essence(content_type);
@@ -91,6 +101,18 @@ mod tests {
         assert!(!takes(&ranges(&["text/*", JSON]), "application/xml"));
         assert!(!takes(&ranges(&["text/*"]), "texts/x"));
         assert!(!takes(&[], JSON));
+    }
+
+    #[test]
+    fn another_charset_than_utf8_is_told() {
+        for good in ["a/b", "a/b; charset=UTF-8", "a/b;x=y; Charset=\"utf-8\"", "a/b;charset=utf8"]
+        {
+            assert!(is_utf8(good), "{good}");
+        }
+        for bad in ["a/b; charset=utf-16", "a/b;charset=\"latin1\"", "a/b;charset=utf-8;charset=x"]
+        {
+            assert!(!is_utf8(bad), "{bad}");
+        }
     }
 
     #[test]

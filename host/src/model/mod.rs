@@ -31,6 +31,7 @@ mod secret;
 pub mod signing;
 mod source;
 mod subscription;
+pub mod time;
 mod trace;
 
 pub use application::Application;
@@ -44,7 +45,7 @@ pub use delivery::{
     Attempt, AttemptOutcome, Delivery, DeliveryState, FailureKind, Log, Message, Outcome,
     PipelineRun, StepReport, StepVerdict, Timings,
 };
-pub use event::{Event, StoredEvent, Violation};
+pub use event::{Event, ListedEvent, StoredEvent, Violation};
 pub use event_type::{EventType, EventTypeName, SchemaMode, SchemaVersion};
 pub use evolution::{Compatibility, Lifecycle};
 pub use handshake::{Handshake, HandshakeRecord};

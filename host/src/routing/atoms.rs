@@ -12,7 +12,7 @@ use super::{
     facts::Seen,
     filter::{Bound, Comparison, Scalar, Test, scalar},
 };
-use crate::model::Timestamp;
+use crate::model::{Timestamp, time};
 
 /// A condition on an event. None is met where nothing is. Fields are named by their numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -220,7 +220,7 @@ impl Probe {
                 self.suffixes.find(text, |t, length| t.get(end(t, length)?..), meet);
                 self.texts.find(text, meet);
                 if !self.times.is_empty()
-                    && let Ok(time) = text.parse::<Timestamp>()
+                    && let Some(time) = time::instant(text)
                 {
                     self.times.find(&time, meet);
                 }

@@ -39,6 +39,12 @@ const BACKTRACKS: usize = 1_000_000;
 const PATTERN_BYTES: usize = 1 << 20;
 /// Longest message of a violation, in bytes: some quote the value.
 const MESSAGE_BYTES: usize = 300;
+/// Longest place in a payload or a schema that is told, in bytes: names in it may have megabytes.
+const PLACE_BYTES: usize = 500;
+/// What the violations of one payload come to, in bytes; the first is always told.
+const VIOLATIONS_BYTES: usize = 8 << 10;
+/// An error takes this much, and as much again for so many bytes of its place.
+const ERROR_BYTES: usize = 200;
 
 impl Validator {
     /// Most violations reported of one payload.
@@ -76,8 +82,8 @@ impl Validator {
             .build(schema)
             .map(|schema| Self { schema, demands })
             .map_err(|error| SchemaError {
-                at: error.instance_path().to_string(),
-                message: bounded(error.to_string()),
+                at: excerpt(error.instance_path().as_str(), PLACE_BYTES),
+                message: excerpt(&error.to_string(), MESSAGE_BYTES),
             })
     }
 
@@ -98,9 +104,9 @@ impl Validator {
 
     /// Where `instance` does not satisfy the schema, at most [`Self::MAX_VIOLATIONS`] of them.
     pub fn violations(&self, instance: &Value) -> Vec<Violation> {
-        // All errors are collected before the first can be had.
+        // All errors are collected before the first can be had, each with a text of its place.
         let most = usize::try_from(Self::MAX_ERRORS / self.demands.max(1)).unwrap_or(usize::MAX);
-        if has_more_values(instance, most) {
+        if weighs_more(instance, most) {
             return if self.accepts(instance) { Vec::new() } else { vec![somewhere()] };
         }
         let mut found = Vec::new();
@@ -108,23 +114,33 @@ impl Validator {
             report(&error, &mut found);
         }
         found.truncate(Self::MAX_VIOLATIONS);
+        let mut bytes = 0;
+        let fitting = found.iter().take_while(|violation| {
+            bytes += violation.at.len() + violation.schema.len() + violation.message.len();
+            bytes <= VIOLATIONS_BYTES
+        });
+        let fitting = fitting.count().max(1);
+        found.truncate(fitting);
         found
     }
 }
 
-/// Whether there are more than `most` values in `value`, itself included.
-fn has_more_values(value: &Value, most: usize) -> bool {
-    let mut count = 0;
-    let mut rest = vec![value];
-    while let Some(value) = rest.pop() {
-        count += 1;
-        // What waits is counted at once, so that `rest` stays as small.
-        if count + rest.len() > most {
+/// Whether there are more than `most` values in `value`, itself included; one counts as often as
+/// an error there would take room.
+fn weighs_more(value: &Value, most: usize) -> bool {
+    let mut weight = 0;
+    // What waits is counted at once, so that `rest` stays as small.
+    let mut rest = vec![(value, 0)];
+    while let Some((value, place)) = rest.pop() {
+        weight += 1 + place / ERROR_BYTES;
+        if weight + rest.len() > most {
             return true;
         }
         match value {
-            Value::Array(items) => rest.extend(items),
-            Value::Object(members) => rest.extend(members.values()),
+            Value::Array(items) => rest.extend(items.iter().map(|item| (item, place + 8))),
+            Value::Object(members) => {
+                rest.extend(members.iter().map(|(name, value)| (value, place + name.len())));
+            }
             _ => {}
         }
     }
@@ -164,9 +180,9 @@ fn report(error: &ValidationError<'_>, found: &mut Vec<Violation>) {
         error.to_string()
     };
     found.push(Violation {
-        at: error.instance_path().to_string(),
-        schema: error.schema_path().to_string(),
-        message: bounded(message),
+        at: excerpt(error.instance_path().as_str(), PLACE_BYTES),
+        schema: excerpt(error.schema_path().as_str(), PLACE_BYTES),
+        message: excerpt(&message, MESSAGE_BYTES),
     });
     let nearest = alternatives.iter().min_by_key(|branch| distance(branch));
     for inner in nearest.into_iter().flatten().take(Validator::MAX_VIOLATIONS) {
@@ -186,13 +202,12 @@ fn distance(branch: &[ValidationError<'_>]) -> usize {
     branch.len() + 100 * branch.iter().filter(other).count()
 }
 
-fn bounded(mut message: String) -> String {
-    if message.len() > MESSAGE_BYTES {
-        let end = (0..=MESSAGE_BYTES).rev().find(|&i| message.is_char_boundary(i)).unwrap_or(0);
-        message.truncate(end);
-        message.push('…');
+/// The beginning of a text that is too long, and a sign that it is no more than that.
+fn excerpt(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
     }
-    message
+    format!("{}…", &text[..text.floor_char_boundary(most)])
 }
 
 #[cfg(test)]
@@ -295,6 +310,33 @@ mod tests {
         let violations = validator.violations(&json!(vec![long; 100]));
         assert_eq!(violations.len(), Validator::MAX_VIOLATIONS);
         assert!(violations.iter().all(|v| v.message.len() <= MESSAGE_BYTES + '…'.len_utf8()));
+    }
+
+    #[test]
+    fn the_places_of_violations_are_bounded_and_what_all_of_them_come_to() {
+        let strings = json!({"type": "string"});
+        let schema = json!({"additionalProperties": {"additionalProperties": strings}});
+        let validator = Validator::compile(&schema).unwrap();
+        let payload = |length: usize, count: usize| {
+            let members = (0..count).map(|n| (format!("m{n}"), json!(1)));
+            json!({"é".repeat(length): Value::Object(members.collect())})
+        };
+        let found = validator.violations(&payload(300_000, 25));
+        assert!(!found.is_empty());
+        for violation in &found {
+            assert!(violation.at.starts_with("/éé") && violation.at.ends_with("é…"));
+            assert!(violation.at.len() <= PLACE_BYTES + '…'.len_utf8());
+        }
+        assert!(serde_json::to_string(&found).unwrap().len() < 2 * VIOLATIONS_BYTES);
+        assert_eq!(validator.violations(&payload(10, 25)).len(), Validator::MAX_VIOLATIONS);
+        // A schema may have long names, too.
+        let schema = json!({"properties": {"x".repeat(100_000): strings}});
+        let found =
+            Validator::compile(&schema).unwrap().violations(&json!({"x".repeat(100_000): 1}));
+        assert!(found[0].schema.len() < 600 && found[0].at.len() < 600);
+        // Places are collected before they are cut: twelve gigabytes of them are not.
+        let found = validator.violations(&payload(250_000, 25_000));
+        assert!(found[0].message.contains("too many values"), "{found:?}");
     }
 
     #[test]

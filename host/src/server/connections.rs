@@ -50,7 +50,7 @@ const FEW_FILES: u64 = 1_024;
 const QUIET: Duration = Duration::from_secs(30);
 /// Largest head of a request in bytes, which is also as much of a body as is read at once.
 const HEAD: usize = 64 << 10;
-/// Most headers of a request.
+/// Most headers of a request over HTTP/1; over HTTP/2 only their size is bounded.
 const HEADERS: usize = 100;
 /// A body of no more bytes is sent as soon as it is handed over.
 const AT_ONCE: u64 = 64 << 10;
@@ -182,6 +182,7 @@ async fn converse<S: Answers>(
     let counted = Counted { inner: service, requests: Arc::clone(&requests) };
     let mut protocol = Builder::new(TokioExecutor::new());
     protocol.http1().max_buf_size(HEAD).max_headers(HEADERS);
+    protocol.http2().max_header_list_size(HEAD as u32);
     let service = TowerToHyperService::new(counted);
     let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
     let (mut told, mut begun) = (false, 0);

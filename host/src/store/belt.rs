@@ -98,13 +98,25 @@ pub enum Appended {
     New(Vec<DeliveryKey>),
     /// It was accepted before, and this is what was said then.
     Repeated(Receipt),
-    /// Its idempotency key belongs to another request.
-    Conflict,
+    /// One of its idempotency keys belongs to another request.
+    Conflict {
+        /// That key.
+        key: String,
+    },
     /// Its application would store more than it may.
     Full {
         /// Bytes that its payloads take without it.
         used: u64,
     },
+}
+
+/// Who used the keys of a request before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Used {
+    /// The same request, and this is what was said then.
+    BySame(Receipt),
+    /// Another one used this key.
+    ByAnother(String),
 }
 
 /// A leased delivery.

@@ -29,7 +29,7 @@ pub use answers::{Answers, Asked, AskedId, Begun};
 pub use backlog::{Backlog, Counts};
 pub use belt::{
     Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
-    Receipt, Record, Switch,
+    Receipt, Record, Switch, Used,
 };
 pub use evolution::Evolution;
 pub use handshakes::Handshakes;
@@ -43,8 +43,8 @@ pub use upkeep::{Old, PurgeStep, Purged, Swept, Upkeep};
 
 use crate::model::{
     Application, ApplicationId, Attempt, AttemptOutcome, Delivery, DeliveryId, DeliveryState,
-    EventId, EventType, EventTypeName, Pattern, Pipeline, PipelineId, PipelineRun, ReplayId,
-    ResolvedStep, SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
+    EventId, EventType, EventTypeName, ListedEvent, Pattern, Pipeline, PipelineId, PipelineRun,
+    ReplayId, ResolvedStep, SchemaVersion, StoredEvent, Subscription, SubscriptionId, Timestamp,
 };
 
 /// Why the database takes nothing at the moment.
@@ -223,14 +223,14 @@ pub trait Resources: Send + Sync {
 /// What people and programs ask about what happened.
 #[async_trait]
 pub trait History: Send + Sync {
-    /// Whether an idempotency key was used: by the same request or another, and what was
-    /// said then.
-    async fn used_key(
+    /// Whether a request that is not to be stored is a repetition: who used its keys. Those of
+    /// a repetition's that are new are remembered for the event, durably.
+    async fn repeated(
         &self,
         application: ApplicationId,
-        key: &Idempotency,
+        keys: &[Idempotency],
         now: Timestamp,
-    ) -> Result<Option<(bool, Receipt)>>;
+    ) -> Result<Option<Used>>;
 
     async fn event(&self, application: ApplicationId, id: EventId) -> Result<StoredEvent>;
     async fn events(
@@ -240,6 +240,14 @@ pub trait History: Send + Sync {
         before: Option<EventId>,
         limit: u32,
     ) -> Result<Page<StoredEvent>>;
+    /// The same without payloads: two hundred of them may be hundreds of megabytes.
+    async fn list_events(
+        &self,
+        application: ApplicationId,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<ListedEvent>>;
     async fn delivery(&self, application: ApplicationId, id: DeliveryId) -> Result<Delivery>;
     async fn deliveries(
         &self,

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 
 use super::{Claimed, EventFilter, Page, Result};
 use crate::model::{
-    ApplicationId, DeliveryId, EventId, Ordering, Pattern, PipelineId, Replay, ReplayFilter,
-    ReplayId, ReplayMode, ReplayProgress, ReplayState, StoredEvent, SubscriptionId, Timestamp,
+    ApplicationId, DeliveryId, EventId, ListedEvent, Ordering, Pattern, PipelineId, Replay,
+    ReplayFilter, ReplayId, ReplayMode, ReplayProgress, ReplayState, SubscriptionId, Timestamp,
 };
 
 /// What a replay may take.
@@ -103,12 +103,13 @@ pub trait Recovery: Send + Sync {
     /// A delivery as a claim would give it, without leasing it.
     async fn peek(&self, application: ApplicationId, id: DeliveryId) -> Result<Claimed>;
 
-    /// Events with a delivery that is pending, under way, held or dead, newest first.
+    /// Events with a delivery that is pending, under way, held or dead, newest first, without
+    /// their payloads.
     async fn undelivered(
         &self,
         application: ApplicationId,
         filter: &EventFilter,
         before: Option<EventId>,
         limit: u32,
-    ) -> Result<Page<StoredEvent>>;
+    ) -> Result<Page<ListedEvent>>;
 }

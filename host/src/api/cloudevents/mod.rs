@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     ingest::Publish,
-    model::{Attribute, CloudContext, Timestamp, TraceContext, media},
+    model::{Attribute, CloudContext, TraceContext, media, time},
     telemetry::trace,
 };
 
@@ -155,10 +155,9 @@ impl Attributes {
         if let Some(schema) = &dataschema {
             self.short("dataschema", schema, MAX_SOURCE)?;
         }
-        let time = self.texts.remove("time").map(|time| time.parse::<Timestamp>());
-        let occurred_at = time
-            .transpose()
-            .map_err(|_| mode.refuse("time", "is not a time such as 2026-11-02T03:00:00Z"))?;
+        let time = self.texts.remove("time").map(|given| time::rfc3339(&given));
+        let occurred_at =
+            time.transpose().map_err(|error| mode.refuse("time", error.to_string()))?;
         let given = self.texts.remove("datacontenttype");
         if given.as_deref().is_some_and(|given| !media::is_media_type(given)) {
             let why = "is not a media type such as text/xml";
@@ -193,7 +192,9 @@ impl Attributes {
 /// The schema version a `dataschema` names, if it is one of this server's own addresses.
 fn version_named(schema: &str, event_type: &str) -> Option<u32> {
     let (before, version) = schema.rsplit_once("/versions/")?;
-    before.ends_with(&format!("/v1/event-types/{event_type}")).then(|| version.parse().ok())?
+    let canonical = !version.starts_with('0') && version.bytes().all(|b| b.is_ascii_digit());
+    let ours = before.ends_with(&format!("/v1/event-types/{event_type}"));
+    if ours && canonical { version.parse().ok() } else { None }
 }
 
 /// The members of an object, unparsed.
@@ -270,8 +271,14 @@ pub fn structured(body: &Bytes, key: Option<String>) -> Result<Publish, Problem>
                 Mode::Structured.refuse("data", why)
             })
         }
-        (None, None) => Ok(Bytes::from_static(NO_DATA)),
+        (None, None) => Ok(no_data(content_type)),
     })
+}
+
+/// What an event without data has as its payload: nothing, which is refused, where `null` would
+/// not be of its type.
+fn no_data(content_type: Option<&str>) -> Bytes {
+    Bytes::from_static(if content_type.is_none_or(media::is_json) { NO_DATA } else { b"" })
 }
 
 /// An event in binary mode: its attributes are headers, its data is the body.
@@ -301,10 +308,8 @@ pub fn binary(headers: &HeaderMap, body: Bytes, key: Option<String>) -> Result<P
         let text = value.to_str().unwrap_or_default().to_owned();
         attributes.texts.insert("datacontenttype", text);
     }
-    attributes.publish(key, |content_type| {
-        let no_data = body.is_empty() && content_type.is_none_or(media::is_json);
-        Ok(if no_data { Bytes::from_static(NO_DATA) } else { body })
-    })
+    attributes
+        .publish(key, |content_type| Ok(if body.is_empty() { no_data(content_type) } else { body }))
 }
 
 /// A header's value: quotes around it go, then what is percent-encoded is decoded once.

@@ -11,7 +11,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{Bound, Comparison, Field, Filter, Kind, Node, Scalar, Test};
-use crate::{model::Timestamp, routing::Decimal};
+use crate::{model::time, routing::Decimal};
 
 /// Why a text is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -278,9 +278,9 @@ fn affix(text: &str, at: &str) -> Result<Box<str>> {
 fn bound(text: &str, at: &str) -> Result<Bound> {
     match scalar(text, at)? {
         Scalar::Number(number) => Ok(Bound::Number(number)),
-        Scalar::Text(text) => Ok(match text.parse::<Timestamp>() {
-            Ok(time) => Bound::Time(time),
-            Err(_) => Bound::Text(text),
+        Scalar::Text(text) => Ok(match time::instant(&text) {
+            Some(time) => Bound::Time(time),
+            None => Bound::Text(text),
         }),
         Scalar::Null | Scalar::Bool(_) => wrong(at, "must be a number or a string"),
     }

@@ -2,7 +2,7 @@
 //! nothing is.
 
 use super::{Bound, Kind, Memo, Node, Scalar, Test};
-use crate::{model::Timestamp, routing::facts::Seen};
+use crate::{model::time, routing::facts::Seen};
 
 impl Node {
     /// Whether it holds. The filter's own fields are the memo's.
@@ -30,7 +30,7 @@ impl Test {
                     (Bound::Number(bound), Seen::Number(number)) => Some(number.cmp(bound)),
                     (Bound::Text(bound), Seen::Text(text)) => Some((**text).cmp(&**bound)),
                     (Bound::Time(bound), Seen::Text(text)) => {
-                        text.parse::<Timestamp>().ok().map(|time| time.cmp(bound))
+                        time::instant(text).map(|time| time.cmp(bound))
                     }
                     _ => None,
                 };

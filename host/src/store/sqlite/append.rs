@@ -7,13 +7,14 @@ use sqlx::SqliteConnection;
 use super::{
     Result, SqliteStore,
     bulk::Bulk,
-    codec::{bytes16, col, col_u32, json, millis, state_code},
+    codec::{json, millis, state_code},
     failed, order,
+    repeated::{Remembered, Seen, Verdict, look, remember},
     usage::Counted,
 };
 use crate::{
-    model::{ApplicationId, DeliveryState, EventId, Timestamp},
-    store::{Appended, DeliveryKey, Idempotency, Lease, NewEvent, Receipt},
+    model::{ApplicationId, DeliveryState},
+    store::{Appended, DeliveryKey, Lease, NewEvent, Receipt},
 };
 
 static EVENTS: Bulk = Bulk::new(
@@ -29,15 +30,6 @@ static DELIVERIES: Bulk = Bulk::new(
     "(?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
     "",
 );
-static KEYS: Bulk = Bulk::new(
-    "INSERT OR REPLACE INTO idempotency (application_id, key, fingerprint, event_id, \
-         schema_version, deliveries, expires_at) VALUES",
-    "(?, ?, ?, ?, ?, ?, ?)",
-    "",
-);
-
-/// Expired keys removed with each batch that brings keys: more than it can bring.
-const EXPIRED_AT_ONCE: i64 = 1_000;
 
 /// An event that is new, with the rows it gets.
 struct Fresh<'a> {
@@ -52,6 +44,13 @@ const ROW: u64 = 512;
 impl Fresh<'_> {
     fn bytes(&self) -> u64 {
         (self.new.event.payload.len() as u64) + ROW * (1 + self.new.deliveries.len() as u64)
+    }
+
+    fn keys(&self) -> Vec<DeliveryKey> {
+        (self.first_delivery..)
+            .zip(&self.new.deliveries)
+            .map(|(delivery, _)| DeliveryKey { delivery, event: self.row })
+            .collect()
     }
 
     fn receipt(&self) -> Receipt {
@@ -71,10 +70,12 @@ impl SqliteStore {
     ) -> Result<Vec<Appended>> {
         let mut write = self.write().await?;
         let mut transaction = write.begin().await?;
-        let (answers, fresh) = self.sort_out(&mut transaction, batch).await?;
+        let (answers, fresh, keys) = self.sort_out(&mut transaction, batch).await?;
         insert_events(&mut transaction, &fresh).await?;
         insert_deliveries(&mut transaction, &fresh, lease).await?;
-        insert_keys(&mut transaction, &fresh).await?;
+        if let Some(first) = batch.first() {
+            remember(&mut transaction, &keys, first.event.accepted_at).await?;
+        }
         count_violations(&mut transaction, &fresh).await?;
         let mut counted = Counted::default();
         let payloads = fresh.iter().map(|item| {
@@ -89,104 +90,75 @@ impl SqliteStore {
     }
 
     /// Tells new events from repeated ones and from those that there is no room for, also
-    /// within the batch, and gives them rows.
+    /// within the batch, and gives them rows. A repetition may have brought a key that is new:
+    /// the next request with it is one, too.
     async fn sort_out<'a>(
         &self,
         connection: &mut SqliteConnection,
         batch: &'a [NewEvent],
-    ) -> Result<(Vec<Appended>, Vec<Fresh<'a>>)> {
+    ) -> Result<(Vec<Appended>, Vec<Fresh<'a>>, Vec<Remembered<'a>>)> {
         let mut seen = Seen::new();
         // Payloads of this batch, by application, where that is asked for.
         let mut coming: HashMap<ApplicationId, u64> = HashMap::new();
         let mut answers = Vec::with_capacity(batch.len());
         let mut fresh: Vec<Fresh<'a>> = Vec::with_capacity(batch.len());
+        let mut keys = Vec::new();
         for new in batch {
-            if let Some((same, receipt)) = used_before(connection, &seen, new).await? {
-                answers.push(if same { Appended::Repeated(receipt) } else { Appended::Conflict });
-                continue;
-            }
-            if let Some(most) = new.most_stored {
-                let application = new.event.application;
-                let coming = coming.entry(application).or_default();
-                let used = self.usages.of(application).stored_bytes.saturating_add(*coming);
-                let bytes = new.event.payload.len() as u64;
-                if used.saturating_add(bytes) > most {
-                    answers.push(Appended::Full { used });
+            let (application, now) = (new.event.application, new.event.accepted_at);
+            let verdict = look(connection, &seen, application, &new.idempotency, now).await?;
+            let (receipt, unused) = match verdict {
+                Verdict::Conflict(key) => {
+                    answers.push(Appended::Conflict { key });
                     continue;
                 }
-                *coming += bytes;
-            }
-            let count = new.deliveries.len();
-            let item = Fresh {
-                new,
-                row: Self::take_rows(&self.next_event, 1),
-                first_delivery: Self::take_rows(&self.next_delivery, count),
+                Verdict::Repeated(receipt, unused) => {
+                    answers.push(Appended::Repeated(receipt.clone()));
+                    (receipt, unused)
+                }
+                Verdict::Fresh => {
+                    if let Some(used) = self.overfull(new, &mut coming) {
+                        answers.push(Appended::Full { used });
+                        continue;
+                    }
+                    let item = self.fresh(new);
+                    answers.push(Appended::New(item.keys()));
+                    let receipt = item.receipt();
+                    fresh.push(item);
+                    (receipt, new.idempotency.iter().collect())
+                }
             };
-            for idempotency in &new.idempotency {
-                let key = (new.event.application.as_bytes(), idempotency.key.as_str());
-                seen.insert(key, (&idempotency.fingerprint, item.receipt()));
+            for idempotency in unused {
+                let key = (application, idempotency.key.as_str());
+                seen.insert(key, (&idempotency.fingerprint, receipt.clone()));
+                keys.push(Remembered { application, idempotency, receipt: receipt.clone() });
             }
-            let keys = (0..count as i64)
-                .map(|i| DeliveryKey { delivery: item.first_delivery + i, event: item.row });
-            answers.push(Appended::New(keys.collect()));
-            fresh.push(item);
         }
-        Ok((answers, fresh))
+        Ok((answers, fresh, keys))
     }
-}
 
-/// Keys of the batch's own events so far: by application and key, the print and the answer.
-type Seen<'a> = HashMap<(&'a [u8; 16], &'a str), (&'a [u8; 32], Receipt)>;
+    /// What an event's application has stored, if there is no room for the event: beside that and
+    /// those `coming` in the same batch. Else it is among these.
+    fn overfull(&self, new: &NewEvent, coming: &mut HashMap<ApplicationId, u64>) -> Option<u64> {
+        let most = new.most_stored?;
+        let application = new.event.application;
+        let coming = coming.entry(application).or_default();
+        let used = self.usages.of(application).stored_bytes.saturating_add(*coming);
+        let bytes = new.event.payload.len() as u64;
+        if used.saturating_add(bytes) > most {
+            return Some(used);
+        }
+        *coming += bytes;
+        None
+    }
 
-/// Whether any of an event's keys was used before: by the same request or another, and what
-/// was said then.
-async fn used_before(
-    connection: &mut SqliteConnection,
-    seen: &Seen<'_>,
-    new: &NewEvent,
-) -> Result<Option<(bool, Receipt)>> {
-    for idempotency in &new.idempotency {
-        let key = (new.event.application.as_bytes(), idempotency.key.as_str());
-        let before = match seen.get(&key) {
-            Some((fingerprint, receipt)) => {
-                Some((**fingerprint == idempotency.fingerprint, receipt.clone()))
-            }
-            None => {
-                let event = &new.event;
-                find_key(connection, event.application, idempotency, event.accepted_at).await?
-            }
-        };
-        if before.is_some() {
-            return Ok(before);
+    /// Rows for a new event and its deliveries.
+    fn fresh<'a>(&self, new: &'a NewEvent) -> Fresh<'a> {
+        Fresh {
+            new,
+            row: Self::take_rows(&self.next_event, 1),
+            first_delivery: Self::take_rows(&self.next_delivery, new.deliveries.len()),
         }
     }
-    Ok(None)
-}
-
-pub(super) async fn find_key(
-    connection: &mut SqliteConnection,
-    application: ApplicationId,
-    idempotency: &Idempotency,
-    now: Timestamp,
-) -> Result<Option<(bool, Receipt)>> {
-    let row = sqlx::query(
-        "SELECT fingerprint, event_id, schema_version, deliveries FROM idempotency
-         WHERE application_id = ? AND key = ? AND expires_at > ?",
-    )
-    .bind(application.as_bytes().as_slice())
-    .bind(idempotency.key.as_str())
-    .bind(millis(now))
-    .fetch_optional(connection)
-    .await
-    .map_err(failed)?;
-    let Some(row) = row else { return Ok(None) };
-    let same = col::<&[u8]>(&row, 0)? == idempotency.fingerprint;
-    let receipt = Receipt {
-        id: EventId::from_bytes(bytes16(col(&row, 1)?)?),
-        schema_version: col_u32(&row, 2)?,
-        deliveries: col_u32(&row, 3)?,
-    };
-    Ok(Some((same, receipt)))
 }
 
 async fn insert_events(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -> Result<()> {
@@ -254,33 +226,6 @@ async fn insert_deliveries(
     let ordered = rows.iter().filter(|(_, (_, delivery))| delivery.order.is_some());
     let ordered: Vec<i64> = ordered.map(|(_, (number, _))| *number).collect();
     order::line_up(connection, &ordered).await
-}
-
-async fn insert_keys(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -> Result<()> {
-    let rows: Vec<_> = fresh
-        .iter()
-        .flat_map(|item| item.new.idempotency.iter().map(move |key| (item, key)))
-        .collect();
-    let Some((first, _)) = rows.first() else { return Ok(()) };
-    sqlx::query(
-        "DELETE FROM idempotency WHERE (application_id, key) IN
-         (SELECT application_id, key FROM idempotency WHERE expires_at <= ? LIMIT ?)",
-    )
-    .bind(millis(first.new.event.accepted_at))
-    .bind(EXPIRED_AT_ONCE)
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
-    KEYS.execute(connection, &rows, |row, (item, idempotency)| {
-        row.put(item.new.event.application.as_bytes().as_slice())
-            .put(idempotency.key.as_str())
-            .put(idempotency.fingerprint.as_slice())
-            .put(item.new.event.id.as_bytes().as_slice())
-            .put(i64::from(item.new.event.schema_version))
-            .put(item.new.deliveries.len() as i64)
-            .put(millis(idempotency.expires_at));
-    })
-    .await
 }
 
 async fn count_violations(connection: &mut SqliteConnection, fresh: &[Fresh<'_>]) -> Result<()> {

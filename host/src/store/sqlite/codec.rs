@@ -8,8 +8,8 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{Result, StoreError, failed};
 use crate::model::{
-    ApplicationId, AttemptOutcome, DeliveryState, Event, EventId, EventTypeName, Timestamp,
-    TraceContext,
+    ApplicationId, AttemptOutcome, DeliveryState, Event, EventId, EventTypeName, ListedEvent,
+    Timestamp, TraceContext,
 };
 
 pub(super) fn damaged(what: &str) -> StoreError {
@@ -110,6 +110,32 @@ pub(super) fn event(row: &SqliteRow, at: usize) -> Result<Event> {
         content_type: col::<Option<&str>>(row, at + 11)?.map(Arc::from),
         context: col::<Option<&str>>(row, at + 12)?.map(from_json).transpose()?.map(Arc::new),
         channels: channels(row, at + 13)?,
+    })
+}
+
+/// The columns that [`listed`] reads, of `events AS e`: all but the payload, whose length alone
+/// SQLite tells without reading it.
+pub(super) const LISTED_COLUMNS: &str = "e.id, e.type, e.schema_version, e.subject, e.channels, \
+                                         e.occurred_at, e.accepted_at, e.content_type, \
+                                         length(e.payload), e.producer_id, e.deliveries, \
+                                         e.violations";
+
+/// An event of a list, from [`LISTED_COLUMNS`].
+pub(super) fn listed(row: &SqliteRow) -> Result<ListedEvent> {
+    let violations = col::<Option<&str>>(row, 11)?;
+    Ok(ListedEvent {
+        id: EventId::from_bytes(bytes16(col(row, 0)?)?),
+        event_type: event_type(col(row, 1)?)?,
+        schema_version: col_u32(row, 2)?,
+        subject: col(row, 3)?,
+        channels: channels(row, 4)?,
+        occurred_at: col_time(row, 5)?,
+        accepted_at: col_time(row, 6)?,
+        content_type: col::<Option<&str>>(row, 7)?.map(Arc::from),
+        payload_bytes: usize::try_from(col_u64(row, 8)?).map_err(|_| damaged("a length"))?,
+        producer_id: col(row, 9)?,
+        deliveries: col_u32(row, 10)?,
+        violations: violations.map(from_json).transpose()?.unwrap_or_default(),
     })
 }
 

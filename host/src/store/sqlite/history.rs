@@ -6,11 +6,10 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, sqlite::SqliteRow};
 
 use super::{
     Result, SqliteStore,
-    append::find_key,
     claim::read_run,
     codec::{
-        self, EVENT_COLUMNS, bytes16, col, col_time, col_u32, col_u64, event_type, from_json,
-        from_word, millis, outcome, outcome_code, state, state_code, timestamp,
+        self, EVENT_COLUMNS, LISTED_COLUMNS, bytes16, col, col_time, col_u32, col_u64, event_type,
+        from_json, from_word, listed, millis, outcome, outcome_code, state, state_code, timestamp,
     },
     counts::moved,
     failed, order,
@@ -18,10 +17,10 @@ use super::{
 };
 use crate::{
     model::{
-        ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, Message, OnError,
-        Outcome, PipelineId, PipelineRun, StoredEvent, SubscriptionId, Timestamp, Timings,
+        ApplicationId, Attempt, Delivery, DeliveryId, DeliveryState, EventId, ListedEvent, Message,
+        OnError, Outcome, PipelineId, PipelineRun, StoredEvent, SubscriptionId, Timestamp, Timings,
     },
-    store::{DeliveryFilter, EventFilter, History, Idempotency, Page, Receipt, StoreError},
+    store::{DeliveryFilter, EventFilter, History, Idempotency, Page, StoreError, Used},
 };
 
 const DELIVERY_COLUMNS: &str = "d.id, e.id, e.type, d.subscription_id, d.application_id, d.state, \
@@ -30,7 +29,7 @@ const DELIVERY_COLUMNS: &str = "d.id, e.id, e.type, d.subscription_id, d.applica
 /// Where what follows an event's columns begins.
 const REST: usize = codec::EVENT_WIDTH;
 
-pub(super) fn stored_event(row: &SqliteRow) -> Result<StoredEvent> {
+fn stored_event(row: &SqliteRow) -> Result<StoredEvent> {
     let violations = col::<Option<&str>>(row, REST + 2)?;
     Ok(StoredEvent {
         event: codec::event(row, 0)?,
@@ -133,16 +132,40 @@ pub(super) fn push_times(
     }
 }
 
+impl SqliteStore {
+    /// A page of events, of a query that ends where the application's id follows.
+    async fn newest<T>(
+        &self,
+        mut query: QueryBuilder<Sqlite>,
+        read: impl Fn(&SqliteRow) -> Result<T>,
+        (application, filter, before, limit): (ApplicationId, &EventFilter, Option<EventId>, u32),
+    ) -> Result<Page<T>> {
+        query.push_bind(application.as_bytes().to_vec());
+        if let Some(pattern) = &filter.event_type {
+            push_types(&mut query, std::slice::from_ref(pattern));
+        }
+        if filter.violating {
+            query.push(" AND e.violations IS NOT NULL");
+        }
+        push_times(&mut query, "e.accepted_at", filter.since, filter.until);
+        if let Some(id) = before {
+            query.push(" AND e.id < ").push_bind(id.as_bytes().to_vec());
+        }
+        query.push(" ORDER BY e.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
+        let rows = query.build().fetch_all(&self.readers).await.map_err(failed)?;
+        Ok(page(rows.iter().map(read).collect::<Result<_>>()?, limit))
+    }
+}
+
 #[async_trait]
 impl History for SqliteStore {
-    async fn used_key(
+    async fn repeated(
         &self,
         application: ApplicationId,
-        key: &Idempotency,
+        keys: &[Idempotency],
         now: Timestamp,
-    ) -> Result<Option<(bool, Receipt)>> {
-        let mut connection = self.readers.acquire().await.map_err(failed)?;
-        find_key(&mut connection, application, key, now).await
+    ) -> Result<Option<Used>> {
+        self.used(application, keys, now).await
     }
 
     async fn event(&self, application: ApplicationId, id: EventId) -> Result<StoredEvent> {
@@ -168,24 +191,25 @@ impl History for SqliteStore {
         limit: u32,
     ) -> Result<Page<StoredEvent>> {
         let way = way(filter);
-        let mut query = QueryBuilder::new(format!(
+        let query = QueryBuilder::new(format!(
             "SELECT {EVENT_COLUMNS}, e.producer_id, e.deliveries, e.violations FROM events AS e{way} \
              JOIN applications AS a ON a.id = e.application_id WHERE e.application_id = "
         ));
-        query.push_bind(application.as_bytes().to_vec());
-        if let Some(pattern) = &filter.event_type {
-            push_types(&mut query, std::slice::from_ref(pattern));
-        }
-        if filter.violating {
-            query.push(" AND e.violations IS NOT NULL");
-        }
-        push_times(&mut query, "e.accepted_at", filter.since, filter.until);
-        if let Some(id) = before {
-            query.push(" AND e.id < ").push_bind(id.as_bytes().to_vec());
-        }
-        query.push(" ORDER BY e.id DESC LIMIT ").push_bind(i64::from(limit) + 1);
-        let rows = query.build().fetch_all(&self.readers).await.map_err(failed)?;
-        Ok(page(rows.iter().map(stored_event).collect::<Result<_>>()?, limit))
+        self.newest(query, stored_event, (application, filter, before, limit)).await
+    }
+
+    async fn list_events(
+        &self,
+        application: ApplicationId,
+        filter: &EventFilter,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<Page<ListedEvent>> {
+        let way = way(filter);
+        let query = QueryBuilder::new(format!(
+            "SELECT {LISTED_COLUMNS} FROM events AS e{way} WHERE e.application_id = "
+        ));
+        self.newest(query, listed, (application, filter, before, limit)).await
     }
 
     async fn delivery(&self, application: ApplicationId, id: DeliveryId) -> Result<Delivery> {

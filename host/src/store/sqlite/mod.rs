@@ -28,6 +28,7 @@ mod order_tests;
 mod plugins;
 mod record;
 mod recovery;
+mod repeated;
 mod resources;
 mod retention;
 mod sealing;

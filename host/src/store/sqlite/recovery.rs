@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     model::{
-        ApplicationId, DeliveryId, DeliveryState, EventId, PipelineId, Replay, ReplayId,
-        ReplayMode, ReplayProgress, ReplayState, StoredEvent, SubscriptionId, Timestamp,
+        ApplicationId, DeliveryId, DeliveryState, EventId, ListedEvent, PipelineId, Replay,
+        ReplayId, ReplayMode, ReplayProgress, ReplayState, SubscriptionId, Timestamp,
     },
     store::{Candidate, Claimed, EventFilter, Page, Recovery, Scope, StoreError, Take},
 };
@@ -391,7 +391,7 @@ impl Recovery for SqliteStore {
         filter: &EventFilter,
         before: Option<EventId>,
         limit: u32,
-    ) -> Result<Page<StoredEvent>> {
+    ) -> Result<Page<ListedEvent>> {
         undelivered::list(self, application, filter, before, limit).await
     }
 }

@@ -15,14 +15,15 @@ use super::SqliteStore;
 use crate::{
     model::{
         Application, ApplicationId, Attempt, AttemptOutcome, Credentials, DeliveryId,
-        DeliveryState, Event, EventId, EventType, Kept, Message, OnError, Outcome, PipelineId,
-        PipelineRun, Policy, ResolvedStep, SchemaMode, Secret, SecretText, Sha256, StepReport,
-        StepVerdict, Subscription, SubscriptionId, SubscriptionState, Timestamp, Timings,
-        TraceContext, Violation,
+        DeliveryState, Event, EventId, EventType, Kept, ListedEvent, Message, OnError, Outcome,
+        PipelineId, PipelineRun, Policy, ResolvedStep, SchemaMode, Secret, SecretText, Sha256,
+        StepReport, StepVerdict, Subscription, SubscriptionId, SubscriptionState, Timestamp,
+        Timings, TraceContext, Violation,
     },
     store::{
         Appended, Backlog, Belt, Claimed, Counts, DeliveryFilter, EventFilter, History,
-        Idempotency, Lease, NewDelivery, NewEvent, Next, Record, Resources, Store, StoreError,
+        Idempotency, Lease, NewDelivery, NewEvent, Next, Record, Recovery, Resources, Store,
+        StoreError, Used,
     },
 };
 
@@ -280,19 +281,73 @@ async fn a_repeated_key_answers_as_the_first_time_also_within_a_batch() {
     assert!(
         matches!(&answers[1], Appended::Repeated(r) if r.id == first.event.id && r.deliveries == 1)
     );
-    assert_eq!(answers[2], Appended::Conflict);
+    assert_eq!(answers[2], Appended::Conflict { key: "a".into() });
     assert!(matches!(answers[3], Appended::New(_)));
 
     let bench = bench.reopened().await;
     let later = [keyed(bench.event(50), "a", 1), keyed(bench.event(51), "a", 9)];
     let answers = bench.store.append(&later, lease(60)).await.unwrap();
     assert!(matches!(&answers[0], Appended::Repeated(r) if r.id == first.event.id));
-    assert_eq!(answers[1], Appended::Conflict);
+    assert_eq!(answers[1], Appended::Conflict { key: "a".into() });
 
     let expired = [keyed(bench.event(200), "a", 3)];
     let answers = bench.store.append(&expired, lease(60)).await.unwrap();
     assert!(matches!(answers[0], Appended::New(_)), "the key was forgotten after its time");
     assert_eq!(bench.claim(OWNER, 300).await.len(), 3, "each accepted event is delivered once");
+}
+
+#[tokio::test]
+async fn of_several_keys_each_is_looked_at_and_each_is_remembered() {
+    let bench = Bench::new().await;
+    let (a, b) = (keyed(bench.event(1), "a", 1), keyed(keyed(bench.event(2), "b", 2), "k", 2));
+    // The last one repeats the first under another key, and that is one it is known by then.
+    let again = keyed(keyed(bench.event(3), "a", 1), "fresh", 1);
+    let batch = [a.clone(), b, again, keyed(bench.event(4), "fresh", 4)];
+    let answers = bench.store.append(&batch, lease(60)).await.unwrap();
+    assert!(matches!(&answers[2], Appended::Repeated(receipt) if receipt.id == a.event.id));
+    assert_eq!(answers[3], Appended::Conflict { key: "fresh".into() });
+
+    let bench = bench.reopened().await;
+    let batch = [
+        keyed(keyed(bench.event(5), "a", 1), "k", 1),
+        keyed(keyed(bench.event(6), "new", 6), "k", 6),
+        keyed(bench.event(7), "fresh", 1),
+        keyed(keyed(bench.event(8), "a", 1), "late", 1),
+    ];
+    let answers = bench.store.append(&batch, lease(60)).await.unwrap();
+    let other = Appended::Conflict { key: "k".into() };
+    assert_eq!(answers[..2], [other.clone(), other], "the key that was used is named");
+    for answer in &answers[2..] {
+        assert!(matches!(answer, Appended::Repeated(receipt) if receipt.id == a.event.id));
+    }
+    // What is refused before it comes to the store is looked at in the same way.
+    let keys = |new: &NewEvent| new.idempotency.clone();
+    let app = bench.application.id;
+    let used = bench.store.repeated(app, &keys(&batch[0]), at(9)).await.unwrap();
+    assert_eq!(used, Some(Used::ByAnother("k".into())));
+    let later = keyed(keyed(bench.event(9), "late", 1), "latest", 1);
+    for asked in [&later, &keyed(bench.event(9), "latest", 1)] {
+        let used = bench.store.repeated(app, &keys(asked), at(9)).await.unwrap();
+        assert!(matches!(used, Some(Used::BySame(receipt)) if receipt.id == a.event.id));
+    }
+    let unknown = keyed(bench.event(9), "unknown", 9);
+    assert_eq!(bench.store.repeated(app, &keys(&unknown), at(9)).await.unwrap(), None);
+    assert_eq!(bench.claim(OWNER, 300).await.len(), 2, "each accepted event is delivered once");
+}
+
+#[tokio::test]
+async fn a_list_tells_all_of_an_event_but_what_was_sent() {
+    let bench = Bench::new().await;
+    let batch: Vec<_> = (0..3).map(|i| bench.event(i)).collect();
+    bench.store.append(&batch, lease(60)).await.unwrap();
+    let app = bench.application.id;
+    let filter = EventFilter::default();
+    let whole = bench.store.events(app, &filter, None, 9).await.unwrap();
+    let listed = bench.store.list_events(app, &filter, None, 9).await.unwrap();
+    let as_listed: Vec<ListedEvent> = whole.items.into_iter().map(ListedEvent::from).collect();
+    assert_eq!(listed.items, as_listed);
+    assert_eq!(listed.items[0].payload_bytes, batch[2].event.payload.len());
+    assert_eq!(bench.store.undelivered(app, &filter, None, 9).await.unwrap().items, as_listed);
 }
 
 #[tokio::test]

@@ -5,12 +5,12 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::{
     Result, SqliteStore,
-    codec::EVENT_COLUMNS,
+    codec::{LISTED_COLUMNS, listed},
     failed,
-    history::{page, push_times, stored_event},
+    history::{page, push_times},
 };
 use crate::{
-    model::{ApplicationId, EventId, EventTypeName, Pattern, StoredEvent},
+    model::{ApplicationId, EventId, EventTypeName, ListedEvent, Pattern},
     store::{EventFilter, Page},
 };
 
@@ -59,13 +59,11 @@ pub(super) async fn list(
     filter: &EventFilter,
     before: Option<EventId>,
     limit: u32,
-) -> Result<Page<StoredEvent>> {
+) -> Result<Page<ListedEvent>> {
     // The condition on the state is the index's, word for word, so that it is used.
     let mut query = QueryBuilder::new(format!(
-        "SELECT {EVENT_COLUMNS}, e.producer_id, e.deliveries, e.violations \
-         FROM deliveries AS d INDEXED BY deliveries_undelivered \
+        "SELECT {LISTED_COLUMNS} FROM deliveries AS d INDEXED BY deliveries_undelivered \
          CROSS JOIN events AS e ON e.row = d.event_row \
-         CROSS JOIN applications AS a ON a.id = e.application_id \
          WHERE d.state IN (0, 1, 3, 5) AND d.application_id = "
     ));
     let id = application.as_bytes().to_vec();
@@ -88,7 +86,7 @@ pub(super) async fn list(
     query.push(" GROUP BY d.event_row ORDER BY d.event_row DESC LIMIT ");
     query.push_bind(i64::from(limit) + 1);
     let rows = query.build().fetch_all(&store.readers).await.map_err(failed)?;
-    Ok(page(rows.iter().map(stored_event).collect::<Result<_>>()?, limit))
+    Ok(page(rows.iter().map(listed).collect::<Result<_>>()?, limit))
 }
 
 #[cfg(test)]

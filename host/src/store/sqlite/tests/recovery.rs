@@ -74,7 +74,7 @@ impl Bench {
 
     async fn undelivered(&self, filter: &EventFilter, before: Option<EventId>) -> Vec<EventId> {
         let page = self.store.undelivered(self.application.id, filter, before, 2).await.unwrap();
-        page.items.iter().map(|event| event.event.id).collect()
+        page.items.iter().map(|event| event.id).collect()
     }
 }
 
