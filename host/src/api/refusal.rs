@@ -169,9 +169,17 @@ pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
             Problem::new(Code::PluginUnavailable, "A plugin could not be loaded")
                 .detail("The server's log says why.")
         }
+        CatalogError::Busy => {
+            Problem::new(Code::Overloaded, "Too many schemas are waiting to be looked at")
+                .detail("Nothing was changed. Try again after the time in Retry-After.")
+                .header(header::RETRY_AFTER, HeaderValue::from(BUSY_SECONDS))
+        }
         CatalogError::Store(error) => store(error, subject),
     }
 }
+
+/// Seconds after which there may be room for another schema.
+const BUSY_SECONDS: u64 = 5;
 
 /// A JSON Schema, given at `at` of the body, that cannot be used.
 pub fn schema(error: &SchemaError, at: &str) -> Problem {

@@ -1,7 +1,7 @@
 //! `/v1/event-types/{name}/versions/check` and how versions end: what a new schema would break,
 //! told before it is added.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -29,7 +29,7 @@ use crate::{
         ApplicationId, Compatibility, EventId, EventTypeName, Lifecycle, SchemaVersion,
         StoredEvent, Timestamp, Violation,
     },
-    schema::{Finding, Validator},
+    schema::{Finding, Undone, Validator},
     store::EventFilter,
 };
 
@@ -83,6 +83,9 @@ pub struct TriedOut {
     tried: u32,
     /// How many satisfy it.
     satisfied: u32,
+    /// Whether all that were asked for were tried: it stops after 32 MiB of payloads, and after
+    /// five seconds of work.
+    complete: bool,
     /// The newest of those that do not.
     violating: Vec<ViolatingOut>,
 }
@@ -123,22 +126,43 @@ pub async fn check_schema_version(
     let own = entry.event_type.compatibility;
     let fallback = if own == Compatibility::None { Compatibility::Full } else { own };
     let mode = given.compatibility.unwrap_or(fallback);
-    let validator =
-        Validator::compile(&given.schema).map_err(|error| refusal::schema(&error, "/schema"))?;
+    let compiled = api.catalog.compile(&given.schema).await;
+    let validator = compiled.map_err(|error| refusal::catalog(error, &subject))?;
     let compared = api.catalog.compare_schema(&name, &given.schema, mode).await;
     let (against, findings) = compared.map_err(|error| refusal::catalog(error, &subject))?;
-    let events = tried(&api, &name, validator, given.last).await?;
+    let events = tried(&api, &name, &validator, given.last)
+        .await?
+        .map_err(|error| refusal::catalog(error.into(), &subject))?;
     let compatible = findings.is_empty();
     Ok(Json(CheckOut { compatible, compatibility: mode, against, findings, events }))
 }
 
-/// Runs a schema over the newest events of a type, whoever's they are.
+/// What a check spends on stored events.
+#[derive(Debug, Default)]
+struct Effort {
+    bytes: usize,
+    took: Duration,
+}
+
+impl Effort {
+    const MAX_BYTES: usize = 32 << 20;
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    /// Whether so many bytes more may be looked at.
+    fn allows(&mut self, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.bytes <= Self::MAX_BYTES && self.took < Self::LONGEST
+    }
+}
+
+/// Runs a schema over the newest events of a type, whoever's they are; none while too many other
+/// schemas are waiting.
 async fn tried(
     api: &Api,
     name: &EventTypeName,
-    validator: Validator,
+    validator: &Arc<Validator>,
     last: u32,
-) -> Result<TriedOut, Problem> {
+) -> Result<Result<TriedOut, Undone>, Problem> {
     let mut newest: Vec<(EventId, ApplicationId)> = Vec::new();
     for application in api.catalog.applications() {
         let found = pages(api, application.id, name, last, |stored| {
@@ -148,21 +172,38 @@ async fn tried(
     }
     newest.sort_unstable_by_key(|(id, _)| Reverse(*id));
     newest.truncate(last as usize);
-    let mut out = TriedOut::default();
+    let mut out = TriedOut { complete: true, ..TriedOut::default() };
+    let mut effort = Effort::default();
     for (id, application) in newest {
         // One that retention took meanwhile is not tried.
         let Ok(stored) = api.store.event(application, id).await else { continue };
-        let Ok(payload) = serde_json::from_slice::<Value>(&stored.event.payload) else { continue };
+        if !effort.allows(stored.event.payload.len()) {
+            out.complete = false;
+            break;
+        }
+        let (validator, clock) = (Arc::clone(validator), api.clock);
+        let schema_version = stored.event.schema_version;
+        // One at a time: between two, others have their turn.
+        let trying = api.catalog.workshop().run(move |_| {
+            let start = clock.instant();
+            let payload = serde_json::from_slice::<Value>(&stored.event.payload).ok();
+            let violations = payload.map(|payload| validator.violations(&payload));
+            (violations, clock.instant() - start)
+        });
+        let (violations, took) = match trying.await {
+            Ok(done) => done,
+            Err(undone) => return Ok(Err(undone)),
+        };
+        effort.took += took;
+        let Some(violations) = violations else { continue };
         out.tried += 1;
-        let violations = validator.violations(&payload);
         if violations.is_empty() {
             out.satisfied += 1;
         } else if out.violating.len() < MAX_SHOWN {
-            let schema_version = stored.event.schema_version;
             out.violating.push(ViolatingOut { id, schema_version, violations });
         }
     }
-    Ok(out)
+    Ok(Ok(out))
 }
 
 /// What `pick` takes of the newest events of a type, at most `last`.
@@ -252,6 +293,15 @@ pub fn warnings(lifecycle: Lifecycle) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_check_ends_when_it_has_read_or_worked_enough() {
+        let mut effort = Effort::default();
+        assert!(effort.allows(Effort::MAX_BYTES - 1) && effort.allows(1) && !effort.allows(1));
+        let mut slow = Effort::default();
+        slow.took += Effort::LONGEST;
+        assert!(!slow.allows(0));
+    }
 
     #[test]
     fn warnings_have_the_forms_of_their_standards() {

@@ -101,7 +101,10 @@ impl Catalog {
         compatibility: Compatibility,
         schema: Option<Value>,
     ) -> Result<EventType> {
-        let validator = schema.as_ref().map(compile).transpose()?;
+        let validator = match &schema {
+            Some(schema) => Some(self.compile(schema).await?),
+            None => None,
+        };
         let _changing = self.changing.lock().await;
         let event_type = EventType {
             name,
@@ -189,16 +192,27 @@ impl Catalog {
         mode: Option<Compatibility>,
         accept: impl Fn(&Finding) -> bool + Send,
     ) -> Result<SchemaVersion> {
-        let validator = compile(&schema)?;
-        let _changing = self.changing.lock().await;
-        let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
-        let mode = mode.unwrap_or(entry.event_type.compatibility);
-        if mode != Compatibility::None {
-            let (_, found) = self.compare_schema(name, &schema, mode).await?;
-            if !found.iter().all(accept) {
-                return Err(CatalogError::Incompatible(mode, found));
+        let validator = self.compile(&schema).await?;
+        let (_changing, entry) = loop {
+            let entry = self.event_type(name).ok_or(CatalogError::NotFound)?;
+            let mode = mode.unwrap_or(entry.event_type.compatibility);
+            if mode != Compatibility::None {
+                let (_, found) = self.compare_schema(name, &schema, mode).await?;
+                if !found.iter().all(&accept) {
+                    return Err(CatalogError::Incompatible(mode, found));
+                }
             }
-        }
+            // A comparison may take seconds: other changes do not wait for it. What it was made
+            // for must still be so.
+            let changing = self.changing.lock().await;
+            let now = self.event_type(name).ok_or(CatalogError::NotFound)?;
+            let (before, after) = (&entry.event_type, &now.event_type);
+            if (before.latest_version, before.compatibility, before.created_at)
+                == (after.latest_version, after.compatibility, after.created_at)
+            {
+                break (changing, now);
+            }
+        };
         let now = self.clock.now();
         let version = self.store.add_schema(name, &schema, now).await.map_err(refused)?;
         let mut validators = entry.validators.clone();
@@ -217,8 +231,11 @@ impl Catalog {
         }
         self.store.schemas(name).await.map_err(refused)
     }
-}
 
-fn compile(schema: &Value) -> Result<Arc<Validator>> {
-    Validator::compile(schema).map(Arc::new).map_err(CatalogError::Schema)
+    /// Compiles a schema, in the workshop.
+    pub async fn compile(&self, schema: &Value) -> Result<Arc<Validator>> {
+        let schema = schema.clone();
+        let compiled = self.workshop.run(move |_| Validator::compile(&schema)).await?;
+        compiled.map(Arc::new).map_err(CatalogError::Schema)
+    }
 }

@@ -8,7 +8,6 @@ use super::{Catalog, CatalogError, EventTypeEntry, Result, refused};
 use crate::{
     model::{Compatibility, EventTypeName, Lifecycle, SchemaVersion},
     schema::{Finding, compare},
-    store::StoreError,
 };
 
 /// Changes to how a type or a version ends; what is none stays.
@@ -30,11 +29,8 @@ impl Catalog {
     ) -> Result<(u32, Vec<Finding>)> {
         let Some(last) = self.schemas(name).await?.pop() else { return Ok((0, Vec::new())) };
         let new = schema.clone();
-        // A comparison may take a second: others must not wait for it.
-        let found = tokio::task::spawn_blocking(move || compare(&last.schema, &new, mode)).await;
-        let found = found.map_err(|error| {
-            CatalogError::Store(StoreError::Failed(format!("a comparison of schemas: {error}")))
-        })?;
+        let compared = self.workshop.run(move |stop| compare(&last.schema, &new, mode, stop));
+        let found = compared.await?;
         Ok((last.version, found))
     }
 

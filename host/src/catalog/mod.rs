@@ -29,7 +29,7 @@ use crate::{
         PipelineId, Rollout, SubscriptionId, Timestamp, Violation,
     },
     plugin::Runtime,
-    schema::{Finding, SchemaError, Validator},
+    schema::{Finding, SchemaError, Undone, Validator, Workshop},
     store::{SharedStore, StoreError},
 };
 pub use cost::Cost;
@@ -150,9 +150,21 @@ pub enum CatalogError {
     /// A component could not be loaded.
     #[error("{0}")]
     Unloadable(String),
+    /// Too many schemas are waiting to be compiled or compared.
+    #[error("{}", Undone::Busy)]
+    Busy,
     /// The store failed.
     #[error(transparent)]
     Store(StoreError),
+}
+
+impl From<Undone> for CatalogError {
+    fn from(undone: Undone) -> Self {
+        match undone {
+            Undone::Busy => Self::Busy,
+            Undone::Stopping => Self::Store(StoreError::Failed(undone.to_string())),
+        }
+    }
 }
 
 fn list(ids: &[SubscriptionId]) -> String {
@@ -185,6 +197,7 @@ pub struct Catalog {
     /// Held through a change, so that store and memory see changes in the same order.
     changing: Mutex<()>,
     listener: OnceLock<Listener>,
+    workshop: Workshop,
 }
 
 impl fmt::Debug for Catalog {
@@ -208,6 +221,7 @@ impl Catalog {
             state: RwLock::default(),
             changing: Mutex::default(),
             listener: OnceLock::new(),
+            workshop: Workshop::new(clock),
         };
         catalog.load_applications().await?;
         catalog.load_event_types().await?;
@@ -223,6 +237,11 @@ impl Catalog {
         if self.listener.set(Box::new(listener)).is_err() {
             tracing::error!("the catalog has a listener already");
         }
+    }
+
+    /// Where work on schemas is done.
+    pub fn workshop(&self) -> &Workshop {
+        &self.workshop
     }
 
     fn tell(&self, change: Change) {

@@ -1,7 +1,7 @@
 //! What the catalog holds in memory, and the look-ups over it. Plain data: no I/O, no locks.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -12,7 +12,7 @@ use crate::{
         Quarantine, ResolvedStep, Rollout, Sha256, Step, Subscription, SubscriptionId,
         SubscriptionState, Timestamp,
     },
-    routing::{Facts, Filter, Routes, Rule},
+    routing::{Filter, Routes, Rule},
     schema::Validator,
 };
 
@@ -55,7 +55,9 @@ pub(super) struct State {
     /// Pipelines that deliveries may name, current ones and older.
     pub(super) pipelines: HashMap<PipelineId, Arc<Pipeline>>,
     by_steps: HashMap<Content, PipelineId>,
-    routes: HashMap<ApplicationId, Routes<SubscriptionId>>,
+    /// Shared with whoever is matching an event: a change waits for none of them, but makes its
+    /// own copy while one is under way.
+    routes: HashMap<ApplicationId, Arc<Routes<SubscriptionId>>>,
 }
 
 impl State {
@@ -103,6 +105,7 @@ impl State {
         let subscription = &entry.subscription;
         if subscription.state != SubscriptionState::Disabled {
             let routes = self.routes.entry(subscription.application).or_default();
+            let routes = Arc::make_mut(routes);
             routes.insert(&subscription.event_types, &entry.rule, subscription.id);
         }
         for pipeline in entry.pipeline.iter().chain(&entry.shadow) {
@@ -167,16 +170,22 @@ impl State {
     pub(super) fn remove_subscription(&mut self, id: SubscriptionId) {
         let Some(entry) = self.subscriptions.remove(&id) else { return };
         if let Some(routes) = self.routes.get_mut(&entry.subscription.application) {
-            routes.remove(&entry.subscription.event_types, id);
+            Arc::make_mut(routes).remove(&entry.subscription.event_types, id);
         }
     }
 
-    pub(super) fn matching(&self, application: ApplicationId, facts: &Facts<'_>) -> Vec<Match> {
-        let Some(routes) = self.routes.get(&application) else { return Vec::new() };
-        routes
-            .find(facts)
-            .into_iter()
-            .filter_map(|id| self.subscriptions.get(&id))
+    /// The index of an application's subscriptions, as it is now.
+    pub(super) fn routes(&self, application: ApplicationId) -> Option<Arc<Routes<SubscriptionId>>> {
+        self.routes.get(&application).cloned()
+    }
+
+    /// What an event for these subscriptions matches, those left out that were disabled or
+    /// deleted since they were found.
+    pub(super) fn matches(&self, found: &BTreeSet<SubscriptionId>) -> Vec<Match> {
+        found
+            .iter()
+            .filter_map(|id| self.subscriptions.get(id))
+            .filter(|entry| entry.subscription.state != SubscriptionState::Disabled)
             .map(|entry| Match {
                 subscription: entry.subscription.id,
                 pipeline: entry.pipeline.as_ref().map(|p| p.id),

@@ -34,9 +34,15 @@ impl Catalog {
         Ok(())
     }
 
-    /// The subscriptions an event goes to.
+    /// The subscriptions an event goes to. Takes as long as payload and filters make it:
+    /// meanwhile nothing is locked.
     pub fn matching(&self, application: ApplicationId, facts: &Facts<'_>) -> Vec<Match> {
-        self.read().matching(application, facts)
+        let routes = self.read().routes(application);
+        let found = routes.map(|routes| routes.find(facts)).unwrap_or_default();
+        if found.is_empty() {
+            return Vec::new();
+        }
+        self.read().matches(&found)
     }
 
     /// What a subscription asks of events besides their type.
@@ -347,19 +353,12 @@ mod tests {
     };
 
     use super::Catalog;
+    use crate::routing::Facts;
 
-    #[tokio::test]
-    async fn what_an_active_subscription_holds_is_due_after_a_restart() {
-        let folder = tempfile::tempdir().unwrap();
-        let now = Timestamp::from_second(1_790_000_000).unwrap();
-        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
-        let store: SharedStore = std::sync::Arc::new(store);
-        let application =
-            Application { id: ApplicationId::new(now), name: "default".into(), created_at: now };
-        store.create_application(&application).await.unwrap();
-        let subscription = Subscription {
+    fn subscription(application: ApplicationId, now: Timestamp) -> Subscription {
+        Subscription {
             id: SubscriptionId::new(now),
-            application: application.id,
+            application,
             name: None,
             description: None,
             endpoint: "http://127.0.0.1:9/".parse().unwrap(),
@@ -370,13 +369,63 @@ mod tests {
             output_schema: None,
             headers: [].into(),
             policy: Policy::default(),
-            // Resumed, and the server ended before what was held had been made due.
             state: SubscriptionState::Active,
             secrets: vec![Secret::from_key(vec![1; 32]).unwrap()],
             credentials: Credentials::default(),
             created_at: now,
             updated_at: now,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_waits_for_no_event_that_is_being_matched() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
+        let settings =
+            PluginSettings::new(folder.path().join("plugins"), [0; 32], Compiler::InProcess);
+        let runtime = Runtime::start(settings).unwrap();
+        let catalog =
+            Catalog::load(std::sync::Arc::new(store), runtime, Clock::system()).await.unwrap();
+        let application = catalog.applications()[0].id;
+        let first = catalog.create_subscription(subscription(application, now)).await.unwrap().id;
+
+        let facts = Facts {
+            event_type: &"order.created".parse().unwrap(),
+            schema_version: 0,
+            id: None,
+            subject: None,
+            occurred_at: now,
+            channels: &[],
+            payload: None,
+            text: b"1",
         };
+        // What an event is matched with stays as it is; the lock is free.
+        let under_way = catalog.read().routes(application).unwrap();
+        let second = catalog.create_subscription(subscription(application, now)).await.unwrap().id;
+        let change = |subscription: &mut Subscription| {
+            subscription.state = SubscriptionState::Disabled;
+        };
+        catalog.change_subscription(first, Box::new(change)).await.unwrap();
+        let found = under_way.find(&facts);
+        assert_eq!(found.iter().copied().collect::<Vec<_>>(), [first]);
+        // What was disabled meanwhile gets nothing all the same.
+        assert_eq!(catalog.read().matches(&found), []);
+        let now_found = catalog.matching(application, &facts);
+        assert_eq!(now_found.iter().map(|m| m.subscription).collect::<Vec<_>>(), [second]);
+    }
+
+    #[tokio::test]
+    async fn what_an_active_subscription_holds_is_due_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_second(1_790_000_000).unwrap();
+        let store = SqliteStore::open(&folder.path().join("test.db")).await.unwrap();
+        let store: SharedStore = std::sync::Arc::new(store);
+        let application =
+            Application { id: ApplicationId::new(now), name: "default".into(), created_at: now };
+        store.create_application(&application).await.unwrap();
+        // Resumed, and the server ended before what was held had been made due.
+        let subscription = subscription(application.id, now);
         store.create_subscription(&subscription).await.unwrap();
         let event = Event {
             id: EventId::new(now),

@@ -95,8 +95,10 @@ fn print(report: &Value) {
         ));
     }
     let events = &report["events"];
+    let all =
+        if events["complete"] == false { "; there are more, too much for one check" } else { "" };
     output::data(format_args!(
-        "{} of {} stored events satisfy it",
+        "{} of {} stored events satisfy it{all}",
         events["satisfied"], events["tried"]
     ));
     for event in events["violating"].as_array().into_iter().flatten() {

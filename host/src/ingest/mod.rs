@@ -37,8 +37,8 @@ use crate::{
     delivery::Dispatcher,
     limits::{Admission, Rates},
     model::{
-        Application, CloudContext, DeliveryId, Event, EventId, EventTypeName, Lifecycle,
-        SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation, time,
+        Application, ApplicationId, CloudContext, DeliveryId, Event, EventId, EventTypeName,
+        Lifecycle, SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation, time,
     },
     routing::Facts,
     store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError, Used},
@@ -292,17 +292,12 @@ impl Ingest {
         keys: Vec<Idempotency>,
         now: Timestamp,
     ) -> Result<Published, Rejected> {
-        let (event, found) = self.check(event, now).await?;
-        let (checked, payload) = match found {
+        let (event, found) = self.check(application.id, event, now).await?;
+        let (checked, matches) = match found {
             Ok(checked) => checked,
             // What was accepted once stays so, though a newer schema would refuse it.
             Err(rejected) => return self.repeated(application, event, &keys, rejected).await,
         };
-        let matches = {
-            let facts = checked.facts(&event, payload.as_ref());
-            self.shared.catalog.matching(application.id, &facts)
-        };
-        drop(payload);
         let (event_type, lifecycle) = (checked.event_type.clone(), checked.lifecycle);
         self.persist(application, checked, event, keys, &matches)
             .await
@@ -377,19 +372,27 @@ impl Ingest {
         Ok(Published { receipt, event_type, repeated, lifecycle: Lifecycle::default() })
     }
 
-    /// The payload is given back as it was parsed: nobody parses it again to match the event.
+    /// Checks and matches an event: both are long with a long payload, and filters look at it as
+    /// it was parsed for the check.
     async fn check(
         &self,
+        application: ApplicationId,
         event: Publish,
         accepted_at: Timestamp,
-    ) -> Result<(Publish, Result<(Checked, Option<Value>), Rejected>), Rejected> {
+    ) -> Result<(Publish, Result<(Checked, Vec<Match>), Rejected>), Rejected> {
         let (entry, version) = match self.entry(&event) {
             Ok(found) => found,
             Err(rejected) => return Ok((event, Err(rejected))),
         };
         let (checking, bytes) = (Arc::clone(&entry), event.payload.len());
+        let shared = Arc::clone(&self.shared);
         let check = move || {
             let found = examine(&checking, version, &event, accepted_at);
+            let found = found.map(|(checked, payload)| {
+                let matches =
+                    shared.catalog.matching(application, &checked.facts(&event, payload.as_ref()));
+                (checked, matches)
+            });
             (event, found)
         };
         self.shared.desk.examine(&entry.cost, bytes, check).await

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Rules under atoms; all by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Access {
     channels: HashMap<Box<str>, u32>,
     fields: HashMap<u32, Probe>,
@@ -28,7 +28,7 @@ pub(super) struct Access {
 }
 
 /// An atom here.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Place {
     /// How many rules speak of it.
     users: usize,
@@ -37,7 +37,7 @@ struct Place {
 }
 
 /// Where a rule stands.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Stand {
     sure: bool,
     under: Vec<u32>,

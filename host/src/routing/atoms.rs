@@ -71,7 +71,7 @@ impl Atom {
 }
 
 /// The atoms about one field, by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Probe {
     /// Several lists may have one value in them.
     equal: HashMap<Scalar, Vec<u32>>,
@@ -84,14 +84,14 @@ pub(super) struct Probe {
 }
 
 /// Beginnings or ends of texts, with how many there are of each length.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Affixes {
     texts: HashMap<Box<str>, u32>,
     lengths: BTreeMap<usize, usize>,
 }
 
 /// Bounds in order, for each comparison.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Bounds<K> {
     less: BTreeMap<K, u32>,
     less_or_equal: BTreeMap<K, u32>,

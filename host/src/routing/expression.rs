@@ -12,7 +12,7 @@ use super::{
 };
 
 /// See the module. Atoms are named by their numbers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Expression {
     Met(u32),
     Unmet(u32),

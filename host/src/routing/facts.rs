@@ -1,15 +1,13 @@
 //! An event as a filter sees it: its attributes, its channels and the values in its payload.
 //!
-//! Each place that a filter names is looked up at most once for each event. Never parses a payload:
-//! it is given as it was parsed at the door. Only a number that does not fit a machine's is read
-//! again, from the text.
+//! The places that a filter names are looked up together, in one walk (`places`). Never parses a
+//! payload: it is given as it was parsed at the door.
 
-use std::{borrow::Cow, cell::OnceCell, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
 
-use super::Decimal;
+use super::{Decimal, places::Places};
 use crate::model::{Event, EventTypeName, StoredEvent, Timestamp};
 
 /// What a rule may look at.
@@ -117,7 +115,9 @@ impl Field {
         })
     }
 
-    pub(super) fn see<'a>(&self, facts: &Facts<'a>) -> Seen<'a> {
+    /// What an event says there, if it is an attribute. Payloads are walked for many places at
+    /// once: `places` does that.
+    pub(super) fn attribute<'a>(&self, facts: &Facts<'a>) -> Seen<'a> {
         let text = |text: Option<&'a str>| text.map_or(Seen::Missing, |t| Seen::Text(t.into()));
         match self {
             Self::Type => text(Some(facts.event_type.as_str())),
@@ -125,9 +125,7 @@ impl Field {
             Self::Subject => text(facts.subject),
             Self::OccurredAt => Seen::Text(facts.occurred_at.to_string().into()),
             Self::SchemaVersion => number(&facts.schema_version.to_string()),
-            Self::Payload(tokens) => {
-                facts.payload.map_or(Seen::Missing, |root| see_in(root, tokens, facts.text))
-            }
+            Self::Payload(_) => Seen::Missing,
         }
     }
 }
@@ -154,130 +152,38 @@ pub(super) fn index(token: &str) -> Option<usize> {
     if canonical && digits { token.parse().ok() } else { None }
 }
 
-fn see_in<'a>(root: &'a Value, tokens: &[Box<str>], text: &[u8]) -> Seen<'a> {
-    let found = tokens.iter().try_fold(root, |value, token| match value {
-        Value::Object(members) => members.get(&**token),
-        Value::Array(items) => items.get(index(token)?),
-        _ => None,
-    });
-    let Some(found) = found else { return Seen::Missing };
-    // What is parsed is rounded to a double then; what was written is not.
-    let exact = if found.is_f64() { written(text, tokens) } else { None };
-    exact.map_or_else(|| Seen::of(found), |exact| number(&exact))
-}
-
 /// What the text of a number says.
 pub(super) fn number(text: &str) -> Seen<'static> {
     Decimal::parse(text).map_or(Seen::Missing, Seen::Number)
 }
 
-/// The text of the value at a place.
-fn written(text: &[u8], tokens: &[Box<str>]) -> Option<String> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    Walk(tokens).deserialize(&mut deserializer).ok().flatten()
-}
-
-/// Walks a JSON text to one place in it, past everything else.
-struct Walk<'t>(&'t [Box<str>]);
-
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        if self.0.is_empty() {
-            let found: &RawValue = serde::Deserialize::deserialize(deserializer)?;
-            return Ok(Some(found.get().to_owned()));
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    // Nothing is within these; a later value of the same name may be another.
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(name) = map.next_key::<Cow<'de, str>>()? {
-            // The last of several with one name counts, as it does for the parsed value.
-            if *name == *self.0[0] {
-                found = map.next_value_seed(Walk(&self.0[1..]))?;
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(found)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let wanted = index(&self.0[0]);
-        let (mut at, mut found) = (0, None);
-        loop {
-            if Some(at) == wanted {
-                match items.next_element_seed(Walk(&self.0[1..]))? {
-                    Some(value) => found = value,
-                    None => return Ok(None),
-                }
-            } else if items.next_element::<IgnoredAny>()?.is_none() {
-                return Ok(found);
-            }
-            at += 1;
-        }
-    }
-}
-
-/// What was seen of one event so far. Fields are named by their number in a list.
+/// What one event says at the places that a filter names, by their number in its list.
 #[derive(Debug)]
-pub struct Memo<'a> {
-    facts: &'a Facts<'a>,
-    fields: &'a [Arc<Field>],
-    seen: Vec<OnceCell<Seen<'a>>>,
-}
+pub struct Memo<'a>(Vec<Seen<'a>>);
 
 impl<'a> Memo<'a> {
-    /// Nothing is seen yet.
-    pub(super) fn new(facts: &'a Facts<'a>, fields: &'a [Arc<Field>]) -> Self {
-        Self { facts, fields, seen: vec![OnceCell::new(); fields.len()] }
+    /// Looks at all of them, in one walk: each by itself would cost a filter of many places as
+    /// many readings of a long payload.
+    pub(super) fn new(facts: &Facts<'a>, fields: &[Arc<Field>]) -> Self {
+        let mut places = Places::default();
+        let numbers: Vec<u32> = fields.iter().map(|field| places.take(field)).collect();
+        let mut seen: HashMap<u32, Seen<'a>> = places.seen(facts, |_| true).into_iter().collect();
+        let found = |number| seen.remove(&number).unwrap_or(Seen::Missing);
+        Self(numbers.into_iter().map(found).collect())
     }
 
     /// What the event says at a place.
     pub(super) fn see(&self, field: u32) -> &Seen<'a> {
-        let number = field as usize;
-        self.seen[number].get_or_init(|| self.fields[number].see(self.facts))
+        &self.0[field as usize]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{Filter, Routes, Rule, places::READS},
+        *,
+    };
 
     fn at(text: &str, key: &str) -> String {
         let payload: Value = serde_json::from_str(text).unwrap();
@@ -291,7 +197,8 @@ mod tests {
             payload: Some(&payload),
             text: text.as_bytes(),
         };
-        format!("{:?}", Field::parse(key).unwrap().see(&facts))
+        let fields = [Arc::new(Field::parse(key).unwrap())];
+        format!("{:?}", Memo::new(&facts, &fields).see(0))
     }
 
     #[test]
@@ -323,6 +230,39 @@ mod tests {
         let expected = format!("{:?}", number(long));
         assert_eq!(at(&text, "/a/1/b"), expected);
         assert_ne!(at(&text, "/c"), expected);
+    }
+
+    #[test]
+    fn however_many_places_a_filter_names_the_text_is_read_once() {
+        let text = format!("[{}]", vec!["1.5"; 500].join(","));
+        let payload: Value = serde_json::from_str(&text).unwrap();
+        let facts = Facts {
+            event_type: &"order.paid".parse().unwrap(),
+            schema_version: 0,
+            id: None,
+            subject: None,
+            occurred_at: "2026-01-02T03:04:05Z".parse().unwrap(),
+            channels: &[],
+            payload: Some(&payload),
+            text: text.as_bytes(),
+        };
+        let places: Vec<String> =
+            (0..120).map(|at| format!(r#"{{"exact":{{"/{at}":9.25}}}}"#)).collect();
+        let filter = format!(r#"{{"any":[{}]}}"#, places.join(","));
+        let filter = Arc::new(Filter::compile(&filter).unwrap());
+        let before = READS.get();
+        assert!(!filter.passes(&facts));
+        assert_eq!(READS.get(), before + 1);
+        assert!(!filter.explain(&facts).passes);
+        assert_eq!(READS.get(), before + 2);
+        // Nor for many filters.
+        let mut routes = Routes::default();
+        for listener in 0..5 {
+            let rule = Rule { channels: Vec::new(), filter: Some(Arc::clone(&filter)) };
+            routes.insert(&["order.*".parse().unwrap()], &rule, listener);
+        }
+        assert!(routes.find(&facts).is_empty());
+        assert_eq!(READS.get(), before + 3);
     }
 
     #[test]

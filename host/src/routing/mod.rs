@@ -34,7 +34,7 @@ pub use self::{
 };
 
 /// Where patterns that begin alike stand.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Node<T> {
     literals: HashMap<String, Self>,
     star: Option<Box<Self>>,
@@ -60,7 +60,7 @@ impl<T> Node<T> {
 }
 
 /// Patterns to listeners.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Index<T> {
     exact: HashMap<String, BTreeSet<T>>,
     root: Node<T>,

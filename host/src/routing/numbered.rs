@@ -3,7 +3,7 @@
 use std::{collections::HashMap, hash::Hash, sync::Arc};
 
 /// See the module. A number that nobody uses is given again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Numbered<K> {
     list: Vec<Arc<K>>,
     users: Vec<usize>,

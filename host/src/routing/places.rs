@@ -21,13 +21,13 @@ use super::{
 };
 
 /// Places, each once, by number.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Places {
     fields: Numbered<Field>,
     tree: Node,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Node {
     number: Option<u32>,
     inner: HashMap<Box<str>, Self>,
@@ -112,7 +112,7 @@ impl Places {
     ) -> Vec<(u32, Seen<'a>)> {
         let attributes = Field::ATTRIBUTES.into_iter().filter_map(|(_, field)| {
             let number = self.fields.number(&field).filter(|number| wanted(*number))?;
-            Some((number, field.see(facts)))
+            Some((number, field.attribute(facts)))
         });
         let mut seen: Vec<(u32, Seen<'a>)> = attributes.collect();
         let mut values = Vec::new();
@@ -147,11 +147,19 @@ struct Written {
 impl Written {
     fn read(&mut self, tree: &Node, text: &[u8]) {
         if !self.wanted.is_empty() {
+            #[cfg(test)]
+            READS.set(READS.get() + 1);
             let mut deserializer = serde_json::Deserializer::from_slice(text);
             // It was parsed before, so it can be again; else numbers stay as they were parsed.
             let _read = Walk { node: tree, written: self }.deserialize(&mut deserializer);
         }
     }
+}
+
+// How often a text was read, for tests.
+#[cfg(test)]
+std::thread_local! {
+    pub(super) static READS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// Walks a JSON text and the tree, past everything that is not in both. What is there twice is
@@ -241,7 +249,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::facts::Memo, *};
 
     fn field(key: &str) -> Arc<Field> {
         Arc::new(Field::parse(key).unwrap())
@@ -267,7 +275,9 @@ mod tests {
             .into_iter()
             .map(|(number, seen)| {
                 let key = numbers[&number];
-                assert_eq!(seen, field(key).see(&facts), "{key}: walked alone, it is the same");
+                let alone = [field(key)];
+                let memo = Memo::new(&facts, &alone);
+                assert_eq!(seen, *memo.see(0), "{key}: walked alone, it is the same");
                 (key.to_owned(), format!("{seen:?}"))
             })
             .collect();

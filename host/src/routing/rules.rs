@@ -50,6 +50,7 @@ impl Rule {
 }
 
 /// A rule in its place.
+#[derive(Clone)]
 struct Placed<T> {
     listener: T,
     expression: Expression,
@@ -62,12 +63,14 @@ struct Placed<T> {
 }
 
 /// Rules that listen to one pattern.
+#[derive(Clone)]
 struct Group {
     pattern: Pattern,
     access: Access,
 }
 
 /// Listeners by pattern and rule.
+#[derive(Clone)]
 pub struct Routes<T> {
     plain: Index<T>,
     by_group: Index<u32>,

@@ -4,14 +4,19 @@
 //! violation looks like. Never fetches anything: a remote `$ref` is an error.
 
 mod compat;
+mod patterns;
 mod references;
+mod workshop;
 
 use std::fmt;
 
 use jsonschema::{PatternOptions, ValidationError, error::ValidationErrorKind};
 use serde_json::Value;
 
-pub use self::compat::{Direction, Finding, compare};
+pub use self::{
+    compat::{Direction, Finding, compare},
+    workshop::{Stop, Undone, Workshop},
+};
 use crate::model::Violation;
 
 /// A compiled schema.
@@ -35,8 +40,9 @@ pub struct SchemaError {
 /// A pattern may back-track this often before it counts as not matching: the default of the
 /// engine, pinned.
 const BACKTRACKS: usize = 1_000_000;
-/// Bytes a compiled pattern may take.
-const PATTERN_BYTES: usize = 1 << 20;
+/// What a pattern may keep in memory to match faster: at least this, or as much as it may take
+/// itself.
+const PATTERN_CACHE: usize = 64 << 10;
 /// Longest message of a violation, in bytes: some quote the value.
 const MESSAGE_BYTES: usize = 300;
 /// Longest place in a payload or a schema that is told, in bytes: names in it may have megabytes.
@@ -69,14 +75,15 @@ impl Validator {
             });
         }
         let demands = references::check(schema)?;
+        let each = patterns::check(schema)?;
         jsonschema::options()
             .should_validate_formats(true)
             .should_ignore_unknown_formats(true)
             .with_pattern_options(
                 PatternOptions::fancy_regex()
                     .backtrack_limit(BACKTRACKS)
-                    .size_limit(PATTERN_BYTES)
-                    .dfa_size_limit(PATTERN_BYTES),
+                    .size_limit(each)
+                    .dfa_size_limit(each.max(PATTERN_CACHE)),
             )
             .offline()
             .build(schema)

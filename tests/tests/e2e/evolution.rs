@@ -50,6 +50,7 @@ async fn a_schema_that_breaks_what_is_promised_is_refused_with_the_report() {
         (&json!(3), &json!(2))
     );
     assert_eq!(report["events"]["violating"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["events"]["complete"], true);
 
     let problem =
         refused(&client.post(path, &json!({"schema": strict})).await, 409, "incompatible-schema");
@@ -152,4 +153,38 @@ async fn a_change_holds_whole_or_not_at_all_though_the_server_is_killed() {
     let bad = json!({"mode": "enforce", "content_types": ["text"]});
     assert_eq!(server.client().patch(path, &bad).await.problem(), "invalid-field");
     assert_eq!(server.client().get(path).await.expect(200), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_reads_so_much_and_says_when_there_is_more() {
+    let (_server, client) = scene().await;
+    client.post("/v1/event-types", &json!({"name": "note.written"})).await.expect(201);
+    let text = "x".repeat(1_000_000);
+    for _ in 0..35 {
+        let event = json!({"type": "note.written", "payload": text});
+        client.post("/v1/events", &event).await.expect(202);
+    }
+    let schema = json!({"type": "string"});
+    let path = "/v1/event-types/note.written/versions/check";
+    let few = client.post(path, &json!({"schema": schema, "last": 30})).await.expect(200);
+    assert_eq!((&few["events"]["tried"], &few["events"]["complete"]), (&json!(30), &json!(true)));
+    let all = client.post(path, &json!({"schema": schema, "last": 35})).await.expect(200);
+    assert_eq!((&all["events"]["tried"], &all["events"]["complete"]), (&json!(33), &json!(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_very_many_patterns_is_refused_wherever_it_is_given() {
+    let (_server, client) = scene().await;
+    let patterns: serde_json::Map<String, Value> =
+        (0..20_000).map(|n| (format!("^[a-z]{{1,50}}{n}"), json!({}))).collect();
+    let schema = json!({"patternProperties": patterns});
+    for (path, body) in [
+        ("/v1/event-types", json!({"name": "note.written", "schema": schema})),
+        ("/v1/event-types/order.paid/versions", json!({"schema": schema})),
+        ("/v1/event-types/order.paid/versions/check", json!({"schema": schema})),
+    ] {
+        let problem = refused(&client.post(path, &body).await, 422, "unusable-schema");
+        let why = problem["errors"][0].to_string();
+        assert!(why.contains("20000 patterns"), "{path}: {why}");
+    }
 }

@@ -1,23 +1,30 @@
 //! Whether whatever satisfies one schema satisfies another: what a change of a schema breaks.
 //!
-//! It answers for sure or says that it cannot tell: no finding means that there is no instance
-//! that the one accepts and the other does not. docs/schemas.md has the rules. Never runs over
-//! payloads, except the values that a schema itself lists.
+//! No finding means that there is no instance that the one accepts and the other does not. What is
+//! found is certain if such an instance was found (`witness`), and otherwise could not be told.
+//! docs/schemas.md has the rules. Owns what a comparison may take. Never runs over payloads.
 
 mod document;
+mod exact;
+mod known;
 mod narrow;
 mod objects;
 mod values;
+mod witness;
+
+use std::hash::RandomState;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use self::{
-    document::{Document, Place, REFERENCES, mentions},
+    document::{Document, Place},
+    known::Known,
     narrow::Narrow,
+    witness::{Here, Step},
 };
-use super::Validator;
+use super::{Stop, bounded};
 use crate::model::Compatibility;
 
 /// Which way something breaks.
@@ -49,17 +56,20 @@ pub struct Finding {
 const MAX_FINDINGS: usize = 50;
 /// Steps a comparison may take before it gives up.
 const MAX_STEPS: usize = 20_000;
+/// What it may look at before it gives up: about as many members of schemas, and some of the values
+/// that are tried.
+const MAX_WORK: u64 = 30_000_000;
 /// How deep it may go: schemas may be nested as deep as JSON may.
 const MAX_DEPTH: usize = 100;
 
 /// What breaks between two versions of a schema, as far as `mode` asks for it.
-pub fn compare(old: &Value, new: &Value, mode: Compatibility) -> Vec<Finding> {
+pub fn compare(old: &Value, new: &Value, mode: Compatibility, stop: &Stop) -> Vec<Finding> {
     let mut found = Vec::new();
     if mode.is_backward() {
-        found.extend(Comparison::run(old, new, Direction::Backward));
+        found.extend(Comparison::run(old, new, Direction::Backward, stop));
     }
     if mode.is_forward() {
-        found.extend(Comparison::run(new, old, Direction::Forward));
+        found.extend(Comparison::run(new, old, Direction::Forward, stop));
     }
     found
 }
@@ -92,6 +102,18 @@ struct Comparison<'a> {
     wide: Document<'a>,
     found: Vec<Finding>,
     steps: usize,
+    /// What is left of `MAX_WORK`.
+    left: u64,
+    stop: &'a Stop,
+    /// Parts of the schemas, compiled.
+    known: Known,
+    /// The places in the instance that lead to where the comparison is, and what is known there.
+    here: Vec<Here<'a>>,
+    way: Vec<Step>,
+    /// How many alternatives are being tried, one within another: what they find is not told.
+    trials: usize,
+    /// How many values were made up.
+    tries: usize,
     /// Pairs under way, each with how deep in the instance it is. Met again deeper, a pair is
     /// shown by the same argument, for an instance has an end; at the same depth that would be
     /// a circle.
@@ -102,35 +124,75 @@ struct Comparison<'a> {
 }
 
 impl<'a> Comparison<'a> {
-    fn run(narrow: &'a Value, wide: &'a Value, direction: Direction) -> Vec<Finding> {
+    fn run(
+        narrow: &'a Value,
+        wide: &'a Value,
+        direction: Direction,
+        stop: &'a Stop,
+    ) -> Vec<Finding> {
         if narrow == wide {
             return Vec::new();
         }
-        let mut comparison = Self {
-            direction,
-            narrow: Document::new(narrow),
-            wide: Document::new(wide),
-            found: Vec::new(),
-            steps: 0,
-            under_way: Vec::new(),
-            depth: 0,
-            split: Vec::new(),
-        };
-        let (from, to) = (Place::new(narrow, String::new()), Place::new(wide, String::new()));
-        if narrow.get("$schema") != wide.get("$schema") {
-            comparison.report(
-                false,
-                &from.at,
-                &to.at,
-                "they are of different drafts of JSON Schema, or only one says which",
-            );
-            return comparison.found;
-        }
-        comparison.check(vec![from], &to);
+        let mut comparison = Self::new(narrow, wide, direction, stop);
+        comparison.check_all();
         comparison.found
     }
 
-    fn report(&mut self, certain: bool, narrow: &str, wide: &str, why: impl Into<String>) {
+    fn new(narrow: &'a Value, wide: &'a Value, direction: Direction, stop: &'a Stop) -> Self {
+        let keys = RandomState::new();
+        Self {
+            direction,
+            narrow: Document::new(narrow, &keys),
+            wide: Document::new(wide, &keys),
+            found: Vec::new(),
+            steps: 0,
+            left: MAX_WORK,
+            stop,
+            known: Known::default(),
+            here: Vec::new(),
+            way: Vec::new(),
+            trials: 0,
+            tries: 0,
+            under_way: Vec::new(),
+            depth: 0,
+            split: Vec::new(),
+        }
+    }
+
+    fn check_all(&mut self) {
+        let (narrow, wide) = (self.narrow.root, self.wide.root);
+        let (from, to) = (Place::new(narrow, String::new()), Place::new(wide, String::new()));
+        if narrow.get("$schema") == wide.get("$schema") {
+            self.check(vec![from], &to);
+        } else {
+            let why = "they are of different drafts of JSON Schema, or only one says which";
+            self.report(false, &from.at, &to.at, why);
+        }
+    }
+
+    /// Whether so much more may be done.
+    fn spend(&mut self, work: u64) -> bool {
+        match self.left.checked_sub(work) {
+            Some(left) if !self.stop.is_over() => {
+                self.left = left;
+                true
+            }
+            _ => {
+                self.left = 0;
+                false
+            }
+        }
+    }
+
+    /// Notes what stands between the two. It is certain if it `breaks` and an instance shows so.
+    fn report(&mut self, breaks: bool, narrow: &str, wide: &str, why: impl Into<String>) {
+        if self.found.len() < MAX_FINDINGS {
+            let certain = breaks && self.trials == 0 && self.is_shown(wide);
+            self.note(certain, narrow, wide, why.into());
+        }
+    }
+
+    fn note(&mut self, certain: bool, narrow: &str, wide: &str, why: String) {
         if self.found.len() >= MAX_FINDINGS {
             return;
         }
@@ -141,9 +203,9 @@ impl<'a> Comparison<'a> {
         let finding = Finding {
             direction: self.direction,
             certain,
-            old: old.to_owned(),
-            new: new.to_owned(),
-            why: why.into(),
+            old: bounded(old.to_owned()),
+            new: bounded(new.to_owned()),
+            why: bounded(why),
         };
         if !self.found.contains(&finding) {
             self.found.push(finding);
@@ -153,7 +215,9 @@ impl<'a> Comparison<'a> {
     /// What `check` would find, without keeping it.
     fn trial(&mut self, narrow: Vec<Place<'a>>, wide: &Place<'a>) -> Vec<Finding> {
         let before = std::mem::take(&mut self.found);
+        self.trials += 1;
         self.check(narrow, wide);
+        self.trials -= 1;
         std::mem::replace(&mut self.found, before)
     }
 
@@ -161,8 +225,10 @@ impl<'a> Comparison<'a> {
     fn check(&mut self, narrow: Vec<Place<'a>>, wide: &Place<'a>) {
         self.steps += 1;
         let at = narrow.first().map(|place| place.at.clone()).unwrap_or_default();
-        if self.steps > MAX_STEPS || self.under_way.len() > MAX_DEPTH {
-            self.report(false, &at, &wide.at, "the schemas are too large to be compared");
+        let looked: u64 = narrow.iter().map(|place| self.weight(place)).sum();
+        let looked = looked + self.weight(wide) + (narrow.len() * narrow.len() / 16) as u64;
+        if !self.spend(looked) || self.steps > MAX_STEPS || self.under_way.len() > MAX_DEPTH {
+            self.give_up(&at, &wide.at);
             return;
         }
         let accepts_all = match wide.schema {
@@ -188,16 +254,37 @@ impl<'a> Comparison<'a> {
         self.under_way.pop();
     }
 
-    /// The same for what is within the instance.
-    fn check_inside(&mut self, narrow: Vec<Place<'a>>, wide: &Place<'a>) {
+    /// The same for what is within the instance, a step away.
+    fn check_inside(&mut self, step: Step, narrow: Vec<Place<'a>>, wide: &Place<'a>) {
         self.depth += 1;
+        self.way.push(step);
         self.check(narrow, wide);
+        self.way.pop();
         self.depth -= 1;
+    }
+
+    /// What a look at a schema costs, those within it left out.
+    fn weight(&self, place: &Place<'_>) -> u64 {
+        let members = place.schema.as_object().into_iter().flat_map(Map::values);
+        let lengths = members.map(|member| match member {
+            Value::Object(inner) => 1 + inner.len(),
+            Value::Array(inner) => 1 + inner.len(),
+            Value::String(text) => 1 + text.len() / 64,
+            _ => 1,
+        });
+        (1 + place.at.len() / 64 + lengths.sum::<usize>()) as u64
     }
 
     /// Whether two schemas are the same text with the same meaning.
     fn same(&self, one: &Value, other: &Value) -> bool {
-        one == other && !mentions(one, &REFERENCES)
+        let print = self.narrow.print(one);
+        print == self.wide.print(other) && !print.refers
+    }
+
+    /// Whether one of the narrow schemas has a keyword with this very value.
+    fn has_same(&self, narrow: &Narrow<'a>, keyword: &str, value: &Value) -> bool {
+        let wanted = self.wide.print(value);
+        narrow.all(keyword).any(|own| self.narrow.print(own) == wanted)
     }
 
     fn against(&mut self, places: Vec<Place<'a>>, at: &str, wide: &Place<'a>) {
@@ -205,16 +292,26 @@ impl<'a> Comparison<'a> {
         if narrow.is_nothing() {
             return;
         }
+        self.here.push(Here {
+            narrow: narrow.conjuncts.clone(),
+            wide: wide.schema,
+            steps: self.way.len(),
+        });
+        self.told(&narrow, at, wide);
+        self.here.pop();
+    }
+
+    fn told(&mut self, narrow: &Narrow<'a>, at: &str, wide: &Place<'a>) {
         let Value::Object(members) = wide.schema else {
             // Not `true`, or it would not have come this far.
             self.report(true, at, &wide.at, "nothing is accepted here any more");
             return;
         };
-        if let Some(done) = self.listed(&narrow, at, wide) {
+        if let Some(done) = self.listed(narrow, at, wide) {
             return done;
         }
         let before = self.found.len();
-        self.keywords(&narrow, at, wide, members);
+        self.keywords(narrow, at, wide, members);
         if self.found.len() == before {
             return;
         }
@@ -235,31 +332,6 @@ impl<'a> Comparison<'a> {
                 self.found.truncate(before);
             }
         }
-    }
-
-    /// Values that the narrow schema lists are tried one by one. None if it lists none, or they
-    /// cannot be tried.
-    fn listed(&mut self, narrow: &Narrow<'a>, at: &str, wide: &Place<'a>) -> Option<()> {
-        let values = narrow.values()?;
-        if mentions(wide.schema, &REFERENCES) {
-            return None;
-        }
-        let accepts = standalone(&self.wide, wide.schema)?;
-        for value in values {
-            let passes = narrow.conjuncts.iter().all(|place| {
-                mentions(place.schema, &REFERENCES)
-                    || standalone(&self.narrow, place.schema).is_none_or(|own| own.accepts(value))
-            });
-            if passes && !accepts.accepts(value) {
-                self.report(
-                    true,
-                    at,
-                    &wide.at,
-                    format!("the value {value} is accepted by one and not by the other"),
-                );
-            }
-        }
-        Some(())
     }
 
     fn keywords(
@@ -304,10 +376,12 @@ impl<'a> Comparison<'a> {
                 continue;
             };
             let same = |(_, own): (_, &Map<String, Value>)| {
-                group.iter().all(|word| own.get(*word) == members.get(*word))
+                group.iter().all(|word| match (own.get(*word), members.get(*word)) {
+                    (Some(own), Some(wanted)) => self.same(own, wanted),
+                    (own, wanted) => own.is_none() && wanted.is_none(),
+                })
             };
-            let parts = || group.iter().filter_map(|word| members.get(*word));
-            let stays = narrow.each().any(same) && !parts().any(|part| mentions(part, &REFERENCES));
+            let stays = narrow.each().any(same);
             if !stays {
                 let why = format!("`{keyword}` is not looked into, and it changed or is new");
                 self.report(false, at, &format!("{}/{keyword}", wide.at), why);
@@ -350,13 +424,7 @@ impl<'a> Comparison<'a> {
         match list("oneOf") {
             [] => {}
             [only] => self.check(narrow.conjuncts.clone(), &wide.named("oneOf", "0", only)),
-            _ if mentions(&members["oneOf"], &REFERENCES) => self.report(
-                false,
-                at,
-                &format!("{}/oneOf", wide.at),
-                "whether exactly one alternative accepts what may be here cannot be told",
-            ),
-            _ if narrow.has_same("oneOf", &members["oneOf"]) => {}
+            _ if narrow.all("oneOf").any(|own| self.same(own, &members["oneOf"])) => {}
             _ => self.report(
                 false,
                 at,
@@ -365,15 +433,6 @@ impl<'a> Comparison<'a> {
             ),
         }
     }
-}
-
-/// A part of a document that needs nothing else of it, compiled.
-fn standalone(document: &Document<'_>, schema: &Value) -> Option<Validator> {
-    let mut schema = schema.clone();
-    if let (Some(members), Some(draft)) = (schema.as_object_mut(), document.root.get("$schema")) {
-        members.insert("$schema".to_owned(), draft.clone());
-    }
-    Validator::compile(&schema).ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::{Document, Place};
+use super::{Document, Place, exact::Exact};
 
 /// Kinds of values. Whole numbers and others are two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(super) struct Types(u8);
 const NAMES: [&str; 7] = ["null", "boolean", "object", "array", "string", "integer", "fraction"];
 const ALL: Types = Types(0b111_1111);
 const NUMBERS: u8 = 0b110_0000;
+const FRACTIONS: Types = Types(0b100_0000);
 
 impl Types {
     /// Those that a schema's own `type` names.
@@ -74,6 +75,7 @@ impl fmt::Display for Types {
 pub(super) struct Narrow<'a> {
     pub(super) conjuncts: Vec<Place<'a>>,
     nothing: bool,
+    is_draft_4: bool,
 }
 
 /// A schema, its alternatives, and what holds beside them.
@@ -115,7 +117,7 @@ impl<'a> Narrow<'a> {
             }
             conjuncts.push(place);
         }
-        Self { conjuncts, nothing }
+        Self { conjuncts, nothing, is_draft_4: document.is_draft_4 }
     }
 
     /// Whether no instance satisfies it.
@@ -132,26 +134,30 @@ impl<'a> Narrow<'a> {
         self.each().filter_map(move |(_, members)| members.get(keyword))
     }
 
-    pub(super) fn numbers(&self, keyword: &str) -> impl Iterator<Item = f64> {
-        self.all(keyword).filter_map(Value::as_f64)
-    }
-
-    /// Whether a schema has the keyword with this very value.
-    pub(super) fn has_same(&self, keyword: &str, value: &Value) -> bool {
-        self.all(keyword).any(|own| own == value)
+    pub(super) fn numbers(&self, keyword: &str) -> impl Iterator<Item = Exact> {
+        self.all(keyword).filter_map(Exact::of)
     }
 
     pub(super) fn types(&self) -> Types {
-        self.each().fold(ALL, |types, (_, members)| Types(types.0 & Types::of(members).0))
+        let types =
+            self.each().fold(ALL, |types, (_, members)| Types(types.0 & Types::of(members).0));
+        // In draft 4, 1.0 is a multiple of 1 and no integer.
+        let whole = !self.is_draft_4
+            && self.numbers("multipleOf").any(|step| matches!(step, Exact::Whole(_)));
+        if whole { types.without(FRACTIONS) } else { types }
     }
 
     /// The values it lists, if it lists any.
     pub(super) fn values(&self) -> Option<Vec<&'a Value>> {
-        self.each().find_map(|(_, members)| match (members.get("const"), members.get("enum")) {
+        self.each().find_map(|(_, members)| match (self.only(members), members.get("enum")) {
             (Some(only), _) => Some(vec![only]),
             (None, Some(Value::Array(list))) => Some(list.iter().collect()),
             _ => None,
         })
+    }
+
+    fn only(&self, members: &'a Map<String, Value>) -> Option<&'a Value> {
+        members.get("const").filter(|_| !self.is_draft_4)
     }
 
     /// What items satisfy.

@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::{Comparison, Narrow, Place};
+use std::collections::HashSet;
+
+use super::{Comparison, Narrow, Place, witness::Step};
 
 impl<'a> Narrow<'a> {
     /// What the member `name` satisfies, if it is there.
-    fn member(&self, name: &str) -> Vec<Place<'a>> {
+    pub(super) fn member(&self, name: &str) -> Vec<Place<'a>> {
         self.each()
             .filter_map(|(place, members)| {
                 let own = members.get("properties").and_then(|all| all.get(name));
@@ -19,13 +21,14 @@ impl<'a> Narrow<'a> {
     }
 
     /// What members satisfy that no schema names.
-    fn other_members(&self) -> Vec<Place<'a>> {
+    pub(super) fn other_members(&self) -> Vec<Place<'a>> {
         self.each().filter_map(|(place, members)| others(place, members)).collect()
     }
 
-    fn requires(&self, name: &str) -> bool {
+    /// The names of members that must be there.
+    pub(super) fn required(&self) -> HashSet<&'a str> {
         let lists = self.all("required").filter_map(Value::as_array);
-        lists.flatten().any(|required| required.as_str() == Some(name))
+        lists.flatten().filter_map(Value::as_str).collect()
     }
 }
 
@@ -50,8 +53,9 @@ impl<'a> Comparison<'a> {
         }
         self.counted(narrow, at, wide, members, ["minProperties", "maxProperties"]);
         let required = members.get("required").and_then(Value::as_array);
+        let present = narrow.required();
         for name in required.into_iter().flatten().filter_map(Value::as_str) {
-            if !narrow.requires(name) {
+            if !present.contains(name) {
                 self.report(
                     true,
                     at,
@@ -62,7 +66,8 @@ impl<'a> Comparison<'a> {
         }
         let properties = members.get("properties").and_then(Value::as_object);
         for (name, schema) in properties.into_iter().flatten() {
-            self.check_inside(narrow.member(name), &wide.named("properties", name, schema));
+            let step = Step::Member(name.clone());
+            self.check_inside(step, narrow.member(name), &wide.named("properties", name, schema));
         }
         self.patterns(narrow, at, wide, members);
         if let Some(additional) = members.get("additionalProperties") {
@@ -75,10 +80,14 @@ impl<'a> Comparison<'a> {
                 .collect();
             named.sort_unstable();
             named.dedup();
-            for name in named {
-                self.check_inside(narrow.member(name), &place);
+            if !self.spend(named.len() as u64) {
+                // The next step says so.
+                named.clear();
             }
-            self.check_inside(narrow.other_members(), &place);
+            for name in named {
+                self.check_inside(Step::Member(name.clone()), narrow.member(name), &place);
+            }
+            self.check_inside(Step::Other, narrow.other_members(), &place);
         }
     }
 
@@ -104,7 +113,9 @@ impl<'a> Comparison<'a> {
                     format!("which members are of the pattern {pattern:?} is not looked into");
                 self.report(false, at, &place.at, why);
             } else {
-                self.check_inside(own, &place);
+                // Many patterns are a beginning or an end, and that is of the pattern.
+                let name = pattern.trim_start_matches('^').trim_end_matches('$').to_owned();
+                self.check_inside(Step::Member(name), own, &place);
             }
         }
     }

@@ -3,10 +3,13 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::*;
+use super::{
+    super::{Stop, Validator},
+    *,
+};
 
 fn backward(old: &Value, new: &Value) -> Vec<Finding> {
-    compare(old, new, Compatibility::Backward)
+    compare(old, new, Compatibility::Backward, &Stop::never())
 }
 
 fn accepted(old: &Value, new: &Value) {
@@ -111,10 +114,10 @@ fn beside_a_reference_nothing_counts_in_older_drafts() {
 #[test]
 fn directions_are_told_apart() {
     let (old, new) = (&json!({"type": "integer"}), &json!({"type": "number"}));
-    assert!(compare(old, new, Compatibility::Backward).is_empty());
-    let found = compare(old, new, Compatibility::Full);
+    assert!(compare(old, new, Compatibility::Backward, &Stop::never()).is_empty());
+    let found = compare(old, new, Compatibility::Full, &Stop::never());
     assert_eq!(found.iter().map(|f| f.direction).collect::<Vec<_>>(), [Direction::Forward]);
-    assert!(compare(old, new, Compatibility::None).is_empty());
+    assert!(compare(old, new, Compatibility::None, &Stop::never()).is_empty());
 }
 
 #[test]
@@ -125,6 +128,135 @@ fn a_circle_that_enters_nothing_proves_nothing() {
     let deep = (0..120).fold(json!({"type": "string"}), |inner, _| json!({"items": inner}));
     let other = (0..120).fold(json!({"type": "integer"}), |inner, _| json!({"items": inner}));
     assert!(!backward(&deep, &other).is_empty());
+}
+
+/// Draft 4, and what else there is in it.
+fn draft_4(members: Value) -> Value {
+    let mut schema = json!({"$schema": "http://json-schema.org/draft-04/schema#"});
+    if let (Some(schema), Value::Object(members)) = (schema.as_object_mut(), members) {
+        schema.extend(members);
+    }
+    schema
+}
+
+#[test]
+fn numbers_are_compared_to_the_last_digit() {
+    refused(
+        &json!({"minimum": 9_007_199_254_740_992_u64}),
+        &json!({"minimum": 9_007_199_254_740_993_u64}),
+        "/minimum",
+        true,
+    );
+    refused(&json!({"maximum": i64::MAX}), &json!({"maximum": i64::MAX - 1}), "/maximum", true);
+    accepted(&json!({"maximum": i64::MAX - 1}), &json!({"maximum": i64::MAX}));
+    accepted(&json!({"type": "integer", "exclusiveMinimum": 0}), &json!({"minimum": 1}));
+    accepted(&json!({"type": "integer", "maximum": 2.5}), &json!({"exclusiveMaximum": 3}));
+    refused(
+        &json!({"exclusiveMinimum": 0}),
+        &json!({"type": "number", "minimum": 1}),
+        "/minimum",
+        true,
+    );
+    accepted(&json!({"multipleOf": 1}), &json!({"multipleOf": 0.5}));
+    accepted(&json!({"multipleOf": 3}), &json!({"multipleOf": 1.0}));
+    accepted(&json!({"type": "number", "multipleOf": 1}), &json!({"type": "integer"}));
+}
+
+#[test]
+fn draft_4_has_no_const_and_its_integers_no_point() {
+    refused(&draft_4(json!({"const": 1})), &draft_4(json!({"type": "integer"})), "/type", true);
+    accepted(&draft_4(json!({"type": "string"})), &draft_4(json!({"const": 1, "type": "string"})));
+    let whole = draft_4(json!({"enum": [1], "type": "integer"}));
+    refused(&draft_4(json!({"enum": [1]})), &whole, "", true);
+    let listed = draft_4(json!({"items": {"type": "integer"}}));
+    refused(&draft_4(json!({"enum": [[1]]})), &listed, "", false);
+    let multiple = draft_4(json!({"type": "number", "multipleOf": 1}));
+    assert!(!backward(&multiple, &draft_4(json!({"type": "integer"}))).is_empty());
+}
+
+#[test]
+fn nothing_is_certain_where_nothing_breaks() {
+    for (old, new) in [
+        (json!({"type": "integer", "exclusiveMinimum": 0}), json!({"minimum": 1})),
+        (json!({"type": "string", "pattern": "^[A-Z]{3}$"}), json!({"minLength": 3})),
+        (json!({"type": "string", "format": "uuid"}), json!({"minLength": 36})),
+        (json!({"type": "number", "multipleOf": 1}), json!({"type": "integer"})),
+        (json!({"maxItems": 1}), json!({"uniqueItems": true})),
+        (json!({"required": ["a"]}), json!({"minProperties": 1})),
+        (json!({"type": "string", "not": {"const": ""}}), json!({"minLength": 1})),
+        (json!({"maxProperties": 0}), json!({"additionalProperties": false})),
+        (json!({"prefixItems": [{}, {}], "items": false}), json!({"maxItems": 2})),
+        (
+            json!({"patternProperties": {"^a": {"type": "string"}}, "additionalProperties": false}),
+            json!({"additionalProperties": {"type": "string"}}),
+        ),
+        (
+            json!({"patternProperties": {"^a": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
+            json!({"properties": {"b": {"type": "string"}}}),
+        ),
+        (
+            json!({"properties": {"a": {"$dynamicRef": "#m"}}, "$defs": {"m": {"$dynamicAnchor": "m", "type": "string"}}}),
+            json!({"properties": {"a": {"type": "string"}}}),
+        ),
+        (
+            json!({"$ref": "z", "$defs": {"a": {"$id": "z", "type": "string"}}}),
+            json!({"type": "string"}),
+        ),
+        (json!({"type": "string"}), json!({"pattern": ""})),
+    ] {
+        let found = backward(&old, &new);
+        assert!(found.iter().all(|finding| !finding.certain), "{old} to {new}: {found:#?}");
+    }
+}
+
+#[test]
+fn what_breaks_far_within_is_shown_there() {
+    let order = |currency: Value| {
+        json!({
+            "type": "object",
+            "required": ["id", "lines"],
+            "additionalProperties": false,
+            "properties": {
+                "id": {"type": "string", "format": "uuid"},
+                "lines": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}},
+            },
+            "$defs": {"line": {
+                "type": "object",
+                "required": ["amount", "kind"],
+                "properties": {
+                    "amount": {"type": "integer", "minimum": 5, "multipleOf": 5},
+                    "kind": {"enum": ["sale", "gift"]},
+                    "currency": currency,
+                },
+            }},
+        })
+    };
+    let (text, code) = (json!({"type": "string"}), json!({"type": "string", "maxLength": 3}));
+    let at = "/$defs/line/properties/currency/maxLength";
+    refused(&order(text), &order(code), at, true);
+}
+
+#[test]
+fn each_part_is_compiled_once_and_work_is_bounded() {
+    let consts: Map<String, Value> =
+        (0..300).map(|n| (format!("p{n}"), json!({"const": n}))).collect();
+    let texts: Vec<String> = (0..500).map(|n| format!("v{n}")).collect();
+    let (old, new) =
+        (json!({"properties": consts}), json!({"additionalProperties": {"not": {"enum": texts}}}));
+    let stop = Stop::never();
+    let run = |left: u64, stop: &Stop| {
+        let mut comparison = Comparison::new(&old, &new, Direction::Backward, stop);
+        comparison.left = left;
+        comparison.check_all();
+        let too_large = |finding: &Finding| finding.why.contains("too large");
+        (comparison.known.compiled, comparison.found.iter().any(too_large))
+    };
+    // The 300 that are narrow, and one that is wide.
+    assert_eq!(run(MAX_WORK, &stop), (301, false));
+    let (compiled, too_large) = run(10_000, &stop);
+    assert!(compiled < 301 && too_large, "{compiled}");
+    // And when nobody waits any more.
+    assert_eq!(run(MAX_WORK, &Stop::now()), (0, true));
 }
 
 fn schema() -> impl Strategy<Value = Value> {

@@ -1,11 +1,15 @@
 //! What values there may be, and arrays of them: types, numbers, texts, items.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
+
 use serde_json::{Map, Value};
 
 use super::{
     Comparison,
-    document::{Place, REFERENCES, mentions},
+    document::Place,
+    exact::Exact,
     narrow::{Narrow, Types},
+    witness::Step,
 };
 
 impl<'a> Comparison<'a> {
@@ -28,7 +32,10 @@ impl<'a> Comparison<'a> {
             }
         }
         for keyword in ["enum", "const"] {
-            if members.contains_key(keyword) && !narrow.has_same(keyword, &members[keyword]) {
+            // Draft 4 has no `const`.
+            let Some(wanted) = members.get(keyword) else { continue };
+            let counts = keyword == "enum" || !self.wide.is_draft_4;
+            if counts && !self.has_same(narrow, keyword, wanted) {
                 self.report(
                     true,
                     at,
@@ -57,7 +64,7 @@ impl<'a> Comparison<'a> {
         ] {
             let Some(bound) = members.get(keyword) else { continue };
             // In draft 4 this is a word on `minimum`, told with it.
-            let Some(bound) = bound.as_f64() else {
+            let Some(bound) = Exact::of(bound) else {
                 self.report(
                     false,
                     at,
@@ -67,34 +74,35 @@ impl<'a> Comparison<'a> {
                 continue;
             };
             let lower = keyword.ends_with("inimum");
-            let within = |value: f64, proper: bool| {
-                if lower {
-                    value > bound || (value == bound && !proper)
-                } else {
-                    value < bound || (value == bound && !proper)
-                }
+            let within = |value: Exact, proper: bool| match value.order(bound) {
+                Equal => !proper,
+                Greater => lower,
+                Less => !lower,
             };
             // A bound that is itself allowed is no bound that excludes it.
             let proper = keyword == strict;
             let plain = if lower { "minimum" } else { "maximum" };
-            let implied = narrow.numbers(plain).any(|value| within(value, proper))
-                || narrow.numbers(strict).any(|value| within(value, false));
+            let own = narrow.numbers(plain).map(|value| (value, false));
+            let mut own = own.chain(narrow.numbers(strict).map(|value| (value, true)));
+            let whole = !narrow.types().has_fractions();
+            let implied = own.any(|(value, excluded)| match (whole, lower) {
+                (true, true) => within(value.whole_from(excluded), proper),
+                (true, false) => within(value.whole_to(excluded), proper),
+                (false, _) => within(value, proper && !excluded),
+            });
             if !implied {
                 self.report(
                     true,
                     at,
                     &format!("{}/{keyword}", wide.at),
-                    format!("numbers beyond `{keyword}` {bound} may be here"),
+                    format!("numbers beyond `{keyword}` {} may be here", members[keyword]),
                 );
             }
         }
         if let Some(step) = members.get("multipleOf") {
-            let whole = step.as_f64() == Some(1.0) && !narrow.types().has_fractions();
-            let implied = whole
-                || narrow.all("multipleOf").any(|own| match (own.as_i64(), step.as_i64()) {
-                    (Some(own), Some(step)) => step > 0 && own % step == 0,
-                    _ => own == step,
-                });
+            let whole = Exact::of(step).is_some_and(|step| step.float() == 1.0)
+                && !narrow.types().has_fractions();
+            let implied = whole || narrow.all("multipleOf").any(|own| is_multiple(own, step));
             if !implied {
                 self.report(
                     true,
@@ -119,11 +127,9 @@ impl<'a> Comparison<'a> {
         self.counted(narrow, at, wide, members, ["minLength", "maxLength"]);
         for keyword in ["pattern", "format", "contentEncoding", "contentMediaType"] {
             let Some(wanted) = members.get(keyword) else { continue };
-            if !narrow.has_same(keyword, wanted) {
-                // Two patterns may accept the same; none accepts everything.
-                let certain = narrow.all(keyword).next().is_none();
+            if !self.has_same(narrow, keyword, wanted) {
                 self.report(
-                    certain,
+                    true,
                     at,
                     &format!("{}/{keyword}", wide.at),
                     format!("texts that are not of `{keyword}` {wanted} may be here"),
@@ -142,19 +148,21 @@ impl<'a> Comparison<'a> {
         [least, most]: [&str; 2],
     ) {
         for (keyword, lower) in [(least, true), (most, false)] {
-            let Some(bound) = members.get(keyword).and_then(Value::as_f64) else { continue };
-            let mut own = narrow.numbers(keyword);
+            let Some(bound) = members.get(keyword).and_then(Exact::of) else { continue };
+            let mut own = narrow.numbers(keyword).map(|own| own.order(bound));
             let implied = if lower {
-                bound <= 0.0 || own.any(|own| own >= bound)
+                let required = keyword == "minProperties";
+                let there = if required { narrow.required().len() as i128 } else { 0 };
+                bound.order(Exact::Whole(there)) != Greater || own.any(|order| order != Less)
             } else {
-                own.any(|own| own <= bound)
+                own.any(|order| order != Greater)
             };
             if !implied {
                 self.report(
                     true,
                     at,
                     &format!("{}/{keyword}", wide.at),
-                    format!("`{keyword}` is stricter: {bound}"),
+                    format!("`{keyword}` is stricter: {}", members[keyword]),
                 );
             }
         }
@@ -172,7 +180,8 @@ impl<'a> Comparison<'a> {
         }
         self.counted(narrow, at, wide, members, ["minItems", "maxItems"]);
         if members.get("uniqueItems") == Some(&Value::Bool(true))
-            && !narrow.has_same("uniqueItems", &Value::Bool(true))
+            && !narrow.all("uniqueItems").any(|own| *own == Value::Bool(true))
+            && !narrow.numbers("maxItems").any(|most| most.float() <= 1.0)
         {
             self.report(
                 true,
@@ -184,14 +193,39 @@ impl<'a> Comparison<'a> {
         match members.get("items") {
             None => {}
             Some(items @ Value::Array(_))
-                if narrow.has_same("items", items) && !mentions(items, &REFERENCES) => {}
+                if narrow.all("items").any(|own| self.same(own, items)) => {}
             Some(Value::Array(_)) => self.report(
                 false,
                 at,
                 &format!("{}/items", wide.at),
                 "a list of schemas for items is not looked into",
             ),
-            Some(items) => self.check_inside(narrow.items(), &wide.under("items", items)),
+            Some(items) => {
+                self.check_inside(Step::Item, narrow.items(), &wide.under("items", items))
+            }
         }
+    }
+}
+
+/// Whether every multiple of `own` surely is one of `step`. What is not whole is divided in
+/// floating point when instances are checked: only halves, quarters and so on are exact there.
+fn is_multiple(own: &Value, step: &Value) -> bool {
+    if own == step {
+        return true;
+    }
+    let small = |whole: i128| whole.unsigned_abs() < 1 << 40;
+    match (Exact::of(own), Exact::of(step)) {
+        (Some(Exact::Whole(own)), Some(Exact::Whole(step))) => {
+            step > 0 && small(own) && small(step) && own % step == 0
+        }
+        (Some(Exact::Whole(own)), Some(Exact::Float(step))) => {
+            let parts = step * 1_024.0;
+            parts > 0.0
+                && parts.fract() == 0.0
+                && parts < 1e9
+                && small(own)
+                && (own << 10) % (parts as i128) == 0
+        }
+        _ => false,
     }
 }
