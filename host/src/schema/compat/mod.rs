@@ -24,7 +24,7 @@ use self::{
     narrow::Narrow,
     witness::{Here, Step},
 };
-use super::{Stop, bounded};
+use super::{MESSAGE_BYTES, PLACE_BYTES, Stop, excerpt};
 use crate::model::Compatibility;
 
 /// Which way something breaks.
@@ -203,9 +203,9 @@ impl<'a> Comparison<'a> {
         let finding = Finding {
             direction: self.direction,
             certain,
-            old: bounded(old.to_owned()),
-            new: bounded(new.to_owned()),
-            why: bounded(why),
+            old: excerpt(old, PLACE_BYTES),
+            new: excerpt(new, PLACE_BYTES),
+            why: excerpt(&why, MESSAGE_BYTES),
         };
         if !self.found.contains(&finding) {
             self.found.push(finding);
