@@ -10,6 +10,7 @@ use super::{
     compare::{Difference, canonical, differences},
     document::{Document, Item},
     kind::{Kind, Known, closest},
+    limits,
     plan::{Action, Call, Change, Plan, What},
     plugins,
     secrets::{self, Look},
@@ -71,7 +72,7 @@ impl<'a> Builder<'a> {
             let before = builder.plan.changes.len();
             builder.check_application(item)?;
             match item.kind {
-                Kind::Application => builder.application(item),
+                Kind::Application => builder.application(item).await?,
                 Kind::EventType => builder.event_type(item).await?,
                 Kind::Plugin => plugins::plan(&mut builder, item).await?,
                 Kind::Subscription => builder.subscription(item).await?,
@@ -178,11 +179,18 @@ impl<'a> Builder<'a> {
         self.plan.changes.push(Change { action, kind: item.kind, name, line, differences, calls });
     }
 
-    fn application(&mut self, item: &Item) {
-        if !self.is_there(item.name()) {
-            let call = What::Post(vec!["applications".into()], json!({"name": item.name()}));
-            self.push(item, Action::Create, Vec::new(), vec![call]);
+    async fn application(&mut self, item: &Item) -> Result<(), Failure> {
+        if self.is_there(item.name()) {
+            let (found, calls) = limits::differing(self.client, item, true).await?;
+            if !calls.is_empty() {
+                self.push(item, Action::Change, found, calls);
+            }
+            return Ok(());
         }
+        let mut calls = vec![What::Post(vec!["applications".into()], json!({"name": item.name()}))];
+        calls.extend(limits::differing(self.client, item, false).await?.1);
+        self.push(item, Action::Create, Vec::new(), calls);
+        Ok(())
     }
 
     async fn event_type(&mut self, item: &Item) -> Result<(), Failure> {
@@ -207,6 +215,7 @@ impl<'a> Builder<'a> {
             if !later.is_empty() {
                 calls.push(What::Patch(path, later.into()));
             }
+            calls.extend(limits::differing(self.client, item, false).await?.1);
             self.push(item, Action::Create, Vec::new(), calls);
             return Ok(());
         }
@@ -221,6 +230,9 @@ impl<'a> Builder<'a> {
             let path = [path, vec!["versions".into()]].concat();
             calls.push(What::Post(path, json!({ "schema": schema })));
         }
+        let (differing, mending) = limits::differing(self.client, item, true).await?;
+        found.extend(differing);
+        calls.extend(mending);
         if !calls.is_empty() {
             self.push(item, Action::Change, found, calls);
         }

@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::model::{EndpointAuth, Policy, Step};
+use crate::model::{EndpointAuth, Limits, Policy, Step};
 
 /// Longest value shown.
 const MAX_SHOWN: usize = 120;
@@ -45,6 +45,7 @@ pub(super) fn canonical(field: &str, declared: Value) -> Value {
     match field {
         "endpoint" => through::<Url>(declared),
         "policy" => through::<Policy>(declared),
+        "limits" => through::<Limits>(declared),
         "auth" => through::<EndpointAuth>(declared),
         "pipeline" => through::<Vec<Step>>(declared),
         "sunset_at" | "expires_at" => through::<Timestamp>(declared),
@@ -94,6 +95,8 @@ mod tests {
             json!({"timeout_seconds": 5.0})
         );
         assert_eq!(canonical("policy", json!({"nonsense": 1})), json!({"nonsense": 1}));
+        let limits = json!({"events": {"per_second": 5}, "requests": null});
+        assert_eq!(canonical("limits", limits), json!({"events": {"per_second": 5.0}}));
     }
 
     #[test]

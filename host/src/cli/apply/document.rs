@@ -139,6 +139,7 @@ impl Document {
             let is_right = match field.as_str() {
                 "application" | "secret_file" | "schema_file" | "component" => value.is_string(),
                 "shared" | "live" => value.is_boolean(),
+                "limits" => value.is_object(),
                 _ => true,
             };
             if !is_right {

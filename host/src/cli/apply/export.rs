@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     build::ALL,
     kind::{Kind, Known},
+    limits,
     plugins::is_shared,
     secrets,
 };
@@ -69,6 +70,7 @@ impl Export {
             keys: Vec::new(),
         };
         let event_types = exporter.event_types().await?;
+        let declared = exporter.applications(&applications).await?;
         for (place, application) in applications.iter().enumerate() {
             exporter.plugins(application, place == 0).await?;
             exporter.subscriptions(application).await?;
@@ -80,11 +82,9 @@ impl Export {
                 exporter.left_out
             ));
         }
-        let applications: Vec<Value> =
-            applications.iter().map(|name| json!({ "name": name })).collect();
         let file = json!({
             "version": 1,
-            "applications": applications,
+            "applications": declared,
             "event_types": event_types,
             "plugins": exporter.plugins,
             "subscriptions": exporter.subscriptions,
@@ -115,7 +115,20 @@ impl Exporter<'_> {
         let mut all = Vec::new();
         for name in by_name(&self.client.list(&["event-types"], &[], ALL).await?) {
             let shown = self.client.get(&["event-types", &name], &[]).await?;
-            all.push(self.known.declarable(Kind::EventType, &shown).into());
+            let mut fields = self.known.declarable(Kind::EventType, &shown);
+            limits::add(&self.client, "event-types", &name, &mut fields).await?;
+            all.push(fields.into());
+        }
+        Ok(all)
+    }
+
+    async fn applications(&self, names: &[String]) -> Result<Vec<Value>, Failure> {
+        let mut all = Vec::new();
+        for name in names {
+            let mut fields = Map::new();
+            fields.insert("name".into(), name.as_str().into());
+            limits::add(&self.client, "applications", name, &mut fields).await?;
+            all.push(fields.into());
         }
         Ok(all)
     }

@@ -64,8 +64,8 @@ impl Kind {
     /// Fields that mean something to `hookmill apply` alone.
     const fn own(self) -> &'static [&'static str] {
         match self {
-            Self::Application => &[],
-            Self::EventType => &["schema_file"],
+            Self::Application => &["limits"],
+            Self::EventType => &["schema_file", "limits"],
             Self::Plugin => &["name", "version", "application", "shared", "live", "component"],
             Self::Subscription => &["application"],
             Self::Key => &["application", "secret_file"],

@@ -8,6 +8,7 @@ mod compare;
 mod document;
 mod export;
 mod kind;
+mod limits;
 mod plan;
 mod plugins;
 mod run;

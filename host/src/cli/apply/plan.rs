@@ -65,6 +65,7 @@ pub(super) struct Call {
 pub(super) enum What {
     Post(Vec<String>, Value),
     Patch(Vec<String>, Value),
+    Put(Vec<String>, Value),
     Delete {
         path: Vec<String>,
         shared: bool,

@@ -49,6 +49,7 @@ async fn one(client: &Client, call: &Call) -> Result<(), Failure> {
     match &call.what {
         What::Post(path, body) => client.post(&parts(path), body).await.map(drop),
         What::Patch(path, body) => client.patch(&parts(path), body).await.map(drop),
+        What::Put(path, body) => client.put(&parts(path), &[], body).await.map(drop),
         What::Delete { path, shared: is_shared } => {
             client.delete(&parts(path), &[shared(*is_shared)]).await
         }
