@@ -3,9 +3,12 @@
 //!
 //! An entry is stored before the change, and completed before the answer: a crash in between
 //! leaves one whose outcome is unknown, never a change without an entry. How a thing was and is
-//! is what the API shows of it, which has no secrets.
+//! is what the API shows of it, or of the part of it that is changed, which has no secrets.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -41,13 +44,32 @@ const MAX_NAME: usize = 200;
 const NO_CHANGES: [&str; 5] =
     ["publish_event", "publish_batch", "run_plugin", "match_subscription", "check_schema_version"];
 
+/// What a change made that no `Location` names: on its answer.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// What it is called.
+    pub name: String,
+    /// What may be shown of it.
+    pub about: Value,
+}
+
+/// An operation that changes something.
+#[derive(Debug, Clone)]
+struct Action {
+    /// Its id in the OpenAPI document.
+    id: String,
+    route: String,
+    /// The route that shows what it changes; none if the request names nothing.
+    shown: Option<String>,
+}
+
 /// See the module.
 pub(super) struct Auditor {
     api: Arc<Api>,
     /// The same routes, without this around them: to see how things are.
     inside: Router,
     /// Operations that change something, by method and route.
-    actions: HashMap<(Method, String), String>,
+    actions: HashMap<(Method, String), Action>,
 }
 
 impl Auditor {
@@ -58,21 +80,15 @@ impl Auditor {
     }
 
     /// What a request is about to do, if that is a change.
-    fn action(&self, request: &Request) -> Option<(String, String)> {
+    fn action(&self, request: &Request) -> Option<Action> {
         if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
             return None;
         }
         let route = request.extensions().get::<MatchedPath>()?.as_str().to_owned();
-        let action = self.actions.get(&(request.method().clone(), route.clone()))?;
-        Some((action.clone(), route))
+        self.actions.get(&(request.method().clone(), route)).cloned()
     }
 
-    async fn change(
-        &self,
-        (action, route): (String, String),
-        request: Request,
-        next: Next,
-    ) -> Response {
+    async fn change(&self, action: Action, request: Request, next: Next) -> Response {
         let (mut parts, body) = request.into_parts();
         let identity = match identify(&self.api, &parts.headers, &mut parts.extensions).await {
             Ok(identity) => identity,
@@ -85,25 +101,23 @@ impl Auditor {
                 return problem.into_response();
             }
         }
-        if is_refused(&identity, &parts.method, &route) {
+        if is_refused(&identity, &parts.method, &action.route) {
             return next.run(Request::from_parts(parts, body)).await;
         }
-        let asked = Asked::new(&parts, &route, identity);
-        let mut entry = self.entry(&asked, action, &route).await;
+        let asked = Asked::new(&parts, &action, identity);
+        let mut entry = self.entry(&asked, action).await;
         if let Err(error) = self.api.store.begin_audit(&entry).await {
             return refusal::store(error, &Subject::new("audit log", "")).into_response();
         }
         let response = next.run(Request::from_parts(parts, body)).await;
-        let made =
-            response.headers().get(header::LOCATION).and_then(|at| resource(at.to_str().ok()?));
-        self.end(&asked, &mut entry, response.status(), made).await;
+        self.end(&asked, &mut entry, &response).await;
         response
     }
 
-    async fn entry(&self, asked: &Asked, action: String, route: &str) -> AuditEntry {
+    async fn entry(&self, asked: &Asked, action: Action) -> AuditEntry {
         let now = self.api.clock.now();
-        let before = match &asked.resource {
-            Some((path, _)) => self.show(asked, path).await,
+        let before = match &asked.shown {
+            Some(path) => self.show(asked, path).await,
             None => None,
         };
         AuditEntry {
@@ -111,10 +125,10 @@ impl Auditor {
             at: now,
             actor: Arc::clone(&asked.identity.caller.id),
             actor_name: Arc::clone(&asked.identity.caller.name),
-            action,
+            application: self.owner(asked, &action.route, before.as_ref()),
+            action: action.id,
             resource: asked.kind.clone(),
             resource_id: asked.resource.as_ref().map(|(_, name)| name.clone()),
-            application: self.owner(asked, route, before.as_ref()),
             request_id: asked.request_id.clone(),
             outcome: ChangeOutcome::Unknown,
             before,
@@ -122,19 +136,10 @@ impl Auditor {
         }
     }
 
-    /// `made` is what the answer says was made, and where it is.
-    async fn end(
-        &self,
-        asked: &Asked,
-        entry: &mut AuditEntry,
-        status: StatusCode,
-        made: Option<(String, String)>,
-    ) {
+    async fn end(&self, asked: &Asked, entry: &mut AuditEntry, answer: &Response) {
+        let status = answer.status();
         let ended = if status.is_success() {
-            if let Some((path, name)) = asked.resource.clone().or(made) {
-                entry.after = self.show(asked, &path).await;
-                entry.resource_id = Some(name);
-            }
+            self.outcome(asked, entry, answer).await;
             if entry.application.is_none() && entry.resource == "key" {
                 entry.application = application_in(entry.after.as_ref());
             }
@@ -152,13 +157,37 @@ impl Auditor {
         }
     }
 
+    /// How things are now, and what was made.
+    async fn outcome(&self, asked: &Asked, entry: &mut AuditEntry, answer: &Response) {
+        let located = answer.headers().get(header::LOCATION);
+        let located = located.and_then(|at| resource(at.to_str().ok()?));
+        if let Some(Made { name, about }) = answer.extensions().get::<Made>() {
+            entry.resource_id = Some(name.clone());
+            entry.after = Some(about.clone());
+        } else if let Some(path) = &asked.shown {
+            entry.after = self.show(asked, path).await;
+            // A thing can make another: a key its successor, a plugin a backtest.
+            if let Some((_, name)) = located.filter(|made| Some(made) != asked.resource.as_ref())
+                && let Value::Object(after) = entry.after.get_or_insert_with(|| json!({}))
+            {
+                after.insert("made".into(), name.into());
+            }
+        } else if let Some((path, name)) = located {
+            entry.after = self.show(asked, &path).await;
+            entry.resource_id = Some(name);
+        }
+    }
+
     /// Whose the thing is.
     fn owner(&self, asked: &Asked, route: &str, before: Option<&Value>) -> Option<ApplicationId> {
         if let Some(home) = &asked.identity.home {
             return Some(home.id);
         }
         if asked.kind == "key" {
-            return application_in(before);
+            return application_in(before).or_else(|| {
+                let (_, id) = asked.resource.as_ref()?;
+                self.api.access.keys.get(id.parse().ok()?)?.application
+            });
         }
         if asked.is_shared || docs::is_platforms(route) {
             return None;
@@ -204,7 +233,7 @@ pub(super) async fn record(
     match auditor.action(&request) {
         None => next.run(request).await,
         // Nobody need compile for a client that has gone: its entry stays without an outcome.
-        Some(action) if action.0 == "upload_plugin" => auditor.change(action, request, next).await,
+        Some(action) if action.id == "upload_plugin" => auditor.change(action, request, next).await,
         Some(action) => finish(async move { auditor.change(action, request, next).await }).await,
     }
 }
@@ -217,14 +246,15 @@ struct Asked {
     kind: String,
     /// Its path and what it is called, if the request names it.
     resource: Option<(String, String)>,
+    /// The path that shows what is changed.
+    shown: Option<String>,
     is_shared: bool,
 }
 
 impl Asked {
-    fn new(parts: &Parts, route: &str, identity: Identity) -> Self {
+    fn new(parts: &Parts, action: &Action, identity: Identity) -> Self {
         let id = parts.extensions.get::<RequestId>();
-        let names_one = route.split('/').nth(3).is_some_and(|part| part.starts_with('{'));
-        let kind = singular(route.split('/').nth(2).unwrap_or_default());
+        let kind = singular(action.route.split('/').nth(2).unwrap_or_default());
         // As the routes read it: only plugins are shared.
         let query = parts.uri.query().unwrap_or_default().as_bytes();
         let mut query = url::form_urlencoded::parse(query);
@@ -235,7 +265,8 @@ impl Asked {
             headers: parts.headers.clone(),
             request_id: id.map_or_else(String::new, |id| id.0.clone()),
             kind,
-            resource: resource(parts.uri.path()).filter(|_| names_one),
+            resource: resource(parts.uri.path()).filter(|_| action.shown.is_some()),
+            shown: action.shown.as_deref().map(|route| filled(route, parts.uri.path())),
             is_shared: shared,
         }
     }
@@ -248,6 +279,16 @@ fn resource(path: &str) -> Option<(String, String)> {
     let mut readable = percent_decode_str(name).decode_utf8_lossy().into_owned();
     readable.truncate(readable.floor_char_boundary(MAX_NAME));
     Some((format!("/{version}/{collection}/{name}"), readable))
+}
+
+/// A route with the names of a path that begins like it.
+fn filled(route: &str, path: &str) -> String {
+    let mut given = path.split('/');
+    let parts = route.split('/').map(|part| match given.next() {
+        Some(name) if part.starts_with('{') => name,
+        _ => part,
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// `event_type` of `event-types`.
@@ -264,9 +305,20 @@ fn application_in(key: Option<&Value>) -> Option<ApplicationId> {
 }
 
 /// The operations that change something, from the API's own description.
-fn changes() -> HashMap<(Method, String), String> {
+fn changes() -> HashMap<(Method, String), Action> {
+    let paths = docs::openapi().paths.paths;
+    // A page of a list shows some of its things, perhaps not the one that is changed.
+    let shows: HashSet<String> = paths
+        .iter()
+        .filter(|(_, item)| {
+            item.get.as_ref().is_some_and(|get| {
+                get.parameters.iter().flatten().all(|parameter| parameter.name != "limit")
+            })
+        })
+        .map(|(path, _)| path.clone())
+        .collect();
     let mut found = HashMap::new();
-    for (path, item) in docs::openapi().paths.paths {
+    for (path, item) in paths {
         let operations = [
             (Method::POST, item.post),
             (Method::PUT, item.put),
@@ -276,11 +328,26 @@ fn changes() -> HashMap<(Method, String), String> {
         for (method, operation) in operations {
             let Some(id) = operation.and_then(|operation| operation.operation_id) else { continue };
             if path.starts_with("/v1/") && !NO_CHANGES.contains(&id.as_str()) {
-                found.insert((method, path.clone()), id);
+                let shown = shown_by(&id, &path, &shows);
+                found.insert((method, path.clone()), Action { id, route: path.clone(), shown });
             }
         }
     }
     found
+}
+
+/// The route that shows most closely what an operation changes.
+fn shown_by(id: &str, route: &str, shows: &HashSet<String>) -> Option<String> {
+    let ends = route.match_indices('/').map(|(end, _)| end).chain([route.len()]);
+    let names_one = route.split('/').nth(3).is_some_and(|part| part.starts_with('{'));
+    let mut above: Vec<&str> = ends.skip(3).map(|end| &route[..end]).collect();
+    let thing = *above.first().filter(|_| names_one)?;
+    if id == "rotate_secret" {
+        // The thing itself does not show its secrets' fingerprints.
+        return Some(format!("{thing}/secrets"));
+    }
+    above.reverse();
+    Some(above.into_iter().find(|route| shows.contains(*route)).unwrap_or(thing).to_owned())
 }
 
 #[cfg(test)]
@@ -306,8 +373,44 @@ mod tests {
     fn every_operation_that_is_not_a_read_is_written_down() {
         let changes = changes();
         let rotated = (Method::POST, "/v1/subscriptions/{id}/rotate-secret".to_owned());
-        assert_eq!(changes[&rotated], "rotate_secret");
-        assert!(!changes.values().any(|action| NO_CHANGES.contains(&action.as_str())));
+        assert_eq!(changes[&rotated].id, "rotate_secret");
+        assert!(!changes.values().any(|action| NO_CHANGES.contains(&action.id.as_str())));
         assert!(changes.len() > 30, "{}", changes.len());
+    }
+
+    #[test]
+    fn a_change_is_shown_by_the_route_that_is_closest_to_it() {
+        let changes = changes();
+        for (method, route, shown) in [
+            (Method::PUT, "/v1/applications/{application}/limits", "/v1/applications/a%20b/limits"),
+            (Method::PUT, "/v1/event-types/{name}/limits", "/v1/event-types/a%20b/limits"),
+            (
+                Method::PATCH,
+                "/v1/event-types/{name}/versions/{version}",
+                "/v1/event-types/a%20b/versions/2",
+            ),
+            (Method::POST, "/v1/event-types/{name}/versions", "/v1/event-types/a%20b"),
+            (Method::PUT, "/v1/plugins/{name}/live", "/v1/plugins/a%20b"),
+            (Method::DELETE, "/v1/sources/{id}/secrets/{secret}", "/v1/sources/a%20b"),
+            (Method::POST, "/v1/subscriptions/{id}/pause", "/v1/subscriptions/a%20b"),
+            (
+                Method::POST,
+                "/v1/subscriptions/{id}/rotate-secret",
+                "/v1/subscriptions/a%20b/secrets",
+            ),
+            (
+                Method::DELETE,
+                "/v1/subscriptions/{id}/secrets/{fingerprint}",
+                "/v1/subscriptions/a%20b/secrets",
+            ),
+        ] {
+            let action = &changes[&(method, route.to_owned())];
+            let tail: Vec<&str> = route.split('/').skip(4).collect();
+            let path = ["/v1", route.split('/').nth(2).unwrap(), "a%20b"].join("/");
+            let path = [path.as_str(), &tail.join("/")].join("/").replace("{version}", "2");
+            assert_eq!(filled(action.shown.as_deref().unwrap(), &path), shown);
+        }
+        assert!(changes[&(Method::POST, "/v1/keys".to_owned())].shown.is_none());
+        assert!(changes[&(Method::DELETE, "/v1/portal-tokens".to_owned())].shown.is_none());
     }
 }
