@@ -62,10 +62,10 @@ pub struct Once {
 
 impl Once {
     pub fn new(api: Arc<Api>) -> Arc<Self> {
-        let posts = changes()
-            .into_iter()
-            .filter(|((method, _), operation)| method == Method::POST && takes("post", operation));
-        let routes = posts.map(|((_, route), operation)| (route, operation)).collect();
+        let posts = changes().into_iter().filter(|((method, _), operation)| {
+            method == Method::POST && takes("post", &operation.id)
+        });
+        let routes = posts.map(|((_, route), operation)| (route, operation.id)).collect();
         Arc::new(Self { api, routes, turns: Turns::default() })
     }
 

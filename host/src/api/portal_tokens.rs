@@ -2,12 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{extract::State, http::StatusCode, response::Json};
+use axum::{Extension, extract::State, http::StatusCode, response::Json};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::{
     Api,
+    auditor::Made,
     auth::{Acting, Manage},
     docs::Unusable,
     extract::OptionalJsonBody,
@@ -62,7 +64,7 @@ pub async fn create_portal_token(
     acting: Acting<Manage>,
     State(api): State<Arc<Api>>,
     OptionalJsonBody(given): OptionalJsonBody<PortalTokenIn>,
-) -> Result<(StatusCode, Json<PortalTokenOut>), Problem> {
+) -> Result<(StatusCode, Extension<Made>, Json<PortalTokenOut>), Problem> {
     let lifetime = given.expires_in_seconds.unwrap_or(DEFAULT_LIFETIME);
     if !(1..=MAX_LIFETIME).contains(&lifetime) {
         let why = format!("is {lifetime}; 1 to {MAX_LIFETIME} are allowed");
@@ -71,8 +73,10 @@ pub async fn create_portal_token(
     }
     let lifetime = Duration::from_secs(lifetime.into());
     let token = api.access.portal.issue(acting.application.id, lifetime, !given.read_only);
+    let about = json!({"expires_at": token.expires_at, "read_only": given.read_only});
+    let made = Made { name: token.id.clone(), about };
     let out = PortalTokenOut { token: token.text, actor: token.id, expires_at: token.expires_at };
-    Ok((StatusCode::CREATED, Json(out)))
+    Ok((StatusCode::CREATED, Extension(made), Json(out)))
 }
 
 /// Revoke all portal tokens of the application

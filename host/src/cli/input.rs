@@ -13,35 +13,60 @@ use serde_json::Value;
 use super::output::Failure;
 use crate::clock::Clock;
 
+/// Most bytes of a file or of stdin: more than any request may have, which a device that never
+/// ends is not read beyond.
+const MAX_INPUT: usize = 128 << 20;
+
+/// Most bytes of a secret's file: certificates and keys are a few thousand.
+const MAX_SECRET: usize = 1 << 20;
+
 /// A file's text; `-` is stdin.
 pub(super) fn text(path: &Path) -> Result<String, Failure> {
-    if path == Path::new("-") {
-        let mut text = String::new();
-        return match std::io::stdin().read_to_string(&mut text) {
-            Ok(_) => Ok(text),
-            Err(error) => Err(Failure::usage(format!("cannot read stdin: {error}"))),
-        };
-    }
-    std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
+    text_within(path, MAX_INPUT)
+}
+
+/// The same, of a file that should have at most so many bytes: no more of it is read.
+pub(super) fn text_within(path: &Path, most: usize) -> Result<String, Failure> {
+    String::from_utf8(bytes_within(path, most)?).map_err(|_| unreadable(path, "it is not UTF-8"))
 }
 
 /// A file's bytes; `-` is stdin.
 pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, Failure> {
-    if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        return match std::io::stdin().read_to_end(&mut bytes) {
-            Ok(_) => Ok(bytes),
-            Err(error) => Err(Failure::usage(format!("cannot read stdin: {error}"))),
-        };
+    bytes_within(path, MAX_INPUT)
+}
+
+/// The same, of a file that should have at most so many bytes: no more of it is read.
+pub(super) fn bytes_within(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    // One more tells that there are more.
+    let limit = most as u64 + 1;
+    let read = if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| unreadable(path, error))?;
+    if bytes.len() > most {
+        return Err(unreadable(path, format_args!("it has more than {most} bytes")));
     }
-    std::fs::read(path)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, why: impl std::fmt::Display) -> Failure {
+    if path == Path::new("-") {
+        return Failure::usage(format!("cannot read stdin: {why}"));
+    }
+    Failure::usage(format!("cannot read {}: {why}", path.display()))
 }
 
 /// A file as JSON.
 pub(super) fn json_file(path: &Path) -> Result<Value, Failure> {
-    parse(&text(path)?, &path.display().to_string())
+    json_within(path, MAX_INPUT)
+}
+
+/// The same, of a file that should have at most so many bytes.
+pub(super) fn json_within(path: &Path, most: usize) -> Result<Value, Failure> {
+    parse(&text_within(path, most)?, &path.display().to_string())
 }
 
 /// An argument as JSON: a JSON text, or `@` and the name of a file with one.
@@ -57,7 +82,7 @@ pub(super) fn json_argument(argument: &str) -> Result<Value, Failure> {
 pub(super) fn secret(argument: &str) -> Result<String, Failure> {
     let path = if argument == "-" { Some(argument) } else { argument.strip_prefix('@') };
     let Some(path) = path else { return Ok(argument.to_owned()) };
-    let mut text = text(Path::new(path))?;
+    let mut text = text_within(Path::new(path), MAX_SECRET)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     Ok(text)
 }
@@ -105,6 +130,20 @@ mod tests {
         assert_eq!(secret(&format!("@{}", file.path().display())).unwrap(), " a b ");
         assert_eq!(secret("whsec_a").unwrap(), "whsec_a");
         assert!(secret("@/does/not/exist").is_err());
+    }
+
+    #[test]
+    fn what_never_ends_is_read_to_its_bound() {
+        for read in [bytes(Path::new("/dev/zero")).map(drop), secret("@/dev/zero").map(drop)] {
+            let said = read.unwrap_err().text();
+            assert!(said.contains("cannot read /dev/zero: it has more than"), "{said}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "1234").unwrap();
+        assert_eq!(text_within(file.path(), 4).unwrap(), "1234");
+        assert!(text_within(file.path(), 3).unwrap_err().text().contains("more than 3 bytes"));
+        std::fs::write(file.path(), b"\xff").unwrap();
+        assert!(text(file.path()).unwrap_err().text().contains("it is not UTF-8"));
     }
 
     #[test]

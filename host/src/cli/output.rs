@@ -194,6 +194,23 @@ pub(super) fn plain(value: &Value) -> String {
     }
 }
 
+/// A text that may be anybody's, on one line of a terminal: what would move the cursor, hide
+/// something or turn the direction of writing is shown as its number.
+pub(super) fn printable(text: &str) -> String {
+    let is_plain = |c: char| {
+        !c.is_control()
+            && !matches!(c,
+                '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_plain(c) { shown.push(c) } else { shown.extend(c.escape_default()) }
+    }
+    shown
+}
+
 /// `1234567` as `1,234,567`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -295,6 +312,13 @@ mod tests {
         let failure = Failure::usage("no").line("/a  is wrong").hint("write b");
         assert_eq!(failure.text(), "error: no\n  /a  is wrong\nhint: write b\n");
         assert_eq!(failure.exit(), Exit::Usage);
+    }
+
+    #[test]
+    fn a_text_cannot_write_over_what_is_beside_it() {
+        assert_eq!(printable("a\u{1b}[2K\r+ ok"), "a\\u{1b}[2K\\r+ ok");
+        assert_eq!(printable("a\n\u{202e}b\u{9b}c\u{200b}"), "a\\n\\u{202e}b\\u{9b}c\\u{200b}");
+        assert_eq!(printable("Größe → 大 …"), "Größe → 大 …");
     }
 
     #[test]

@@ -48,9 +48,11 @@ pub struct AuditEntry {
     pub request_id: String,
     /// What is known of its end.
     pub outcome: ChangeOutcome,
-    /// The thing as the API showed it before; null if it was not there.
+    /// The thing, or the part of it that is changed, as the API showed it before; null if it was
+    /// not there.
     pub before: Option<Value>,
-    /// The same afterwards; null if it is gone.
+    /// The same afterwards; null if it is gone. `made` in it is the id of something else that
+    /// the change made, such as a rotated key's successor.
     pub after: Option<Value>,
 }
 

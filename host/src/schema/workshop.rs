@@ -131,7 +131,7 @@ mod tests {
         let workshop = small();
         let here = std::thread::current().id();
         assert_ne!(workshop.run(|_| std::thread::current().id()).await.unwrap(), here);
-        let (go, wait) = mpsc::channel::<()>();
+        let (go, wait) = mpsc::sync_channel::<()>(1);
         let first = {
             let workshop = workshop.clone();
             tokio::spawn(async move { workshop.run(move |_| wait.recv().is_ok()).await })

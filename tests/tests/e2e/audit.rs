@@ -109,3 +109,63 @@ async fn what_is_refused_for_what_it_says_costs_the_disk_nothing() {
     let entries = admin.get("/v1/audit").await.expect(200);
     assert_eq!(entries["data"][0]["action"], "enable_subscription");
 }
+
+#[tokio::test]
+async fn an_entry_shows_the_part_that_was_changed_and_names_what_was_made() {
+    let server = Server::start().await;
+    let admin = server.client();
+    let last = async || admin.get("/v1/audit?limit=1").await.expect(200)["data"][0].clone();
+    admin.post("/v1/applications", &json!({"name": "shop"})).await.expect(201);
+    admin.event_type("order.created").await;
+
+    let rate = json!({"events": {"per_second": 5.0}});
+    admin.put("/v1/applications/shop/limits", &rate).await.expect(200);
+    let entry = last().await;
+    assert_eq!(entry["resource_id"], "shop");
+    assert_eq!((&entry["before"]["own"], &entry["after"]["own"]), (&json!({}), &rate));
+    let size = json!({"max_payload_bytes": 1000});
+    admin.put("/v1/event-types/order.created/limits", &size).await.expect(200);
+    let entry = last().await;
+    assert_eq!((&entry["before"]["own"], &entry["after"]["own"]), (&json!({}), &size));
+
+    let versions = "/v1/event-types/order.created/versions";
+    admin.post(versions, &json!({"schema": {"type": "object"}})).await.expect(201);
+    let entry = last().await;
+    assert_eq!(entry["after"]["schema"], json!({"type": "object"}));
+    assert!(entry["after"].get("made").is_none(), "{entry}");
+    admin.patch(&format!("{versions}/1"), &json!({"deprecated": true})).await.expect(200);
+    let entry = last().await;
+    assert_eq!(entry["resource_id"], "order.created");
+    assert_eq!(entry["before"]["deprecated_at"], Value::Null);
+    assert!(entry["after"]["deprecated_at"].is_string(), "{entry}");
+
+    // Who acts later is found by what made them.
+    let key = json!({"name": "backend", "application": "shop", "scopes": ["read", "manage"]});
+    let old = admin.post("/v1/keys", &key).await.expect(201);
+    let path = format!("/v1/keys/{}/rotate", old["id"].as_str().unwrap());
+    let new = admin.post(&path, &json!({})).await.expect(201);
+    let entry = last().await;
+    assert_eq!(entry["resource_id"], old["id"]);
+    assert_eq!(entry["after"]["made"], new["id"]);
+    assert!(entry["after"]["expires_at"].is_string(), "{entry}");
+    let shop = admin.with_key(new["key"].as_str());
+    let token = shop.post("/v1/portal-tokens", &json!({"read_only": true})).await.expect(201);
+    let entry = last().await;
+    assert_eq!(
+        (&entry["action"], &entry["resource_id"]),
+        (&json!("create_portal_token"), &token["actor"])
+    );
+    assert_eq!(entry["after"], json!({"expires_at": token["expires_at"], "read_only": true}));
+
+    let receiver = Receiver::start().await;
+    let (id, _) = shop.subscribe(&receiver.url("/"), &["**"], &json!([])).await;
+    shop.post(&format!("/v1/subscriptions/{id}/rotate-secret"), &Value::Null).await;
+    let entry = last().await;
+    assert_eq!(entry["resource_id"], json!(id));
+    let prints = |shown: &Value| shown["data"].as_array().unwrap().len();
+    assert_eq!((prints(&entry["before"]), prints(&entry["after"])), (1, 2), "{entry}");
+    let text = admin.get("/v1/audit?limit=200").await.expect(200).to_string();
+    for hidden in ["hmk_", "whsec_"] {
+        assert!(!text.contains(hidden), "{hidden} in {text}");
+    }
+}

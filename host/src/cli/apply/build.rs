@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{
-    compare::{Difference, canonical, differences},
+    compare::{Difference, compared, differences},
     document::{Document, Item},
+    keys,
     kind::{Kind, Known, closest},
     limits,
     plan::{Action, Call, Change, Plan, What},
     plugins,
     secrets::{self, Look},
+    sources,
 };
 use crate::{
     cli::{client::Client, input, output::Failure},
@@ -23,6 +25,9 @@ use crate::{
 /// More resources of a kind than any file declares.
 pub(super) const ALL: usize = 100_000;
 
+/// Most bytes of a schema's file: what the server takes, and room for how it is written.
+const MAX_SCHEMA_FILE: usize = 16 << 20;
+
 /// Fields for a request.
 type Body = Map<String, Value>;
 
@@ -31,15 +36,13 @@ pub(super) struct Wanted {
     pub(super) prune: bool,
     pub(super) refresh_secrets: bool,
     pub(super) look: Look,
-    /// The application of items that name none.
-    pub(super) application: String,
 }
 
 pub(super) struct Builder<'a> {
     pub(super) document: &'a Document,
     known: Known,
     client: &'a Client,
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     /// Those that are there; none if the key may not know.
     applications: Option<BTreeSet<String>>,
     /// What was listed already, by kind and application.
@@ -55,7 +58,10 @@ impl<'a> Builder<'a> {
         wanted: Wanted,
     ) -> Result<Plan, Failure> {
         let known = Known::of(client).await?;
-        document.items.iter().try_for_each(|item| known.check(document, item))?;
+        document.items.iter().try_for_each(|item| {
+            known.check(document, item)?;
+            secrets::check(document, item)
+        })?;
         let applications = match client.list(&["applications"], &[], ALL).await {
             Ok(list) => Some(names(&list)),
             // An application's key knows its own only, which is there.
@@ -75,8 +81,9 @@ impl<'a> Builder<'a> {
                 Kind::Application => builder.application(item).await?,
                 Kind::EventType => builder.event_type(item).await?,
                 Kind::Plugin => plugins::plan(&mut builder, item).await?,
+                Kind::Source => sources::plan(&mut builder, item).await?,
                 Kind::Subscription => builder.subscription(item).await?,
-                Kind::Key => builder.key(item).await?,
+                Kind::Key => keys::plan(&mut builder, item).await?,
             }
             if builder.plan.changes.len() == before {
                 builder.plan.unchanged += 1;
@@ -89,7 +96,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn application_of<'b>(&'b self, item: &'b Item) -> &'b str {
-        item.text("application").unwrap_or(&self.wanted.application)
+        self.document.application_of(item)
     }
 
     fn is_there(&self, application: &str) -> bool {
@@ -101,7 +108,7 @@ impl<'a> Builder<'a> {
     }
 
     fn check_application(&self, item: &Item) -> Result<(), Failure> {
-        if matches!(item.kind, Kind::Application | Kind::EventType) {
+        if item.kind.is_platforms() {
             return Ok(());
         }
         let name = self.application_of(item);
@@ -135,14 +142,16 @@ impl<'a> Builder<'a> {
     }
 
     /// The same by name; of keys, one that is still let in.
-    async fn find(
+    pub(super) async fn find(
         &mut self,
         kind: Kind,
         application: &str,
         name: &str,
     ) -> Result<Option<Value>, Failure> {
         let list = self.list(kind, application).await?;
-        Ok(list.iter().find(|item| item["name"] == name && item["revoked_at"].is_null()).cloned())
+        let is_it =
+            |shown: &&Value| shown["name"] == name && (kind != Kind::Key || keys::is_usable(shown));
+        Ok(list.iter().find(is_it).cloned())
     }
 
     pub(super) async fn versions(
@@ -164,7 +173,7 @@ impl<'a> Builder<'a> {
         differences: Vec<Difference>,
         calls: Vec<What>,
     ) {
-        let is_global = matches!(item.kind, Kind::Application | Kind::EventType);
+        let is_global = item.kind.is_platforms();
         let application = (!is_global).then(|| self.application_of(item).to_owned());
         let mut name = match &application {
             Some(application) => format!("{application}/{}", item.name()),
@@ -200,11 +209,12 @@ impl<'a> Builder<'a> {
                 return Err(self.document.wrong(item.line("schema_file"), what, None));
             }
             (Some(schema), None) => Some(schema.clone()),
-            (None, Some(file)) => Some(input::json_file(&self.document.beside(file))?),
+            (None, Some(file)) => {
+                Some(input::json_within(&self.document.beside(file), MAX_SCHEMA_FILE)?)
+            }
             (None, None) => None,
         };
-        let schema = schema.filter(|schema| !schema.is_null());
-        let application = self.wanted.application.clone();
+        let application = self.document.default_application().to_owned();
         let path = vec!["event-types".to_owned(), item.name().to_owned()];
         if self.find(Kind::EventType, &application, item.name()).await?.is_none() {
             let (mut body, later) = self.bodies(item)?;
@@ -225,8 +235,9 @@ impl<'a> Builder<'a> {
         if !patch.is_empty() {
             calls.push(What::Patch(path.clone(), patch.into()));
         }
-        if let Some(schema) = schema.filter(|schema| *schema != shown["schema"]) {
-            found.extend(differences("schema", &shown["schema"], &schema));
+        let newer = schema.as_ref().map(|new| differences("schema", &shown["schema"], new));
+        if let (Some(schema), Some(newer)) = (schema, newer.filter(|newer| !newer.is_empty())) {
+            found.extend(newer);
             let path = [path, vec!["versions".into()]].concat();
             calls.push(What::Post(path, json!({ "schema": schema })));
         }
@@ -242,13 +253,7 @@ impl<'a> Builder<'a> {
     async fn subscription(&mut self, item: &Item) -> Result<(), Failure> {
         let application = self.application_of(item).to_owned();
         let Some(shown) = self.find(Kind::Subscription, &application, item.name()).await? else {
-            let (body, later) = self.bodies(item)?;
-            if let Some(field) = later.keys().next() {
-                let what = format!(
-                    "a new subscription cannot have `{field}`; it can be given to one that is there"
-                );
-                return Err(self.document.wrong(item.line(field), &what, None));
-            }
+            let body = self.whole(item)?;
             let call = What::Post(vec!["subscriptions".into()], body.into());
             self.push(item, Action::Create, Vec::new(), vec![call]);
             return Ok(());
@@ -262,31 +267,14 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// A key cannot be changed: one that should be another is replaced.
-    async fn key(&mut self, item: &Item) -> Result<(), Failure> {
-        let application = self.application_of(item).to_owned();
-        let (mut body, _) = self.bodies(item)?;
-        body.insert("application".into(), application.clone().into());
-        let file = self.document.beside(item.text("secret_file").unwrap_or_default());
-        let make = What::MakeKey { body: body.clone().into(), file };
-        let Some(shown) = self.find(Kind::Key, &application, item.name()).await? else {
-            self.push(item, Action::Create, Vec::new(), vec![make]);
-            return Ok(());
-        };
-        let mut found = Vec::new();
-        for field in ["scopes", "expires_at"] {
-            let Some(declared) = body.get(field) else { continue };
-            let (mut old, mut new) = (shown[field].clone(), canonical(field, declared.clone()));
-            sort(&mut old);
-            sort(&mut new);
-            found.extend(differences(field, &old, &new));
-        }
-        if !found.is_empty() {
-            let path = vec!["keys".into(), shown["id"].as_str().unwrap_or_default().into()];
-            let revoke = What::Delete { path, shared: false };
-            self.push(item, Action::Change, found, vec![make, revoke]);
-        }
-        Ok(())
+    /// A declared resource as its creation takes it, all of it.
+    pub(super) fn whole(&self, item: &Item) -> Result<Body, Failure> {
+        let (body, later) = self.bodies(item)?;
+        let Some(field) = later.keys().next() else { return Ok(body) };
+        let word = item.kind.word();
+        let what =
+            format!("a new {word} cannot have `{field}`; it can be given to one that is there");
+        Err(self.document.wrong(item.line(field), &what, None))
     }
 
     /// A declared resource as its creation takes it, and what only a change takes.
@@ -304,7 +292,7 @@ impl<'a> Builder<'a> {
     }
 
     /// What is not as declared, and the change that mends it.
-    fn patch(
+    pub(super) fn patch(
         &self,
         item: &Item,
         shown: &Value,
@@ -312,7 +300,7 @@ impl<'a> Builder<'a> {
         let (mut all, mut patch) = (Vec::new(), Map::new());
         for field in item.fields.keys().filter(|field| self.known.changes(item.kind, field)) {
             let stand_in = secrets::resolved(self.document, item, field, Look::Away)?;
-            let mut found = differences(field, &shown[field], &canonical(field, stand_in));
+            let mut found = compared(field, shown, stand_in);
             if found.is_empty() && self.wanted.refresh_secrets && secrets::has_any(item, field) {
                 let (old, new) = (json!("(secret)"), json!("(secret, given again)"));
                 found.push(Difference { at: field.clone(), old, new });
@@ -338,23 +326,21 @@ impl<'a> Builder<'a> {
     async fn prune(&mut self) -> Result<(), Failure> {
         let items = self.document.items.iter();
         let mut applications: BTreeSet<String> = items
-            // What is shared is no application's.
-            .filter(|item| item.kind != Kind::EventType && !item.flag("shared", false))
-            .map(|item| match item.kind {
-                Kind::Application => item.name().to_owned(),
-                _ => self.application_of(item).to_owned(),
+            .filter_map(|item| match item.kind {
+                Kind::Application => Some(item.name().to_owned()),
+                _ => self.document.owner_of(item).map(Into::into),
             })
             .collect();
         if applications.is_empty() {
-            applications.insert(self.wanted.application.clone());
+            applications.insert(self.document.default_application().to_owned());
         }
         // Who needs it goes before what is needed. Keys go last: one may be this command's own.
-        for kind in [Kind::Subscription, Kind::Plugin, Kind::EventType, Kind::Key] {
+        for kind in [Kind::Subscription, Kind::Source, Kind::Plugin, Kind::EventType, Kind::Key] {
             if !self.document.sections.contains(&kind) {
                 continue;
             }
             if kind == Kind::EventType {
-                let application = self.wanted.application.clone();
+                let application = self.document.default_application().to_owned();
                 self.prune_kind(kind, &application).await?;
                 continue;
             }
@@ -370,7 +356,8 @@ impl<'a> Builder<'a> {
         for shown in self.list(kind, application).await?.to_vec() {
             let Some(name) = shown["name"].as_str() else { continue };
             let is_shared = kind == Kind::Plugin && shown["application"].is_null();
-            let stays = !shown["revoked_at"].is_null() || (is_shared && !has_shared);
+            let is_over = kind == Kind::Key && !keys::is_usable(&shown);
+            let stays = is_over || (is_shared && !has_shared);
             let is_declared = self.declared(kind).any(|item| {
                 let is_here = kind == Kind::EventType
                     || is_shared
@@ -413,13 +400,6 @@ impl<'a> Builder<'a> {
 
 fn names(list: &[Value]) -> BTreeSet<String> {
     list.iter().filter_map(|item| item["name"].as_str()).map(Into::into).collect()
-}
-
-/// Puts a list of words into an order, where the order means nothing.
-fn sort(value: &mut Value) {
-    if let Value::Array(items) = value {
-        items.sort_by_key(Value::to_string);
-    }
 }
 
 /// The application of items that name none.

@@ -1,17 +1,23 @@
 //! What differs between what is declared and what is there.
 //!
 //! Owns the canonical form of a declared value: as the server would show it, without secrets.
-//! Only fields that the file names are compared.
+//! Only fields that the file names are compared. What cannot be read is never shown: a secret
+//! may be in the wrong place in it.
 
 use jiff::Timestamp;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::model::{EndpointAuth, Limits, Policy, Step};
+use crate::{
+    cli::output::printable,
+    model::{EndpointAuth, HmacRule, IdRule, Limits, Policy, Scopes, Step, TypeRule},
+};
 
 /// Longest value shown.
 const MAX_SHOWN: usize = 120;
+/// What is shown for a declared value that is not of its field's form.
+const UNREADABLE: &str = "(not as this hookmill knows it)";
 
 /// One place where they differ.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,49 +33,104 @@ pub(super) struct Difference {
 impl Difference {
     /// `policy.timeout_seconds  5.0 -> 10.0`
     pub(super) fn line(&self) -> String {
-        format!("{}  {} -> {}", self.at, short(&self.old), short(&self.new))
+        format!("{}  {} -> {}", printable(&self.at), short(&self.old), short(&self.new))
     }
 }
 
 fn short(value: &Value) -> String {
-    let text = if value.is_null() { "(none)".to_owned() } else { value.to_string() };
+    let text = if value.is_null() { "(none)".to_owned() } else { printable(&value.to_string()) };
     if text.chars().count() <= MAX_SHOWN {
         return text;
     }
     text.chars().take(MAX_SHOWN).chain(['…']).collect()
 }
 
-/// A declared value as the server would show it. What cannot be read is left as it is: the
-/// server says what is wrong with it.
-pub(super) fn canonical(field: &str, declared: Value) -> Value {
+/// Where a declared field differs from what is there. What this hookmill cannot read differs
+/// from all but the same: the server says what is wrong with it.
+pub(super) fn compared(field: &str, shown: &Value, declared: Value) -> Vec<Difference> {
+    let was = as_declared(field, shown);
+    match canonical(field, &declared) {
+        Some(canonical) => differences(field, &was, &canonical),
+        None if is_same(&was, &declared) => Vec::new(),
+        None => vec![Difference { at: field.into(), old: was, new: UNREADABLE.into() }],
+    }
+}
+
+/// What is there of a field, by the name that declares it.
+pub(super) fn as_declared(field: &str, shown: &Value) -> Value {
+    match field {
+        // It shows since when.
+        "deprecated" => json!(!shown["deprecated_at"].is_null()),
+        "archived" => json!(!shown["archived_at"].is_null()),
+        _ => shown[field].clone(),
+    }
+}
+
+/// A declared value as the server would show it; none if it is not of the field's form.
+pub(super) fn canonical(field: &str, declared: &Value) -> Option<Value> {
+    if declared.is_null() {
+        return Some(Value::Null);
+    }
     match field {
         "endpoint" => through::<Url>(declared),
         "policy" => through::<Policy>(declared),
         "limits" => through::<Limits>(declared),
         "auth" => through::<EndpointAuth>(declared),
         "pipeline" => through::<Vec<Step>>(declared),
+        "event_type" => through::<TypeRule>(declared),
+        "delivery_id" => through::<IdRule>(declared),
+        "hmac" => through::<HmacRule>(declared),
+        "scopes" => through::<Scopes>(declared),
         "sunset_at" | "expires_at" => through::<Timestamp>(declared),
-        "header_secrets" => match declared {
-            Value::Object(secrets) => {
-                let mut names: Vec<String> = secrets.into_iter().map(|(name, _)| name).collect();
-                names.sort_unstable();
-                json!(names)
+        "content_types" => {
+            let mut all = Vec::new();
+            for range in Vec::<String>::deserialize(declared).ok()? {
+                let range = range.trim().to_ascii_lowercase();
+                if !all.contains(&range) {
+                    all.push(range);
+                }
             }
-            other => other,
-        },
-        _ => declared,
+            Some(json!(all))
+        }
+        "header_secrets" => {
+            let mut names: Vec<&String> = declared.as_object()?.keys().collect();
+            names.sort_unstable();
+            Some(json!(names))
+        }
+        _ => Some(declared.clone()),
     }
 }
 
-fn through<T: Serialize + DeserializeOwned>(declared: Value) -> Value {
-    let read = T::deserialize(&declared).ok();
-    read.and_then(|read| serde_json::to_value(read).ok()).unwrap_or(declared)
+fn through<T: Serialize + DeserializeOwned>(declared: &Value) -> Option<Value> {
+    serde_json::to_value(T::deserialize(declared).ok()?).ok()
+}
+
+/// Whether two values mean the same: `10` is `10.0`.
+pub(super) fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            one == other
+                // As floating-point numbers, two large integers can be one.
+                || one.is_f64() != other.is_f64() && one.as_f64() == other.as_f64()
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let is_in = |(name, value): (&String, &Value)| {
+                other.get(name).is_some_and(|other| is_same(value, other))
+            };
+            one.len() == other.len() && one.iter().all(is_in)
+        }
+        (one, other) => one == other,
+    }
 }
 
 /// Where two values differ: objects field by field, all else as a whole.
 pub(super) fn differences(at: &str, old: &Value, new: &Value) -> Vec<Difference> {
     match (old, new) {
-        (old, new) if old == new => Vec::new(),
+        (old, new) if is_same(old, new) => Vec::new(),
         (Value::Object(before), Value::Object(after)) => {
             let gone = before.keys().filter(|name| !after.contains_key(*name));
             let names = after.keys().chain(gone);
@@ -85,25 +146,71 @@ pub(super) fn differences(at: &str, old: &Value, new: &Value) -> Vec<Difference>
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn is_as(field: &str, declared: &Value, shown: &Value) {
+        assert_eq!(canonical(field, declared).as_ref(), Some(shown), "{field}");
+    }
+
     #[test]
     fn what_the_server_would_add_is_no_difference() {
-        let steps = canonical("pipeline", json!([{"plugin": "redact"}]));
-        assert_eq!(steps, json!([{"plugin": "redact", "config": {}, "on_error": "retry"}]));
-        assert_eq!(canonical("endpoint", json!("https://A.example")), "https://a.example/");
-        assert_eq!(
-            canonical("policy", json!({"ordering": "none", "timeout_seconds": 5})),
-            json!({"timeout_seconds": 5.0})
-        );
-        assert_eq!(canonical("policy", json!({"nonsense": 1})), json!({"nonsense": 1}));
+        let steps = json!([{"plugin": "redact", "config": {}, "on_error": "retry"}]);
+        is_as("pipeline", &json!([{"plugin": "redact"}]), &steps);
+        is_as("endpoint", &json!("https://A.example"), &json!("https://a.example/"));
+        let policy = json!({"ordering": "none", "timeout_seconds": 5, "retry": null});
+        is_as("policy", &policy, &json!({"timeout_seconds": 5.0}));
         let limits = json!({"events": {"per_second": 5}, "requests": null});
-        assert_eq!(canonical("limits", limits), json!({"events": {"per_second": 5.0}}));
+        is_as("limits", &limits, &json!({"events": {"per_second": 5.0}}));
+        is_as("scopes", &json!(["publish", "read", "read"]), &json!(["read", "publish"]));
+        let types = json!(["Application/JSON", "text/*", "application/json"]);
+        is_as("content_types", &types, &json!(["application/json", "text/*"]));
+        is_as("event_type", &json!({"fixed": "a", "pointers": []}), &json!({"fixed": "a"}));
+        let hmac = canonical("hmac", &json!({"header": "x-signature"})).unwrap();
+        assert_eq!(hmac["content"], "{body}");
+        is_as("filter", &Value::Null, &Value::Null);
+        let since = json!({"deprecated_at": "2026-11-02T03:00:00Z", "archived_at": null});
+        assert_eq!(compared("deprecated", &since, json!(true)), []);
+        assert_eq!(compared("archived", &since, json!(false)), []);
+        assert_eq!(compared("archived", &since, json!(true)).len(), 1);
+    }
+
+    #[test]
+    fn a_number_is_the_same_however_it_is_written() {
+        let shown = json!({"schema": {"maximum": 10.0, "enum": [1, 2]}});
+        assert_eq!(compared("schema", &shown, json!({"maximum": 10, "enum": [1.0, 2]})), []);
+        assert_eq!(compared("schema", &shown, json!({"maximum": 10, "enum": [1, 3]})).len(), 1);
+        assert!(!is_same(&json!(9_007_199_254_740_993_u64), &json!(9_007_199_254_740_992_u64)));
+        assert!(!is_same(&json!({"a": 1}), &json!({"b": 1})));
     }
 
     #[test]
     fn secrets_are_not_compared() {
-        let auth = canonical("auth", json!({"bearer": {"token": "hunter2"}}));
-        assert_eq!(auth, json!({"bearer": {}}));
-        assert_eq!(canonical("header_secrets", json!({"b": "x", "a": "y"})), json!(["a", "b"]));
+        is_as("auth", &json!({"bearer": {"token": "hunter2"}}), &json!({"bearer": {}}));
+        is_as("header_secrets", &json!({"b": "x", "a": "y"}), &json!(["a", "b"]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_shown() {
+        let shown = json!({"policy": {"concurrency": 4}, "auth": null, "hmac": null});
+        for (field, declared) in [
+            ("policy", json!({"sining": [{"secret": "hunter2"}]})),
+            ("policy", json!("hunter2")),
+            ("auth", json!({"bearer": {"tokn": "hunter2"}})),
+            ("hmac", json!({"header": "a", "secret": "hunter2"})),
+        ] {
+            let found = compared(field, &shown, declared);
+            assert_eq!(found.len(), 1);
+            assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
+        }
+        // A newer server's own words are no difference.
+        let newer = json!({"policy": {"news": 1}});
+        assert_eq!(compared("policy", &newer, json!({"news": 1})), []);
+    }
+
+    #[test]
+    fn a_difference_is_one_line() {
+        let new = json!("a\u{1b}[2K\r\u{202e}\u{9b}");
+        let line = Difference { at: "x.\r".into(), old: Value::Null, new }.line();
+        assert!(line.chars().all(|c| c == '"' || c.is_ascii_graphic() || c == ' '), "{line:?}");
     }
 
     #[test]

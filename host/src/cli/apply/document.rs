@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use serde::{
@@ -15,20 +15,28 @@ use serde::{
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-use super::kind::{Kind, closest};
-use crate::cli::{input, output::Failure};
+use super::{
+    kind::{Kind, closest},
+    run,
+};
+use crate::cli::{
+    input,
+    output::{Failure, printable},
+};
 
 /// Bytes of a file: a thousand event types with their schemas fit.
 const MAX_FILE: usize = 4 << 20;
 const MAX_DEPTH: usize = 64;
 /// The form of the file that this command reads.
-const VERSION: u64 = 1;
+const VERSION: f64 = 1.0;
 
 /// What the file declares, in its order.
 #[derive(Debug)]
 pub(super) struct Document {
     /// As the user named it.
     path: PathBuf,
+    /// The application of items that name none.
+    application: String,
     /// The sections that are there, be they empty.
     pub(super) sections: Vec<Kind>,
     pub(super) items: Vec<Item>,
@@ -66,17 +74,13 @@ impl Item {
 }
 
 impl Document {
-    /// Reads a file; `-` is stdin.
-    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
-        Self::parse(path, &input::text(path)?)
+    /// Reads a file; `-` is stdin. Items that name no application are of `application`.
+    pub(super) fn read(path: &Path, application: &str) -> Result<Self, Failure> {
+        Self::parse(path, application, &input::text_within(path, MAX_FILE)?)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
+    pub(super) fn parse(path: &Path, application: &str, text: &str) -> Result<Self, Failure> {
         let unusable = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-        if text.len() > MAX_FILE {
-            let why = format!("has {} bytes; at most {MAX_FILE} are read", text.len());
-            return Err(unusable(why));
-        }
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_documents: 1, max_aliases: 1000 },
             with_snippet: false,
@@ -84,7 +88,12 @@ impl Document {
         };
         let sections: Sections = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| unusable(error.to_string()))?;
-        let mut document = Self { path: path.to_owned(), sections: Vec::new(), items: Vec::new() };
+        let mut document = Self {
+            path: path.to_owned(),
+            application: application.to_owned(),
+            sections: Vec::new(),
+            items: Vec::new(),
+        };
         if let Some((name, line)) = sections.unknown {
             let known = Kind::ALL.into_iter().map(Kind::section).chain(["version"]);
             return Err(document.wrong(
@@ -94,7 +103,8 @@ impl Document {
             ));
         }
         match sections.version {
-            Some(Value::Number(number)) if number.as_u64() == Some(VERSION) => {}
+            // `1`, `01` and `1.0` are one number.
+            Some(Value::Number(number)) if number.as_f64() == Some(VERSION) => {}
             Some(other) => {
                 return Err(unusable(format!(
                     "`version` is {other}; this hookmill reads version 1"
@@ -114,6 +124,7 @@ impl Document {
             }
         }
         document.check_unique()?;
+        document.check_key_files()?;
         Ok(document)
     }
 
@@ -135,6 +146,12 @@ impl Document {
                 return Err(self.wrong(item.line(needed), &what, None));
             }
         }
+        for field in ["name", "version", "application"] {
+            if let Some(text) = item.text(field).filter(|text| !kind.takes(field, text)) {
+                let what = format!("`{field}` of {} cannot be {text:?}", kind.noun());
+                return Err(self.wrong(item.line(field), &what, None));
+            }
+        }
         for (field, value) in &item.fields {
             let is_right = match field.as_str() {
                 "application" | "secret_file" | "schema_file" | "component" => value.is_string(),
@@ -152,15 +169,11 @@ impl Document {
     }
 
     fn check_unique(&self) -> Result<(), Failure> {
-        let mut seen: BTreeMap<(Kind, Vec<&str>), &Item> = BTreeMap::new();
+        let mut seen: BTreeMap<(Kind, Option<&str>, Vec<&str>), &Item> = BTreeMap::new();
         for item in &self.items {
-            let mut names: Vec<&str> =
-                item.kind.named_by().iter().filter_map(|field| item.text(field)).collect();
-            names.push(item.text("application").unwrap_or_default());
-            if item.flag("shared", false) {
-                names.push("shared");
-            }
-            if let Some(first) = seen.insert((item.kind, names), item) {
+            let names = ["name", "version"].into_iter().filter_map(|field| item.text(field));
+            let key = (item.kind, self.owner_of(item), names.collect());
+            if let Some(first) = seen.insert(key, item) {
                 let what = format!("{} {} is there twice", item.kind.noun(), item.name());
                 return Err(self
                     .wrong(item.line, &what, None)
@@ -170,8 +183,45 @@ impl Document {
         Ok(())
     }
 
+    /// Of two keys in one file, only the one that is written last could be used.
+    fn check_key_files(&self) -> Result<(), Failure> {
+        let mut seen: BTreeMap<String, &Item> = BTreeMap::new();
+        for item in self.items.iter().filter(|item| item.kind == Kind::Key) {
+            let path = self.beside(item.text("secret_file").unwrap_or_default());
+            // A key is written beside its file first; some folders do not tell cases apart.
+            for path in [path.clone(), run::beside(&path)] {
+                let path = plain(&path).to_string_lossy().to_lowercase();
+                if let Some(first) = seen.insert(path, item) {
+                    let what =
+                        format!("`secret_file` of a key {} is another key's too", item.name());
+                    return Err(self
+                        .wrong(item.line("secret_file"), &what, None)
+                        .line(format!("first in line {}", first.line("secret_file"))));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The application that an item is of, if it is not the platform's.
+    pub(super) fn owner_of<'a>(&'a self, item: &'a Item) -> Option<&'a str> {
+        let is_platforms = item.kind.is_platforms() || item.flag("shared", false);
+        (!is_platforms).then(|| self.application_of(item))
+    }
+
+    /// The application that requests for an item are made for.
+    pub(super) fn application_of<'a>(&'a self, item: &'a Item) -> &'a str {
+        item.text("application").unwrap_or(&self.application)
+    }
+
+    /// The application of items that name none.
+    pub(super) fn default_application(&self) -> &str {
+        &self.application
+    }
+
     /// A mistake at a line.
     pub(super) fn wrong(&self, line: u64, what: &str, meant: Option<&str>) -> Failure {
+        let what = printable(what);
         let failure = Failure::usage(format!("{}, line {line}: {what}", self.path.display()));
         match meant {
             Some(meant) => failure.hint(format!("did you mean {meant}?")),
@@ -193,6 +243,22 @@ impl Document {
     pub(super) fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+/// A path without what does not lead anywhere: `./a` and `b/../a` are `a`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        let is_below = matches!(plain.components().next_back(), Some(Component::Normal(_)));
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if is_below => {
+                plain.pop();
+            }
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 /// The file's top.
@@ -266,22 +332,26 @@ impl<'de> Deserialize<'de> for Fields {
 mod tests {
     use super::*;
 
+    fn parsed(text: &str) -> Result<Document, Failure> {
+        Document::parse(Path::new("a/h.yaml"), "default", text)
+    }
+
     fn refused(text: &str) -> String {
-        Document::parse(Path::new("a/h.yaml"), text).unwrap_err().text()
+        parsed(text).unwrap_err().text()
     }
 
     #[test]
     fn items_know_their_lines() {
         let text = "version: 1\nsubscriptions:\n  - name: warehouse\n    pipeline:\n      - plugin: redact\n\
             event_types:\n  - {name: order.created}\n";
-        let document = Document::parse(Path::new("a/h.yaml"), text).unwrap();
+        let document = parsed(text).unwrap();
         assert_eq!(document.sections, [Kind::EventType, Kind::Subscription]);
         let warehouse = &document.items[1];
         assert_eq!((warehouse.line("name"), warehouse.line("pipeline")), (3, 4));
         assert_eq!(warehouse.fields["pipeline"][0]["plugin"], "redact");
         assert_eq!(document.beside("s.json"), Path::new("a/s.json"));
         let json = r#"{"version": 1, "keys": [{"name": "a", "secret_file": "k"}]}"#;
-        assert_eq!(Document::parse(Path::new("h.json"), json).unwrap().items[0].name(), "a");
+        assert_eq!(parsed(json).unwrap().items[0].name(), "a");
     }
 
     #[test]
@@ -314,6 +384,48 @@ mod tests {
     }
 
     #[test]
+    fn one_thing_is_declared_once_however_it_is_named() {
+        let twice = "version: 1\nsubscriptions:\n- name: a\n- name: a\n  application: default\n";
+        assert!(refused(twice).contains("there twice"), "{}", refused(twice));
+        parsed(&twice.replace("application: default", "application: shop")).unwrap();
+        let shared = "version: 1\nplugins:\n- {name: a, version: 1.0.0, shared: true}\n\
+            - {name: a, version: 1.0.0, shared: true, application: shop}\n";
+        assert!(refused(shared).contains("there twice"), "{}", refused(shared));
+        let keys = |one: &str, other: &str| {
+            format!(
+                "version: 1\nkeys:\n- {{name: a, secret_file: {one}}}\n\
+                 - {{name: b, secret_file: {other}}}\n"
+            )
+        };
+        // The file is `a/h.yaml`.
+        for (one, other) in
+            [("k", "k"), ("k", "./k"), ("k", "x/../k"), ("K", "k"), ("../a/k", "k"), ("k", "k.new")]
+        {
+            let said = refused(&keys(one, other));
+            assert!(said.contains("line 4") && said.contains("first in line 3"), "{said}");
+        }
+        parsed(&keys("k", "x/k")).unwrap();
+    }
+
+    #[test]
+    fn names_are_names_and_cannot_write_over_the_line() {
+        for (section, item) in [
+            ("applications", "name: \"a\\e[2K\\r+ application ok\""),
+            ("event_types", "name: a/../../keys"),
+            ("plugins", "{name: \"..\", version: 1.0.0}"),
+            ("plugins", "{name: a, version: a/b}"),
+            ("sources", "name: A"),
+            ("subscriptions", "{name: a, application: \"x/y\"}"),
+            ("keys", "{name: \"a\\nb\", secret_file: k}"),
+        ] {
+            let said = refused(&format!("version: 1\n{section}:\n- {item}\n"));
+            assert!(said.contains("line 3") && said.contains("cannot be"), "{said}");
+            assert!(!said.trim_end().contains(['\u{1b}', '\r', '\n']), "{said}");
+        }
+        parsed("version: 01\nkeys:\n- {name: shop's \u{202e}backend, secret_file: k}\n").unwrap();
+    }
+
+    #[test]
     fn a_bomb_is_refused() {
         let mut bomb =
             String::from("version: 1\nevent_types:\n- name: a\n  a0: &a0 [x, x, x, x]\n");
@@ -324,6 +436,11 @@ mod tests {
         assert!(!refused(&bomb).is_empty());
         let deep = format!("version: 1\nkeys: {}{}\n", "[".repeat(500), "]".repeat(500));
         assert!(!refused(&deep).is_empty());
-        assert!(refused(&" ".repeat(MAX_FILE + 1)).contains("at most"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), " ".repeat(MAX_FILE + 1)).unwrap();
+        for path in [file.path(), Path::new("/dev/zero")] {
+            let said = Document::read(path, "default").unwrap_err().text();
+            assert!(said.contains("more than 4194304 bytes"), "{said}");
+        }
     }
 }

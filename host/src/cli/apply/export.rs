@@ -10,10 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     build::ALL,
+    compare::as_declared,
+    keys,
     kind::{Kind, Known},
-    limits,
+    limits, made_up,
     plugins::is_shared,
     secrets,
+    sources::is_made_by_server,
 };
 use crate::{
     cli::{
@@ -44,10 +47,44 @@ struct Exporter<'a> {
     /// Where the file will be: paths in it are relative to that.
     base: &'a Path,
     components: Option<&'a Path>,
-    left_out: usize,
+    left_out: LeftOut,
     plugins: Vec<Value>,
+    sources: Vec<Value>,
     subscriptions: Vec<Value>,
     keys: Vec<Value>,
+}
+
+/// What the server has and the file does not.
+#[derive(Default)]
+struct LeftOut {
+    unnamed: usize,
+    resting: usize,
+    versions: usize,
+    limits: bool,
+    components: bool,
+}
+
+impl LeftOut {
+    fn say(&self) {
+        if self.unnamed > 0 {
+            output::say(format_args!(
+                "warning: {} subscriptions have no name and are left out\nhint: hookmill subscription name sub_… NAME",
+                self.unnamed
+            ));
+        }
+        let resting = format!("that {} subscriptions are paused or disabled", self.resting);
+        let versions = format!("older schema versions of {} event types", self.versions);
+        let parts = [
+            (true, "secrets, events, admin keys, limits of keys"),
+            (self.resting > 0, resting.as_str()),
+            (self.versions > 0, versions.as_str()),
+            (self.components, "the plugins' components; --components writes them"),
+            (self.limits, "limits, which only an admin key sees"),
+        ];
+        for (_, part) in parts.iter().filter(|(is_left_out, _)| *is_left_out) {
+            output::say(format_args!("left out: {part}"));
+        }
+    }
 }
 
 impl Export {
@@ -64,8 +101,9 @@ impl Export {
             known,
             base,
             components: self.components.as_deref(),
-            left_out: 0,
+            left_out: LeftOut::default(),
             plugins: Vec::new(),
+            sources: Vec::new(),
             subscriptions: Vec::new(),
             keys: Vec::new(),
         };
@@ -73,20 +111,17 @@ impl Export {
         let declared = exporter.applications(&applications).await?;
         for (place, application) in applications.iter().enumerate() {
             exporter.plugins(application, place == 0).await?;
+            exporter.sources(application).await?;
             exporter.subscriptions(application).await?;
             exporter.keys(application).await?;
         }
-        if exporter.left_out > 0 {
-            output::say(format_args!(
-                "warning: {} subscriptions have no name and are left out\nhint: hookmill subscription name sub_… NAME",
-                exporter.left_out
-            ));
-        }
+        exporter.left_out.say();
         let file = json!({
             "version": 1,
             "applications": declared,
             "event_types": event_types,
             "plugins": exporter.plugins,
+            "sources": exporter.sources,
             "subscriptions": exporter.subscriptions,
             "keys": exporter.keys,
         });
@@ -111,23 +146,32 @@ impl Export {
 }
 
 impl Exporter<'_> {
-    async fn event_types(&self) -> Result<Vec<Value>, Failure> {
+    async fn event_types(&mut self) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
         for name in by_name(&self.client.list(&["event-types"], &[], ALL).await?) {
             let shown = self.client.get(&["event-types", &name], &[]).await?;
             let mut fields = self.known.declarable(Kind::EventType, &shown);
-            limits::add(&self.client, "event-types", &name, &mut fields).await?;
+            for field in ["deprecated", "archived"] {
+                let value = as_declared(field, &shown);
+                if value == true && self.known.changes(Kind::EventType, field) {
+                    fields.insert(field.into(), value);
+                }
+            }
+            self.left_out.versions += usize::from(shown["latest_version"].as_u64() > Some(1));
+            self.left_out.limits |=
+                !limits::add(&self.client, "event-types", &name, &mut fields).await?;
             all.push(fields.into());
         }
         Ok(all)
     }
 
-    async fn applications(&self, names: &[String]) -> Result<Vec<Value>, Failure> {
+    async fn applications(&mut self, names: &[String]) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
         for name in names {
             let mut fields = Map::new();
             fields.insert("name".into(), name.as_str().into());
-            limits::add(&self.client, "applications", name, &mut fields).await?;
+            self.left_out.limits |=
+                !limits::add(&self.client, "applications", name, &mut fields).await?;
             all.push(fields.into());
         }
         Ok(all)
@@ -167,14 +211,33 @@ impl Exporter<'_> {
                 if let Some(folder) = self.components {
                     let path = ["plugins", name, "versions", version, "component"];
                     let wasm = client.download(&path, &query).await?;
-                    let owner = if shared { "" } else { &format!("{application}-") };
-                    let file = folder.join(format!("{owner}{name}-{version}.wasm"));
+                    let owner =
+                        if shared { "" } else { &format!("{}.", made_up::file(&[application])) };
+                    let file = folder.join(format!("{owner}{name}@{version}.wasm"));
                     write(&file, &wasm)?;
                     let file = file.strip_prefix(self.base).unwrap_or(&file);
                     item.insert("component".into(), file.to_string_lossy().into());
+                } else {
+                    self.left_out.components = true;
                 }
                 self.plugins.push(item.into());
             }
+        }
+        Ok(())
+    }
+
+    async fn sources(&mut self, application: &str) -> Result<(), Failure> {
+        let client = self.client.acting_for(Some(application));
+        let mut list = client.list(&["sources"], &[], ALL).await?;
+        list.sort_by_key(|shown| shown["name"].to_string());
+        for shown in list {
+            let Some(name) = shown["name"].as_str() else { continue };
+            let mut fields = self.known.declarable(Kind::Source, &shown);
+            let has_secret = shown["secrets"].as_array().is_some_and(|all| !all.is_empty());
+            if has_secret || is_made_by_server(shown.get("kind")) {
+                fields.insert("secret".into(), secrets::of_source(application, name));
+            }
+            self.sources.push(named_first(name, application, fields));
         }
         Ok(())
     }
@@ -185,11 +248,12 @@ impl Exporter<'_> {
         list.sort_by_key(|shown| shown["name"].as_str().map(str::to_owned));
         for shown in list {
             let Some(name) = shown["name"].as_str() else {
-                self.left_out += 1;
+                self.left_out.unnamed += 1;
                 continue;
             };
             let mut fields = self.known.declarable(Kind::Subscription, &shown);
-            secrets::placeholders(name, &mut fields);
+            secrets::placeholders(application, name, &mut fields);
+            self.left_out.resting += usize::from(shown["state"] != "active");
             self.subscriptions.push(named_first(name, application, fields));
         }
         Ok(())
@@ -198,15 +262,14 @@ impl Exporter<'_> {
     async fn keys(&mut self, application: &str) -> Result<(), Failure> {
         let query = [("application", Some(application.to_owned()))];
         let mut list = self.client.list(&["keys"], &query, ALL).await?;
-        list.retain(|shown| shown["revoked_at"].is_null());
+        list.retain(keys::is_usable);
         list.sort_by_key(|shown| shown["name"].to_string());
         // Of two with one name the newer is the one that `apply` would find.
         list.dedup_by_key(|shown| shown["name"].to_string());
         for shown in list {
             let Some(name) = shown["name"].as_str() else { continue };
             let mut fields = self.known.declarable(Kind::Key, &shown);
-            let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-            let file: String = format!("{application}-{name}").chars().map(plain).collect();
+            let file = made_up::file(&[application, name]);
             fields.insert("secret_file".into(), format!("{file}.key").into());
             self.keys.push(named_first(name, application, fields));
         }

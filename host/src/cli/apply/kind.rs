@@ -8,7 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::document::{Document, Item};
-use crate::cli::{client::Client, output::Failure};
+use crate::{
+    cli::{client::Client, output::Failure},
+    model::{Application, EventTypeName, PluginRef, Subscription},
+};
 
 /// A kind, in the order in which they are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,13 +19,20 @@ pub(super) enum Kind {
     Application,
     EventType,
     Plugin,
+    Source,
     Subscription,
     Key,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Application, Self::EventType, Self::Plugin, Self::Subscription, Self::Key];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Application,
+        Self::EventType,
+        Self::Plugin,
+        Self::Source,
+        Self::Subscription,
+        Self::Key,
+    ];
 
     /// Its section in the file; the path of its list in the API, but for hyphens.
     pub(super) const fn section(self) -> &'static str {
@@ -30,6 +40,7 @@ impl Kind {
             Self::Application => "applications",
             Self::EventType => "event_types",
             Self::Plugin => "plugins",
+            Self::Source => "sources",
             Self::Subscription => "subscriptions",
             Self::Key => "keys",
         }
@@ -41,6 +52,7 @@ impl Kind {
             Self::Application => "an application",
             Self::EventType => "an event type",
             Self::Plugin => "a plugin",
+            Self::Source => "a source",
             Self::Subscription => "a subscription",
             Self::Key => "a key",
         }
@@ -67,8 +79,40 @@ impl Kind {
             Self::Application => &["limits"],
             Self::EventType => &["schema_file", "limits"],
             Self::Plugin => &["name", "version", "application", "shared", "live", "component"],
-            Self::Subscription => &["application"],
+            Self::Source | Self::Subscription => &["application"],
             Self::Key => &["application", "secret_file"],
+        }
+    }
+
+    /// The fields that a resource can be without, and that null takes from it. Elsewhere null
+    /// would be no change: then it is not as declared for ever.
+    const fn removable(self) -> &'static [&'static str] {
+        match self {
+            Self::Application | Self::Plugin => &[],
+            Self::EventType => &["description", "sunset_at"],
+            Self::Source => &["delivery_id", "subject"],
+            Self::Subscription => &["filter", "output_schema", "description", "auth"],
+            Self::Key => &["expires_at"],
+        }
+    }
+
+    /// Whose an item of this kind is: an application's, or else the platform's.
+    pub(super) const fn is_platforms(self) -> bool {
+        matches!(self, Self::Application | Self::EventType)
+    }
+
+    /// Whether a text can be this field of an item. Names become parts of paths.
+    pub(super) fn takes(self, field: &str, text: &str) -> bool {
+        match (self, field) {
+            (_, "application") | (Self::Application | Self::Source, "name") => {
+                Application::is_valid_name(text)
+            }
+            (Self::EventType, "name") => text.parse::<EventTypeName>().is_ok(),
+            (Self::Plugin, "name") => PluginRef::is_valid_name(text),
+            (Self::Plugin, "version") => PluginRef::is_valid_version(text),
+            (Self::Subscription, "name") => Subscription::is_valid_name(text),
+            (Self::Key, "name") => !text.chars().any(char::is_control),
+            _ => true,
         }
     }
 
@@ -78,6 +122,7 @@ impl Kind {
             Self::Application => ["ApplicationIn", ""],
             Self::EventType => ["EventTypeIn", "EventTypePatch"],
             Self::Plugin => ["", ""],
+            Self::Source => ["SourceIn", "SourcePatch"],
             Self::Subscription => ["SubscriptionIn", "SubscriptionPatch"],
             Self::Key => ["KeyIn", ""],
         }
@@ -134,12 +179,20 @@ impl Known {
         fields.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// Checks that all fields of an item are known.
+    /// Checks that all fields of an item are known, and null only where that means something.
     pub(super) fn check(&self, document: &Document, item: &Item) -> Result<(), Failure> {
         let own = item.kind.own();
-        for name in item.fields.keys() {
+        for (name, value) in &item.fields {
             let (kind, field) = (item.kind, name.as_str());
             if own.contains(&field) || self.creates(kind, field) || self.changes(kind, field) {
+                if value.is_null() && !kind.removable().contains(&field) {
+                    let what = format!(
+                        "`{field}` of {} {} cannot be null: leave it out, or say what it should be",
+                        kind.noun(),
+                        item.name()
+                    );
+                    return Err(document.wrong(item.line(field), &what, None));
+                }
                 continue;
             }
             let sets = self.0.get(&kind).into_iter().flatten().flatten();

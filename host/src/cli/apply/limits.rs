@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    compare::{Difference, canonical, differences},
+    compare::{Difference, compared},
     document::Item,
     plan::What,
 };
@@ -25,7 +25,7 @@ pub(super) async fn differing(
     } else {
         json!({})
     };
-    let found = differences("limits", &shown, &canonical("limits", declared.clone()));
+    let found = compared("limits", &json!({ "limits": shown }), declared.clone());
     if found.is_empty() {
         return Ok((found, Vec::new()));
     }
@@ -33,22 +33,23 @@ pub(super) async fn differing(
     Ok((found, vec![What::Put(path, declared.clone())]))
 }
 
-/// Adds own limits to what is exported, if there are any. Only an admin key may know.
+/// Adds own limits to what is exported, if there are any. Only an admin key may know; false if
+/// this is none.
 pub(super) async fn add(
     client: &Client,
     collection: &str,
     name: &str,
     fields: &mut Map<String, Value>,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     match client.get(&[collection, name, "limits"], &[]).await {
         Ok(mut shown) => {
             let own = shown["own"].take();
             if own.as_object().is_some_and(|own| !own.is_empty()) {
                 fields.insert("limits".into(), own);
             }
-            Ok(())
+            Ok(true)
         }
-        Err(failure) if failure.needs_admin() => Ok(()),
+        Err(failure) if failure.needs_admin() => Ok(false),
         Err(failure) => Err(failure),
     }
 }

@@ -7,12 +7,15 @@ mod build;
 mod compare;
 mod document;
 mod export;
+mod keys;
 mod kind;
 mod limits;
+mod made_up;
 mod plan;
 mod plugins;
 mod run;
 mod secrets;
+mod sources;
 
 use std::{
     io::{BufRead, IsTerminal, Write},
@@ -65,13 +68,13 @@ pub(super) struct Apply {
 impl Apply {
     pub(super) async fn run(self, global: &Global) -> Result<(), Failure> {
         let client = global.client()?;
-        let document = Document::read(&self.file)?;
+        let application = build::default_application(global.application.as_deref());
+        let document = Document::read(&self.file, &application)?;
         let is_shown_only = self.dry_run || self.check;
         let wanted = Wanted {
             prune: self.prune,
             refresh_secrets: self.refresh_secrets,
             look: if is_shown_only { Look::Away } else { Look::Up },
-            application: build::default_application(global.application.as_deref()),
         };
         let plan = Builder::plan(&client, &document, wanted).await?;
         if !global.json {

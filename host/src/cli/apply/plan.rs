@@ -49,9 +49,10 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// `+ subscription shop/warehouse`
+    /// `+ subscription shop/warehouse`, on one line whatever the name is.
     pub(super) fn title(&self) -> String {
-        format!("{} {} {}", self.action.sign(), self.kind.word(), self.name)
+        let name = output::printable(&self.name);
+        format!("{} {} {name}", self.action.sign(), self.kind.word())
     }
 }
 

@@ -81,8 +81,7 @@ fn check_one_live(builder: &Builder<'_>, item: &Item) -> Result<(), Failure> {
         other.kind == Kind::Plugin
             && other.name() == item.name()
             && other.fields.get("version") != item.fields.get("version")
-            && other.flag("shared", false) == item.flag("shared", false)
-            && builder.application_of(other) == builder.application_of(item)
+            && builder.document.owner_of(other) == builder.document.owner_of(item)
             && other.flag("live", true)
     };
     match builder.document.items.iter().find(is_rival) {

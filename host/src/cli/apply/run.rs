@@ -69,11 +69,16 @@ fn parts(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }
 
-/// The file is there before the key is: a key that cannot be kept is not made.
-async fn make_key(client: &Client, body: &Value, file: &Path) -> Result<(), Failure> {
+/// Where a key is written before its file is replaced.
+pub(super) fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".new");
-    let beside = PathBuf::from(name);
+    name.into()
+}
+
+/// The file is there before the key is: a key that cannot be kept is not made.
+async fn make_key(client: &Client, body: &Value, file: &Path) -> Result<(), Failure> {
+    let beside = beside(file);
     let failed = |error: std::io::Error| {
         Failure::failed(format!("cannot write the key to {}: {error}", file.display()))
     };

@@ -1,13 +1,17 @@
 //! Secrets are not in the file: it says where they are, `{env: NAME}` or `{file: PATH}`.
 //!
-//! Owns which fields are secret, and how one is looked up. Never shows one.
+//! Owns which fields are secret, and how one is looked up. Never shows one: what is given in a
+//! place where a secret could be meant is refused, and not repeated.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::document::{Document, Item};
+use super::{
+    document::{Document, Item},
+    made_up,
+};
 use crate::cli::{input, output::Failure};
 
-/// The paths of a subscription's secrets; `*` is any name or place.
+/// The paths of a subscription's or source's secrets; `*` is any name or place.
 const SECRET: [&[&str]; 7] = [
     &["secret"],
     &["header_secrets", "*"],
@@ -16,6 +20,39 @@ const SECRET: [&[&str]; 7] = [
     &["auth", "oauth2", "client_secret"],
     &["auth", "mtls", "private_key"],
     &["policy", "signing", "*", "secret"],
+];
+
+/// Below these paths every value is a secret, but for those of these names.
+const AROUND: [(&[&str], &[&str]); 3] = [
+    (&["header_secrets"], &[]),
+    (
+        &["auth"],
+        &[
+            "username",
+            "token_url",
+            "client_id",
+            "scopes",
+            "audience",
+            "token_endpoint_auth_method",
+            "certificate",
+        ],
+    ),
+    (
+        &["policy", "signing"],
+        &[
+            "scheme",
+            "name",
+            "header",
+            "header_prefix",
+            "algorithm",
+            "encoding",
+            "prefix",
+            "content",
+            "timestamp_header",
+            "id_header",
+            "key",
+        ],
+    ),
 ];
 
 /// How the secrets of an item are to be looked up.
@@ -30,7 +67,54 @@ pub(super) enum Look {
 /// What stands for a secret where it is not looked up; never sent.
 const AWAY: &str = "(secret)";
 
-/// A field of a subscription with its secrets in it.
+/// Refuses an item that has a value where a secret could be meant.
+pub(super) fn check(document: &Document, item: &Item) -> Result<(), Failure> {
+    for (place, plain) in AROUND {
+        let Some((field, below)) = place.split_first() else { continue };
+        let Some(value) = item.fields.get(*field) else { continue };
+        let value = below.iter().try_fold(value, |value, name| value.get(name));
+        let mut at: Vec<&str> = place.to_vec();
+        if let Some(stray) = value.and_then(|value| stray(value, &mut at, plain)) {
+            let what = format!(
+                "`{stray}` of {} {} may be a secret in the wrong place, and is not read: \
+                 {{env: NAME}} or {{file: PATH}} go where docs/declarative.md says",
+                item.kind.noun(),
+                item.name()
+            );
+            return Err(document.wrong(item.line(field), &what, None));
+        }
+    }
+    Ok(())
+}
+
+/// The path of the first value below `at` that is neither plain nor where a secret belongs.
+fn stray<'a>(value: &'a Value, at: &mut Vec<&'a str>, plain: &[&str]) -> Option<String> {
+    let is_secrets = |path: &&&[&str]| {
+        path.len() == at.len()
+            && path.iter().zip(&*at).all(|(part, name)| ["*", *name].contains(part))
+    };
+    if SECRET.iter().any(|path| is_secrets(&path)) {
+        // How one is told is looked at when it is looked up, null aside.
+        return value.is_null().then(|| at.join("."));
+    }
+    let mut below = |name: &'a str, value: &'a Value| {
+        at.push(name);
+        let found = stray(value, at, plain);
+        at.pop();
+        found
+    };
+    match value {
+        Value::Null => None,
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !plain.contains(&name.as_str()))
+            .find_map(|(name, value)| below(name, value)),
+        Value::Array(items) => items.iter().find_map(|value| below("*", value)),
+        _ => Some(at.join(".")),
+    }
+}
+
+/// A field of an item with its secrets in it.
 pub(super) fn resolved(
     document: &Document,
     item: &Item,
@@ -117,18 +201,13 @@ fn find(document: &Document, given: &Value, look: Look) -> Result<String, String
 }
 
 /// Puts into an exported subscription where its secrets could be: variables named after it.
-pub(super) fn placeholders(name: &str, fields: &mut Map<String, Value>) {
-    let variable = |part: &str| {
-        let text = format!("{name}_{part}").to_ascii_uppercase();
-        let text: String =
-            text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        serde_json::json!({ "env": text })
-    };
+pub(super) fn placeholders(application: &str, name: &str, fields: &mut Map<String, Value>) {
+    let variable = |place: &str, part: &str| json!({ "env": made_up::variable(&[application, name, place, part]) });
     if let Some(Value::Array(names)) = fields.get("header_secrets") {
         let names: Map<_, _> = names
             .iter()
             .filter_map(Value::as_str)
-            .map(|name| (name.to_owned(), variable(name)))
+            .map(|name| (name.to_owned(), variable("header", name)))
             .collect();
         fields.insert("header_secrets".into(), names.into());
     }
@@ -141,7 +220,7 @@ pub(super) fn placeholders(name: &str, fields: &mut Map<String, Value>) {
     if let Some(Value::Object(auth)) = fields.get_mut("auth") {
         for (way, secret) in ways {
             if let Some(Value::Object(way)) = auth.get_mut(way) {
-                way.insert(secret.into(), variable(secret));
+                way.insert(secret.into(), variable("auth", &secret.replace('_', "-")));
             }
         }
     }
@@ -153,15 +232,20 @@ pub(super) fn placeholders(name: &str, fields: &mut Map<String, Value>) {
             && let Value::Object(scheme) = scheme
         {
             let part = scheme.get("name").and_then(Value::as_str).unwrap_or(&word);
-            let secret = variable(part);
+            let secret = variable("signing", part);
             scheme.insert("secret".into(), secret);
         }
     }
 }
 
+/// Where the secret of an exported source could be.
+pub(super) fn of_source(application: &str, name: &str) -> Value {
+    json!({ "env": made_up::variable(&[application, name, "source"]) })
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::path::Path;
 
     use super::*;
 
@@ -195,10 +279,49 @@ mod tests {
         let mut fields = json!({"header_secrets": ["x-key"], "auth": {"basic": {"username": "shop"}},
             "policy": {"signing": [{"scheme": "standard"}, {"scheme": "stripe"}]}});
         let fields = fields.as_object_mut().unwrap();
-        placeholders("ware.house", fields);
-        assert_eq!(fields["header_secrets"], json!({"x-key": {"env": "WARE_HOUSE_X_KEY"}}));
-        assert_eq!(fields["auth"]["basic"]["password"], json!({"env": "WARE_HOUSE_PASSWORD"}));
-        let stripe = json!({"scheme": "stripe", "secret": {"env": "WARE_HOUSE_STRIPE"}});
+        placeholders("shop", "ware-house", fields);
+        let variable = |part: &str| json!({"env": format!("SHOP__WARE_HOUSE__{part}")});
+        assert_eq!(fields["header_secrets"], json!({"x-key": variable("HEADER__X_KEY")}));
+        assert_eq!(fields["auth"]["basic"]["password"], variable("AUTH__PASSWORD"));
+        let stripe = json!({"scheme": "stripe", "secret": variable("SIGNING__STRIPE")});
         assert_eq!(fields["policy"]["signing"], json!([{"scheme": "standard"}, stripe]));
+        assert_eq!(of_source("shop", "ware-house"), variable("SOURCE"));
+    }
+
+    #[test]
+    fn a_value_where_a_secret_could_be_meant_is_refused_and_not_repeated() {
+        let of = |fields: &str| {
+            let text = format!("version: 1\nsubscriptions:\n- name: a\n  {fields}\n");
+            let document = Document::parse(Path::new("h.yaml"), "default", &text).unwrap();
+            check(&document, &document.items[0]).map_err(|failure| failure.text())
+        };
+        for (wrong, at) in [
+            ("auth: hunter2", "auth"),
+            ("auth: [hunter2]", "auth.*"),
+            ("auth: {bearer: hunter2}", "auth.bearer"),
+            ("auth: {bearer: {tokn: hunter2}}", "auth.bearer.tokn"),
+            ("auth: {bearer: {token: null}}", "auth.bearer.token"),
+            ("header_secrets: hunter2", "header_secrets"),
+            ("header_secrets: {a: null}", "header_secrets.a"),
+            ("policy: {signing: hunter2}", "policy.signing"),
+            ("policy: {signing: {scheme: github, secret: hunter2}}", "policy.signing.secret"),
+            (
+                "policy: {signing: [{scheme: github, key: text, secert: hunter2}]}",
+                "policy.signing.*.secert",
+            ),
+        ] {
+            let said = of(wrong).unwrap_err();
+            assert!(said.contains(&format!("line 4: `{at}` of")), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+        for right in [
+            "auth: null",
+            "auth: {oauth2: {token_url: a, client_id: b, scopes: [c], client_secret: {env: A}}}",
+            "header_secrets: {a: {file: b}}",
+            "policy: {concurrency: 4, signing: [{scheme: hmac, header: x, secret: {env: A}}]}",
+            "policy: hunter2",
+        ] {
+            of(right).unwrap();
+        }
     }
 }

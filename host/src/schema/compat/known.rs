@@ -100,7 +100,7 @@ impl<'a> Comparison<'a> {
         for value in values {
             if self.narrow.is_draft_4 && !value.is_number() && has_numbers(value) {
                 let why = format!("of the value {value} some numbers may be whole or not");
-                self.note(false, at, &wide.at, why);
+                self.note(false, at, &wide.at, &why);
             }
             for value in spellings(value) {
                 if !self.spend(price) {
@@ -110,7 +110,7 @@ impl<'a> Comparison<'a> {
                 if own.iter().all(|own| own.accepts(&value)) && !accepts.accepts(&value) {
                     let certain = self.trials == 0 && self.shows(&value, None);
                     let why = format!("the value {value} is accepted by one and not by the other");
-                    self.note(certain, at, &wide.at, why);
+                    self.note(certain, at, &wide.at, &why);
                     if self.trials > 0 || self.found.len() >= MAX_FINDINGS {
                         return Some(());
                     }
@@ -121,7 +121,7 @@ impl<'a> Comparison<'a> {
     }
 
     pub(super) fn give_up(&mut self, at: &str, wide: &str) {
-        self.note(false, at, wide, "the schemas are too large to be compared".to_owned());
+        self.note(false, at, wide, "the schemas are too large to be compared");
     }
 }
 

@@ -188,11 +188,11 @@ impl<'a> Comparison<'a> {
     fn report(&mut self, breaks: bool, narrow: &str, wide: &str, why: impl Into<String>) {
         if self.found.len() < MAX_FINDINGS {
             let certain = breaks && self.trials == 0 && self.is_shown(wide);
-            self.note(certain, narrow, wide, why.into());
+            self.note(certain, narrow, wide, &why.into());
         }
     }
 
-    fn note(&mut self, certain: bool, narrow: &str, wide: &str, why: String) {
+    fn note(&mut self, certain: bool, narrow: &str, wide: &str, why: &str) {
         if self.found.len() >= MAX_FINDINGS {
             return;
         }
@@ -205,7 +205,7 @@ impl<'a> Comparison<'a> {
             certain,
             old: excerpt(old, PLACE_BYTES),
             new: excerpt(new, PLACE_BYTES),
-            why: excerpt(&why, MESSAGE_BYTES),
+            why: excerpt(why, MESSAGE_BYTES),
         };
         if !self.found.contains(&finding) {
             self.found.push(finding);
