@@ -25,6 +25,8 @@ const RING: usize = 4_096;
 const WATCHERS: usize = 64;
 /// Most of them for one application: the others are to find places, too.
 const OF_ONE: usize = 16;
+/// Places that are kept for those applications that have none yet.
+const FOR_OTHERS: usize = 32;
 
 /// Something that happened to an application's events.
 #[derive(Debug, Clone, PartialEq)]
@@ -163,14 +165,13 @@ impl Tail {
     /// Watches what happens from now on, for an application; none if as many do as may.
     pub fn watch(&self, application: ApplicationId) -> Option<Watcher> {
         let mut watching = locked(&self.watching);
-        if watching.values().sum::<usize>() >= WATCHERS {
+        let free = WATCHERS.saturating_sub(watching.values().sum());
+        let of_its = watching.get(&application).copied().unwrap_or_default();
+        let kept = if of_its > 0 { FOR_OTHERS } else { 0 };
+        if free <= kept || of_its >= OF_ONE {
             return None;
         }
-        let count = watching.entry(application).or_default();
-        if *count >= OF_ONE {
-            return None;
-        }
-        *count += 1;
+        watching.insert(application, of_its + 1);
         let (ring, watching) = (self.ring.subscribe(), Arc::clone(&self.watching));
         Some(Watcher { ring, application, watching })
     }
@@ -223,10 +224,16 @@ mod tests {
     fn only_so_many_watch() {
         let tail = Tail::default();
         let mut watchers = Vec::new();
-        for one in 0..WATCHERS / OF_ONE {
+        let shared = WATCHERS - FOR_OTHERS;
+        for one in 0..shared / OF_ONE {
             let application = application(one);
             watchers.extend((0..OF_ONE).map(|_| tail.watch(application).unwrap()));
             assert!(tail.watch(application).is_none(), "one takes the places of others");
+        }
+        // However few have taken those, there are places for others: one each.
+        for other in shared..WATCHERS {
+            watchers.push(tail.watch(application(other)).unwrap());
+            assert!(tail.watch(application(other)).is_none(), "it has one");
         }
         assert!(tail.watch(application(99)).is_none());
         watchers.pop();

@@ -8,14 +8,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     extract::State,
     http::{HeaderMap, header},
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event as Message, KeepAlive},
-    },
+    response::{IntoResponse, Response, Sse, sse::Event as Message},
 };
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::{sync::broadcast::error::RecvError, time::timeout_at};
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -99,9 +96,8 @@ pub async fn tail(
     })?;
     let asked = Asked { application: id, query, headers };
     let messages = messages(api, watcher, asked);
-    let beat = KeepAlive::new().interval(HEARTBEAT);
     let unbuffered = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
-    Ok((unbuffered, Sse::new(messages).keep_alive(beat)).into_response())
+    Ok((unbuffered, Sse::new(messages)).into_response())
 }
 
 /// What is to be shown, and to whom.
@@ -120,17 +116,20 @@ fn messages(
     // The head of the answer goes out with the first bytes of its body.
     let hello = stream::iter([Ok(Message::default().comment("watching"))]);
     let rest = stream::unfold((api, watcher, asked), |(api, mut watcher, asked)| async move {
+        // A beat is also when a revoked key is noticed: the place it holds is for others.
+        let beat = api.clock.instant() + HEARTBEAT;
         loop {
-            let next = watcher.recv().await;
-            let message = match next {
-                Ok(Some(happened)) if asked.query.wants(asked.application, &happened) => {
+            let message = match timeout_at(beat, watcher.recv()).await {
+                Err(_quiet) => Message::default().comment(""),
+                Ok(Ok(Some(happened))) if asked.query.wants(asked.application, &happened) => {
                     message(&happened)
                 }
-                Ok(Some(_)) => continue,
-                Err(RecvError::Lagged(missed)) => {
+                Ok(Ok(Some(_))) if api.clock.instant() < beat => continue,
+                Ok(Ok(Some(_))) => Message::default().comment(""),
+                Ok(Err(RecvError::Lagged(missed))) => {
                     Message::default().event("missed").data(format!("{{\"missed\":{missed}}}"))
                 }
-                Ok(None) | Err(RecvError::Closed) => return None,
+                Ok(Ok(None) | Err(RecvError::Closed)) => return None,
             };
             if !auth::still_holds::<Read>(&api, &asked.headers).await {
                 return None;
