@@ -189,7 +189,7 @@ impl Jwts {
             Err(generation) => generation,
         };
         let (caller, until) = self.check(token).await?;
-        let caller = Arc::new(caller);
+        let caller = Arc::new(Caller { until: Some(until), ..caller });
         let remembered = Remembered { caller: Arc::clone(&caller), until };
         self.remember(hash, remembered, generation, now);
         Ok(caller)
@@ -269,6 +269,7 @@ impl Jwts {
             kind: Kind::Jwt,
             reach,
             scopes,
+            until: None,
         })
     }
 
@@ -338,6 +339,7 @@ mod tests {
             kind: Kind::Jwt,
             reach: Reach::Platform,
             scopes: Scopes::ALL,
+            until: None,
         });
         let now = Timestamp::UNIX_EPOCH;
         let found = || Remembered {

@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
-    model::{ApplicationId, Scopes},
+    model::{ApplicationId, Scopes, Timestamp},
     store::{SharedStore, StoreError},
 };
 
@@ -62,6 +62,8 @@ pub struct Caller {
     pub reach: Reach,
     /// What it may do there.
     pub scopes: Scopes,
+    /// When it is let in no more, if that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// Why somebody is not let in.

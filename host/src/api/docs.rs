@@ -98,6 +98,12 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
     .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
+/// Whether an operation needs the scope `publish` beside: who gives a source a secret can sign
+/// what it takes.
+fn lets_publish(method: &str, path: &str) -> bool {
+    method == "post" && ["/v1/sources", "/v1/sources/{id}/secrets"].contains(&path)
+}
+
 /// The scope that an operation needs. The handlers' signatures are what enforces it; a test
 /// calls each operation with every other key and holds it to this.
 fn scope(method: &str, path: &str) -> KeyScope {
@@ -139,6 +145,9 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
     let mut shared = vec![(Code::InvalidQuery, "The request is not well-formed.")];
     if path.starts_with("/v1/") {
         let mut scopes = vec![scope(method, path).as_str()];
+        if lets_publish(method, path) {
+            scopes.push(KeyScope::Publish.as_str());
+        }
         if is_admins(method, path) {
             scopes.push("admin");
         }
@@ -148,6 +157,9 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
         if !is_platforms(path) && path != "/v1/audit" && !path.starts_with("/v1/keys") {
             operation.parameters.get_or_insert_default().push(application_header().into());
             shared.push((Code::UnknownApplication, "The header names no application."));
+        }
+        if method == "get" && ["/v1/audit", "/v1/keys"].contains(&path) {
+            shared.push((Code::UnknownApplication, "The query names no application."));
         }
     } else {
         operation.security = Some(Vec::new());
