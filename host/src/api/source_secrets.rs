@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::{Acting, Manage},
+    auth::{Acting, Manage, ManageWhoPublishes},
     docs::{BadSource, Missing},
     extract::{OptionalJsonBody, PathId, PathParts},
     problem::{Code, FieldError, Problem},
-    refusal::{self, Subject},
+    refusal::Subject,
     source_io::SourceSecretOut,
-    sources::{find, new_secret, secret_of},
+    sources::{find, new_secret, not_changed, secret_of},
 };
 use crate::model::{SecretText, SourceId, SourceSecretId};
 
@@ -62,7 +62,7 @@ pub struct SourceSecretAdded {
     responses((status = 201, body = SourceSecretAdded), Missing, BadSource)
 )]
 pub async fn add_source_secret(
-    acting: Acting<Manage>,
+    acting: Acting<ManageWhoPublishes>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SourceId>,
     OptionalJsonBody(given): OptionalJsonBody<SourceSecretIn>,
@@ -77,15 +77,6 @@ pub async fn add_source_secret(
     if let Some(grace) = grace.filter(|&grace| grace > MAX_GRACE) {
         let why = format!("is {grace}; at most {MAX_GRACE} are allowed");
         return Err(refused("/others_expire_in_seconds", why));
-    }
-    let remaining = if grace == Some(0) {
-        0
-    } else {
-        found.secrets.iter().filter(|secret| secret.is_active(now)).count()
-    };
-    if remaining >= MAX_SECRETS {
-        let why = format!("there are {MAX_SECRETS} secrets already; remove one first");
-        return Err(refused("", why));
     }
     let kind = found.settings.kind;
     let (text, shown) = match given.secret {
@@ -110,10 +101,15 @@ pub async fn add_source_secret(
                 old.expires_at = old.expires_at.into_iter().chain(end).min();
             }
             source.secrets.retain(|old| old.is_active(now));
+            if source.secrets.len() >= MAX_SECRETS {
+                let why = format!("there are {MAX_SECRETS} secrets already; remove one first");
+                return Err(refused("", why));
+            }
             source.secrets.insert(0, secret);
+            Ok(())
         })
         .await
-        .map_err(|error| refusal::store(error, &Subject::new("source", id)))?;
+        .map_err(|error| not_changed(error, &Subject::new("source", id)))?;
     Ok((StatusCode::CREATED, Json(SourceSecretAdded { about, secret: shown })))
 }
 
@@ -135,13 +131,15 @@ pub async fn remove_source_secret(
     State(api): State<Arc<Api>>,
     PathParts((id, secret)): PathParts<(SourceId, SourceSecretId)>,
 ) -> Result<StatusCode, Problem> {
-    let found = find(&api, &acting, id)?;
-    if !found.secrets.iter().any(|known| known.id == secret) {
-        return Err(Subject::new("secret", secret).not_found());
-    }
+    find(&api, &acting, id)?;
     api.sources
-        .change(id, move |source| source.secrets.retain(|known| known.id != secret))
+        .change(id, move |source| {
+            let before = source.secrets.len();
+            source.secrets.retain(|known| known.id != secret);
+            let gone = source.secrets.len() < before;
+            if gone { Ok(()) } else { Err(Subject::new("secret", secret).not_found()) }
+        })
         .await
-        .map_err(|error| refusal::store(error, &Subject::new("source", id)))?;
+        .map_err(|error| not_changed(error, &Subject::new("source", id)))?;
     Ok(StatusCode::NO_CONTENT)
 }

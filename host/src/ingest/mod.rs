@@ -18,8 +18,7 @@ use metrics::{Counter, Histogram};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use self::desk::Desk;
-pub use self::own::OwnEvent;
+pub use self::{desk::Desk, own::OwnEvent};
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
     clock::Clock,
@@ -416,7 +415,6 @@ impl Ingest {
             schema_version: checked.schema_version,
             deliveries: matches.len() as u32,
         };
-        let key = idempotency.first().map(|first| first.key.clone()).unwrap_or_default();
         let new = NewEvent {
             event: Arc::new(Event {
                 id: receipt.id,
@@ -443,7 +441,7 @@ impl Ingest {
         match answered.await {
             Ok(Ok(Appended::New(_))) => Ok((receipt, false)),
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),
-            Ok(Ok(Appended::Conflict)) => Err(conflict(&key)),
+            Ok(Ok(Appended::Conflict(key))) => Err(conflict(&key)),
             Ok(Err(error)) => Err(Rejected::Store(error)),
             Err(_) => Err(Rejected::stopping()),
         }

@@ -34,13 +34,13 @@ pub(super) fn examine(
         });
     }
     if event.payload.is_empty() {
-        return Err(Rejected::Malformed("it is empty".to_owned()));
+        return Err(empty());
     }
     if event.content_type.as_deref().is_some_and(|given| !media::is_json(given)) {
         return Ok((None, Vec::new()));
     }
     // Parsed even when there is no schema: what is stored is JSON of bounded depth.
-    let payload = parse(&event.payload).map_err(|error| Rejected::Malformed(error.to_string()))?;
+    let payload = plain(&event.payload)?;
     let violations = match version.checked_sub(1).map(|index| index as usize) {
         Some(index) if entry.event_type.mode != SchemaMode::Off => {
             match entry.validators.get(index) {
@@ -51,6 +51,18 @@ pub(super) fn examine(
         _ => Vec::new(),
     };
     Ok((Some(payload), violations))
+}
+
+/// A JSON payload that no schema is asked about.
+pub(super) fn plain(text: &[u8]) -> Result<Value, Rejected> {
+    if text.is_empty() {
+        return Err(empty());
+    }
+    parse(text).map_err(|error| Rejected::Malformed(error.to_string()))
+}
+
+fn empty() -> Rejected {
+    Rejected::Malformed("it is empty".to_owned())
 }
 
 /// Parses a JSON text. Of two members with one name some parsers take the first and some the

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Ingest, Publish, Published, Rejected};
+use super::{Ingest, Publish, Published, Rejected, payload};
 use crate::{
+    catalog::Cost,
     model::{Application, SourceId, Timestamp},
-    store::Idempotency,
+    store::{Idempotency, StoreError},
 };
 
 /// How long a delivery's id is remembered at least: third parties repeat one for up to three
@@ -38,7 +40,25 @@ impl Ingest {
         let now = self.shared.clock.now();
         let window = self.shared.settings.idempotency_window;
         let keys: Vec<_> = event.id.iter().map(|id| key(source, id, window, now)).collect();
-        self.accept(application, event, keys, now).await
+        let mut published = self.accept(application, event, keys, now).await?;
+        if published.repeated {
+            // No header with the type is signed by most: what was stored is what counts.
+            let stored = self.shared.store.event(application.id, published.receipt.id).await;
+            match stored {
+                Ok(stored) => published.event_type = stored.event.event_type,
+                // It is no longer kept, but was taken all the same.
+                Err(StoreError::NotFound) => {}
+                Err(error) => return Err(Rejected::Store(error)),
+            }
+        }
+        Ok(published)
+    }
+
+    /// Refuses what an event type without a schema would, for one that is yet to be made.
+    pub async fn check_plain(&self, payload: Bytes) -> Result<(), Rejected> {
+        let bytes = payload.len();
+        let check = move || payload::plain(&payload).map(drop);
+        self.shared.desk.examine(&Cost::default(), bytes, check).await?
     }
 }
 

@@ -96,8 +96,8 @@ pub enum Appended {
     New(Vec<DeliveryKey>),
     /// It was accepted before, and this is what was said then.
     Repeated(Receipt),
-    /// Its idempotency key belongs to another request.
-    Conflict,
+    /// This idempotency key of its belongs to another request.
+    Conflict(String),
 }
 
 /// A leased delivery.

@@ -90,8 +90,8 @@ impl SqliteStore {
         let mut answers = Vec::with_capacity(batch.len());
         let mut fresh: Vec<Fresh<'a>> = Vec::with_capacity(batch.len());
         for new in batch {
-            if let Some((same, receipt)) = used_before(connection, &seen, new).await? {
-                answers.push(if same { Appended::Repeated(receipt) } else { Appended::Conflict });
+            if let Some(before) = used_before(connection, &seen, new).await? {
+                answers.push(before);
                 continue;
             }
             let count = new.deliveries.len();
@@ -116,13 +116,13 @@ impl SqliteStore {
 /// Keys of the batch's own events so far: by application and key, the print and the answer.
 type Seen<'a> = HashMap<(&'a [u8; 16], &'a str), (&'a [u8; 32], Receipt)>;
 
-/// Whether any of an event's keys was used before: by the same request or another, and what
-/// was said then.
+/// Whether any of an event's keys was used before: by the same request, and what was said then,
+/// or by another.
 async fn used_before(
     connection: &mut SqliteConnection,
     seen: &Seen<'_>,
     new: &NewEvent,
-) -> Result<Option<(bool, Receipt)>> {
+) -> Result<Option<Appended>> {
     for idempotency in &new.idempotency {
         let key = (new.event.application.as_bytes(), idempotency.key.as_str());
         let before = match seen.get(&key) {
@@ -134,8 +134,10 @@ async fn used_before(
                 find_key(connection, event.application, idempotency, event.accepted_at).await?
             }
         };
-        if before.is_some() {
-            return Ok(before);
+        match before {
+            Some((true, receipt)) => return Ok(Some(Appended::Repeated(receipt))),
+            Some((false, _)) => return Ok(Some(Appended::Conflict(idempotency.key.clone()))),
+            None => {}
         }
     }
     Ok(None)
