@@ -178,7 +178,7 @@ fn parties() -> Vec<Party> {
         },
         Party {
             kind: "slack",
-            settings: plain.clone(),
+            settings: plain,
             secret: "8f742231b10e8888abcd99yyyzzz85a5",
             other: "another",
             signature: "x-slack-signature",
@@ -194,7 +194,8 @@ fn parties() -> Vec<Party> {
         },
         Party {
             kind: "standard_webhooks",
-            settings: plain,
+            settings: json!({"unknown_event_types": "create",
+                "event_type": {"pointers": ["/type"], "prefix": "clerk"}}),
             secret: WHSEC,
             other: "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX",
             signature: "webhook-signature",
@@ -202,7 +203,7 @@ fn parties() -> Vec<Party> {
             named: &[],
             body: |id| format!(r#"{{"type":"invoice.paid","data":{{"id":{id}}}}}"#),
             sign: standard_headers,
-            event_type: "invoice.paid",
+            event_type: "clerk.invoice.paid",
         },
         Party {
             kind: "hmac",
