@@ -167,6 +167,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         ingest.clone(),
         runtime.clone(),
         Arc::clone(&rates),
+        admission.clone(),
         clock,
     )
     .await

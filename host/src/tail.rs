@@ -32,6 +32,8 @@ const RING: usize = 2_048;
 const WATCHERS: usize = 64;
 /// Most of them for one application: the others are to find places, too.
 const OF_ONE: usize = 16;
+/// Places that are kept for those applications that have none yet.
+const FOR_OTHERS: usize = 32;
 /// Most rings, watched or kept. As many as can be watched, so that a watcher always finds room.
 const RINGS: usize = WATCHERS;
 /// How long a ring is kept for watchers to come back.
@@ -348,7 +350,8 @@ impl Tail {
     pub fn watch(&self, application: ApplicationId, from: Option<Place>) -> Option<Watcher> {
         let mut rings = self.0.lock();
         let watched = rings.of.get(&application).map_or(0, |ring| ring.watchers);
-        if rings.watchers >= WATCHERS || watched >= OF_ONE {
+        let kept = if watched > 0 { FOR_OTHERS } else { 0 };
+        if rings.watchers + kept >= WATCHERS || watched >= OF_ONE {
             return None;
         }
         if !rings.of.contains_key(&application) {

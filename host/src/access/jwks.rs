@@ -1,7 +1,9 @@
 //! The keys of an identity provider: read from a file or a URL, kept, and read again.
 //!
 //! A key that is asked for and not known is looked for at most every so often, whoever asks.
-//! While the provider cannot be reached, the keys known before stay good.
+//! While the provider cannot be reached, or answers with what is no key set, the keys known before
+//! stay good. A key set that can be read is the truth, though nothing in it can be used: that is how
+//! a provider takes its keys back.
 
 use std::{
     collections::HashMap,
@@ -182,6 +184,11 @@ impl Jwks {
             return Ok(Look::Same);
         }
         let keys = parse(&read)?;
+        if keys.is_empty() {
+            tracing::warn!(
+                "the identity provider's key set has no key with a `kid` that can check signatures: no token is let in"
+            );
+        }
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         *text = read;
         Ok(Look::Changed)
@@ -230,9 +237,6 @@ fn parse(text: &[u8]) -> Result<Keys, String> {
         let Some(id) = jwk.common.key_id.clone() else { continue };
         let Some(key) = ProviderKey::read(&jwk) else { continue };
         keys.insert(id, Arc::new(key));
-    }
-    if keys.is_empty() {
-        return Err("the key set has no key with a `kid` that can check signatures".into());
     }
     Ok(keys)
 }
@@ -300,6 +304,33 @@ mod tests {
             let fits: Vec<_> =
                 all.into_iter().filter(|algorithm| read.is_for(*algorithm)).collect();
             assert_eq!(fits, expected, "{key}");
+        }
+    }
+
+    const KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"a",
+        "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+
+    #[tokio::test]
+    async fn a_key_set_that_can_be_read_is_the_truth_even_if_it_is_empty() {
+        crate::access::ring::install();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwks.json");
+        let source = JwksSource::File(file.clone());
+        let jwks = Jwks::new(source, Duration::ZERO, Clock::system()).unwrap();
+        let unusable = r#"{"kty":"oct","kid":"b","k":"AAAA"}"#;
+        for emptied in [r#"{"keys":[]}"#.to_owned(), format!(r#"{{"keys":[{unusable}]}}"#)] {
+            std::fs::write(&file, format!(r#"{{"keys":[{KEY}]}}"#)).unwrap();
+            assert_eq!(jwks.read().await, Ok(Look::Changed));
+            assert!(jwks.find("a").is_some());
+            // What is no key set says nothing of any key.
+            for broken in ["", "<html>", "{}", r#"{"keys":{}}"#] {
+                std::fs::write(&file, broken).unwrap();
+                assert!(jwks.read().await.is_err(), "{broken}");
+                assert!(jwks.find("a").is_some());
+            }
+            std::fs::write(&file, &emptied).unwrap();
+            assert_eq!(jwks.read().await, Ok(Look::Changed));
+            assert!(jwks.find("a").is_none(), "{emptied}");
         }
     }
 }

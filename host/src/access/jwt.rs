@@ -210,7 +210,7 @@ impl Jwts {
             Err(generation) => generation,
         };
         let (caller, until) = self.check(token).await?;
-        let caller = Arc::new(caller);
+        let caller = Arc::new(Caller { until: Some(until), ..caller });
         let remembered = Remembered { caller: Arc::clone(&caller), until };
         self.remember(hash, remembered, generation, now);
         Ok(caller)
@@ -295,6 +295,7 @@ impl Jwts {
             kind: Kind::Jwt,
             reach,
             scopes,
+            until: None,
         })
     }
 

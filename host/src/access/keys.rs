@@ -108,6 +108,7 @@ impl Held {
             kind: Kind::Key,
             reach: key.application.map_or(Reach::Platform, Reach::Application),
             scopes: key.scopes,
+            until: key.expires_at,
         };
         let used = key.last_used_at.map_or(0, Timestamp::as_millisecond);
         Arc::new(Self {
@@ -158,6 +159,7 @@ impl Keyring {
                 kind: Kind::Key,
                 reach: Reach::Platform,
                 scopes: Scopes::ALL,
+                until: None,
             };
             (hash_key(key), Arc::new(caller))
         });
@@ -207,9 +209,11 @@ impl Keyring {
         Some(Arc::clone(&held.caller))
     }
 
-    /// All keys, the newest first.
-    pub fn list(&self) -> Vec<ApiKey> {
-        let mut all: Vec<_> = self.read().values().map(|held| held.shown()).collect();
+    /// The keys of an application, or all, the newest first.
+    pub fn list(&self, of: Option<ApplicationId>) -> Vec<ApiKey> {
+        let is_its = |held: &&Arc<Held>| of.is_none() || held.key.application == of;
+        let mut all: Vec<_> =
+            self.read().values().filter(is_its).map(|held| held.shown()).collect();
         all.sort_unstable_by_key(|key| std::cmp::Reverse(key.id));
         all
     }
@@ -470,12 +474,12 @@ mod tests {
         assert!(matches!(ring.create(new(Some(shop))).await, Err(KeyError::TooMany(200))));
         ring.create(new(None)).await.unwrap();
         ring.rotate(first.id, |_| true, ring.clock.now()).await.unwrap();
-        for key in ring.list().into_iter().filter(|key| key.application.is_some()) {
+        for key in ring.list(None).into_iter().filter(|key| key.application.is_some()) {
             // The replaced one may be ended as well.
             ring.revoke(key.id, |_| true).await.unwrap();
         }
         ring.purge().await;
-        let left = ring.list();
+        let left = ring.list(None);
         assert_eq!(left.iter().filter(|key| key.application == Some(shop)).count(), MAX_ENDED);
         assert_eq!(ring.store.keys().await.unwrap().len(), left.len());
         ring.create(new(Some(shop))).await.unwrap();

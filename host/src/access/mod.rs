@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     clock::Clock,
-    model::{ApplicationId, Scopes},
+    model::{ApplicationId, Scopes, Timestamp},
     store::{SharedStore, StoreError},
 };
 
@@ -63,6 +63,8 @@ pub struct Caller {
     pub reach: Reach,
     /// What it may do there.
     pub scopes: Scopes,
+    /// When it is let in no more, if that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// Why somebody is not let in.

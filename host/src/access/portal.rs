@@ -116,7 +116,8 @@ impl Portal {
         let (epoch, rest) = rest.split_first_chunk::<8>()?;
         let (end, may_change) = rest.split_first_chunk::<8>()?;
         let application = ApplicationId::from_bytes(*application);
-        if self.clock.now().as_millisecond() >= i64::from_be_bytes(*end)
+        let end = i64::from_be_bytes(*end);
+        if self.clock.now().as_millisecond() >= end
             || u64::from_be_bytes(*epoch) != self.epoch(application)
         {
             return None;
@@ -128,6 +129,7 @@ impl Portal {
             kind: Kind::Portal,
             reach: Reach::Application(application),
             scopes: Scopes::from_iter([scope]),
+            until: Timestamp::from_millisecond(end).ok(),
         }))
     }
 

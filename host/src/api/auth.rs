@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     access::{Caller, Denied, Kind, Reach},
-    model::{Application, KeyScope},
+    model::{Application, KeyScope, Timestamp},
 };
 
 /// The header that names the application a request acts for.
@@ -40,6 +40,8 @@ mod sealed {
 pub trait Need: sealed::Sealed + Send + Sync + 'static {
     /// The scope a key must have.
     const SCOPE: KeyScope;
+    /// Another that it must have beside.
+    const ALSO: Option<KeyScope> = None;
 }
 
 macro_rules! needs {
@@ -63,6 +65,16 @@ needs! {
     Publish;
     /// It changes something.
     Manage;
+}
+
+/// It changes who may publish without a key: whoever gives a source its secret can sign what it
+/// takes.
+#[derive(Debug, Clone, Copy)]
+pub struct ManageWhoPublishes;
+impl sealed::Sealed for ManageWhoPublishes {}
+impl Need for ManageWhoPublishes {
+    const SCOPE: KeyScope = KeyScope::Manage;
+    const ALSO: Option<KeyScope> = Some(KeyScope::Publish);
 }
 
 /// Whoever makes a request.
@@ -209,7 +221,11 @@ async fn allowed<N: Need>(parts: &mut Parts, api: &Api) -> Result<Identity, Prob
         let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         within_portal(route, N::SCOPE)?;
     }
-    if identity.caller.scopes.allow(N::SCOPE) { Ok(identity) } else { Err(missing(N::SCOPE)) }
+    let mut needed = [Some(N::SCOPE), N::ALSO].into_iter().flatten();
+    match needed.find(|scope| !identity.caller.scopes.allow(*scope)) {
+        Some(lacking) => Err(missing(lacking)),
+        None => Ok(identity),
+    }
 }
 
 /// Whether a portal token is for this route. What is not listed is not.
@@ -275,6 +291,8 @@ pub struct Actor {
     pub by: Arc<str>,
     /// Whether that key can reach what belongs to no application.
     pub is_admin: bool,
+    /// When that key ends, if it does.
+    pub until: Option<Timestamp>,
 }
 
 impl Actor {
@@ -306,6 +324,7 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Acting<N> {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Problem> {
         let identity = allowed::<N>(parts, api).await?;
         let (by, is_admin) = (Arc::clone(&identity.caller.id), identity.is_admin());
+        let until = identity.caller.until;
         let application = match identity.home {
             Some(home) => home,
             None => named(api, &parts.headers)?,
@@ -313,7 +332,7 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Acting<N> {
         if !door::publishes(&parts.method, parts.uri.path()) {
             limits::request(api, &mut parts.extensions, &application, &by)?;
         }
-        Ok(Self { actor: Actor { application, by, is_admin }, need: PhantomData })
+        Ok(Self { actor: Actor { application, by, is_admin, until }, need: PhantomData })
     }
 }
 
@@ -321,11 +340,16 @@ impl<N: Need> FromRequestParts<Arc<Api>> for Acting<N> {
 pub fn named(api: &Api, headers: &HeaderMap) -> Result<Arc<Application>, Problem> {
     let name = named_application(headers)?;
     find_application(api, name).ok_or_else(|| {
-        let known = api.catalog.applications();
-        Problem::new(Code::UnknownApplication, format!("There is no application {name}"))
-            .did_you_mean(explain::closest(name, known.iter().map(|app| app.name.as_str())))
+        no_application(api, name)
             .detail("The header Hookmill-Application takes an application's name or id.")
     })
+}
+
+/// What an admin who names an application that does not exist is told.
+pub fn no_application(api: &Api, name: &str) -> Problem {
+    let known = api.catalog.applications();
+    Problem::new(Code::UnknownApplication, format!("There is no application {name}"))
+        .did_you_mean(explain::closest(name, known.iter().map(|app| app.name.as_str())))
 }
 
 /// The application of this name or id.

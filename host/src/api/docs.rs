@@ -101,6 +101,12 @@ pub(super) fn operations(
     .filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
+/// Whether an operation needs the scope `publish` beside: who gives a source a secret can sign
+/// what it takes.
+fn lets_publish(method: &str, path: &str) -> bool {
+    method == "post" && ["/v1/sources", "/v1/sources/{id}/secrets"].contains(&path)
+}
+
 /// The scope that an operation needs. The handlers' signatures are what enforces it; a test
 /// calls each operation with every other key and holds it to this.
 fn scope(method: &str, path: &str) -> KeyScope {
@@ -156,6 +162,9 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
     let mut shared = vec![(Code::InvalidQuery, "The request is not well-formed.")];
     if path.starts_with("/v1/") {
         let mut scopes = vec![scope(method, path).as_str()];
+        if lets_publish(method, path) {
+            scopes.push(KeyScope::Publish.as_str());
+        }
         if is_admins(method, path) {
             scopes.push("admin");
         }
@@ -170,6 +179,9 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
         if once::takes(method, id) {
             operation.parameters.get_or_insert_default().push(key_header().into());
             shared.push((Code::IdempotencyConflict, "The Idempotency-Key stands for another request, or for one of which nobody knows what came."));
+        }
+        if method == "get" && ["/v1/audit", "/v1/keys"].contains(&path) {
+            shared.push((Code::UnknownApplication, "The query names no application."));
         }
     } else {
         operation.security = Some(Vec::new());

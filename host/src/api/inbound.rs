@@ -71,7 +71,7 @@ pub async fn receive(
     let (parts, body) = bytes_as_sent(request, api.limits.load().max_body)
         .await
         .inspect_err(|problem| api.sources.unread(id, &problem.body().title))?;
-    let received = api.sources.receive(id, &parts.headers, body).await.map_err(problem)?;
+    let received = api.sources.receive(id, parts.headers, body).await.map_err(problem)?;
     Ok(match received {
         Received::Event(published) => Json(ReceivedOut {
             id: Some(published.receipt.id),

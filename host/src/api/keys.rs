@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{
     Api,
     applications::{Created, created},
-    auth::{Identity, Known, Manage, find_application, foreign},
+    auth::{Identity, Known, Manage, find_application, foreign, no_application},
     docs::{LastKey, Missing, Unusable},
     extract::{JsonBody, OptionalJsonBody, PathId, QueryParams, check_text},
     limit_documents, limits,
@@ -44,7 +44,8 @@ pub struct KeyIn {
     application: Option<String>,
     /// What it may do; `manage` includes `read`. No more than the key that makes it.
     scopes: Vec<KeyScope>,
-    /// When it stops being let in; never, if left out.
+    /// When it stops being let in: no later than the key or token that makes it. Left out, when
+    /// that ends, if it does; else never.
     #[serde(default, deserialize_with = "super::extract::time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
@@ -95,6 +96,7 @@ pub fn reachable(
     match (&identity.home, named) {
         (None, None) => Ok(None),
         (None, Some((_, Some(found)))) => Ok(Some(found.id)),
+        (None, Some((name, None))) if at.starts_with('?') => Err(no_application(api, name)),
         (None, Some((name, None))) => {
             Err(Problem::new(Code::InvalidKey, format!("There is no application {name}"))
                 .errors([FieldError::new(at, "is no application's name or id")]))
@@ -167,11 +169,18 @@ pub async fn create_key(
     if given.expires_at.is_some_and(|end| end <= api.clock.now()) {
         wrong.push(FieldError::new("/expires_at", "has passed"));
     }
+    // Who is let in for a while lets nobody in for longer.
+    let until = by.identity.caller.until;
+    if let Some((end, until)) = given.expires_at.zip(until).filter(|(end, until)| end > until) {
+        let why = format!("is {end}, after the end of the key or token that makes it: {until}");
+        wrong.push(FieldError::new("/expires_at", why));
+    }
+    let expires_at = given.expires_at.or(until);
     if !wrong.is_empty() {
         return Err(Problem::new(Code::InvalidKey, "The key cannot be made as given").errors(wrong));
     }
     covered(&by.identity, scopes)?;
-    let new = NewKey { name: given.name, application, scopes, expires_at: given.expires_at };
+    let new = NewKey { name: given.name, application, scopes, expires_at };
     let (about, key) = api
         .access
         .keys
@@ -199,13 +208,8 @@ pub async fn list_keys(
 ) -> Result<Json<PageOut<ApiKey>>, Problem> {
     let paging = Paging::<KeyId>::new("key", query.limit, query.cursor.as_deref())?;
     let of = reachable(&api, &by.identity, query.application.as_deref(), "?application")?;
-    let all = api.access.keys.list().into_iter();
-    let page = paging.slice(
-        all.filter(|key| of.is_none() || key.application == of),
-        |key| key.id,
-        |id, after| id < after,
-    );
-    Ok(Json(page))
+    let keys = api.access.keys.list(of).into_iter();
+    Ok(Json(paging.slice(keys, |key| key.id, |id, after| id < after)))
 }
 
 /// Get a key
@@ -269,6 +273,13 @@ pub async fn rotate_key(
 ) -> Result<Created<KeyMade>, Problem> {
     let old = find(&api, &by.identity, id)?;
     covered(&by.identity, old.scopes)?;
+    if let Some(until) = by.identity.caller.until
+        && old.expires_at.is_none_or(|end| end > until)
+    {
+        let why = format!("is to end after the key or token that replaces it, which ends {until}");
+        return Err(Problem::new(Code::InvalidKey, "The key cannot be replaced with this one")
+            .errors([FieldError::new("/expires_at", why)]));
+    }
     let grace = given.grace_seconds.unwrap_or(DEFAULT_GRACE);
     if grace > MAX_GRACE {
         let why = format!("is {grace}; at most {MAX_GRACE} are allowed");

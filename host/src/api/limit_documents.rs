@@ -92,7 +92,7 @@ pub fn forget(api: &Api, gone: &Holder) {
 fn keep_those_of_keys(api: &Api) {
     if api.rates.has_keys() {
         let there: HashSet<String> =
-            api.access.keys.list().into_iter().map(|key| key.id.to_string()).collect();
+            api.access.keys.list(None).into_iter().map(|key| key.id.to_string()).collect();
         api.rates.keep_keys(|key| there.contains(key));
     }
 }

@@ -29,6 +29,9 @@ use crate::{
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STANDING: HeaderName = HeaderName::from_static("ratelimit");
 
+/// What the ids of those begin with who carry a portal token.
+const PORTAL: &str = "portal:";
+
 /// Where the answer to a request learns how limits stand.
 #[derive(Clone, Default)]
 pub(super) struct Told(Arc<Mutex<Vec<Standing>>>);
@@ -104,7 +107,13 @@ pub(super) fn request(
         return Ok(());
     }
     extensions.insert(Counted);
-    let holders = [Holder::Application(application.id), Holder::Key(Arc::clone(key))];
+    // Portal tokens are made anew as often as anybody likes: all of an application's are one key.
+    let key = if key.starts_with(PORTAL) {
+        format!("{PORTAL}{}", application.id).into()
+    } else {
+        Arc::clone(key)
+    };
+    let holders = [Holder::Application(application.id), Holder::Key(key)];
     take(api, extensions, What::Requests, application.id, &holders, 1)
 }
 

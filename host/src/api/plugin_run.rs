@@ -233,7 +233,7 @@ mod tests {
             name: "default".into(),
             created_at: Timestamp::UNIX_EPOCH,
         };
-        Actor { application: Arc::new(application), by: "key".into(), is_admin: false }
+        Actor { application: Arc::new(application), by: "key".into(), is_admin: false, until: None }
     }
 
     fn event(text: &str) -> Result<Event, Problem> {

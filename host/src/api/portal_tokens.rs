@@ -28,7 +28,8 @@ const MAX_LIFETIME: u32 = 24 * 3600;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"expires_in_seconds": 900}))]
 pub struct PortalTokenIn {
-    /// How long it is good: at most 24 hours, 1 hour if not given.
+    /// How long it is good: at most 24 hours, 1 hour if not given, and no longer than the key or
+    /// token that makes it.
     #[schema(minimum = 1, maximum = 86_400, default = 3600)]
     expires_in_seconds: Option<u32>,
     /// Whether it may only read.
@@ -71,7 +72,9 @@ pub async fn create_portal_token(
         return Err(Problem::new(Code::InvalidKey, "The token cannot be made as given")
             .errors([FieldError::new("/expires_in_seconds", why)]));
     }
-    let lifetime = Duration::from_secs(lifetime.into());
+    // Who is let in for a while lets nobody in for longer.
+    let left = acting.until.map(|until| api.clock.until(until)).unwrap_or(Duration::MAX);
+    let lifetime = Duration::from_secs(lifetime.into()).min(left);
     let token = api.access.portal.issue(acting.application.id, lifetime, !given.read_only);
     let about = json!({"expires_at": token.expires_at, "read_only": given.read_only});
     let made = Made { name: token.id.clone(), about };

@@ -20,6 +20,8 @@ use crate::sources::MAX_STEPS;
 
 const MAX_POINTERS: usize = 4;
 const MAX_POINTER: usize = 256;
+/// Most names in a pointer: what it leads through is read on the way.
+const MAX_TOKENS: usize = 16;
 const MAX_USERNAME: usize = 255;
 const MAX_TOLERANCE: u32 = 24 * 3600;
 
@@ -229,6 +231,14 @@ pub fn check(source: &Source) -> Result<(), Problem> {
         (None, _) => {}
     }
     check_type(&settings.event_type, &mut refuse);
+    let rule = &settings.event_type;
+    if settings.unknown_event_types == UnknownTypes::Create
+        && rule.fixed.is_none()
+        && rule.prefix.is_none()
+    {
+        let why = "is needed where event types are created: else a third party could name any";
+        refuse("/event_type/prefix", why.into());
+    }
     if let Some(rule) = &settings.delivery_id {
         match (&rule.header, rule.pointers.as_slice()) {
             (Some(name), []) => check_header("/delivery_id/header", name, &mut refuse),
@@ -320,10 +330,37 @@ fn check_pointers(at: &str, pointers: &[String], refuse: &mut impl FnMut(&str, S
 }
 
 fn check_pointer(at: &str, pointer: &str, refuse: &mut impl FnMut(&str, String)) {
-    if !pointer.starts_with('/') || pointer.len() > MAX_POINTER {
+    let misspelt = |token: &str| !token.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
+    let tokens = || pointer.split('/').skip(1);
+    if !pointer.starts_with('/')
+        || pointer.len() > MAX_POINTER
+        || tokens().count() > MAX_TOKENS
+        || tokens().any(misspelt)
+    {
         let why = format!(
-            "is not a JSON pointer such as /data/type, of at most {MAX_POINTER} bytes, into an object"
+            "is not a JSON pointer such as /data/type, of at most {MAX_POINTER} bytes and \
+             {MAX_TOKENS} steps into objects; ~ is written ~0, and / within a name ~1"
         );
         refuse(at, why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pointer_leads_a_few_steps_into_objects_and_is_escaped_as_pointers_are() {
+        let wrong = |pointer: &str| {
+            let mut wrong = 0;
+            check_pointer("/at", pointer, &mut |_: &str, _| wrong += 1);
+            wrong > 0
+        };
+        for good in ["/", "/a", "/a/b~1c/~0~1", "/é", &"/a".repeat(MAX_TOKENS)] {
+            assert!(!wrong(good), "{good}");
+        }
+        for bad in ["", "a", "/~", "/~2", "/a~/b", "/~0~", &"/a".repeat(MAX_TOKENS + 1)] {
+            assert!(wrong(bad), "{bad}");
+        }
     }
 }

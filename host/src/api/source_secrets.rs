@@ -10,14 +10,14 @@ use utoipa::ToSchema;
 
 use super::{
     Api,
-    auth::{Acting, Manage},
+    auth::{Acting, Manage, ManageWhoPublishes},
     docs::{BadSource, Missing},
     extract::{OptionalJsonBody, PathId, PathParts},
     preconditions::IfMatch,
     problem::{Code, FieldError, Problem},
-    refusal::{self, Subject},
+    refusal::Subject,
     source_io::SourceSecretOut,
-    sources::{expect, find, new_secret, secret_of},
+    sources::{expect, find, new_secret, not_changed, secret_of},
 };
 use crate::model::{SecretText, SourceId, SourceSecretId};
 
@@ -63,7 +63,7 @@ pub struct SourceSecretAdded {
     responses((status = 201, body = SourceSecretAdded), Missing, BadSource)
 )]
 pub async fn add_source_secret(
-    acting: Acting<Manage>,
+    acting: Acting<ManageWhoPublishes>,
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SourceId>,
     expected: IfMatch,
@@ -109,11 +109,15 @@ pub async fn add_source_secret(
                 old.expires_at = old.expires_at.into_iter().chain(end).min();
             }
             source.secrets.retain(|old| old.is_active(now));
+            if source.secrets.len() >= MAX_SECRETS {
+                let why = format!("there are {MAX_SECRETS} secrets already; remove one first");
+                return Err(refused("", why));
+            }
             source.secrets.insert(0, secret);
             Ok(())
         })
         .await
-        .map_err(|error| refusal::store(error, &Subject::new("source", id)))??;
+        .map_err(|error| not_changed(error, &Subject::new("source", id)))?;
     Ok((StatusCode::CREATED, Json(SourceSecretAdded { about, secret: shown })))
 }
 
@@ -148,6 +152,6 @@ pub async fn remove_source_secret(
             Ok(())
         })
         .await
-        .map_err(|error| refusal::store(error, &Subject::new("source", id)))??;
+        .map_err(|error| not_changed(error, &Subject::new("source", id)))?;
     Ok(StatusCode::NO_CONTENT)
 }

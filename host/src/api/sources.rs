@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::{
     Api,
     applications::{Created, created},
-    auth::{Acting, Actor, Manage, Read},
+    auth::{Acting, Actor, Manage, ManageWhoPublishes, Read},
     docs::{BadSource, Missing, Taken},
     extract::{JsonBody, PathId, QueryParams},
     page::{PageOut, PageQuery, Paging},
@@ -24,10 +24,10 @@ use super::{
 };
 use crate::{
     model::{
-        SecretText, Source, SourceId, SourceSecret, SourceSecretId, SourceSettings, Timestamp,
-        UnknownTypes,
+        SecretText, Source, SourceId, SourceSecret, SourceSecretId, SourceSettings, Step,
+        Timestamp, UnknownTypes,
     },
-    sources::{MAX_SOURCES, Refused, check_secret},
+    sources::{MAX_SOURCES, NotChanged, Refused, check_secret},
     store::StoreError,
 };
 
@@ -84,9 +84,17 @@ fn may_create_types(acting: &Actor, old: Option<&Source>, new: &Source) -> Resul
     })
 }
 
+/// Why a source was not changed: what the store says, or what was found wrong with the change.
+pub fn not_changed(error: NotChanged<Problem>, subject: &Subject) -> Problem {
+    match error {
+        NotChanged::Store(error) => refusal::store(error, subject),
+        NotChanged::Refused(problem) => problem,
+    }
+}
+
 /// Refuses steps whose plugin is not there, or does not take their config.
-async fn check_steps(api: &Api, source: &Source) -> Result<(), Problem> {
-    let ready = api.catalog.ready_steps(source.application, &source.settings.pipeline, true).await;
+async fn check_steps(api: &Api, source: &Source, steps: &[Step]) -> Result<(), Problem> {
+    let ready = api.catalog.ready_steps(source.application, steps, true).await;
     ready.map(drop).map_err(|error| refusal::catalog(error, &subject(&source.name)))
 }
 
@@ -101,7 +109,7 @@ async fn check_steps(api: &Api, source: &Source) -> Result<(), Problem> {
     responses((status = 201, body = SourceCreated), Taken, BadSource)
 )]
 pub async fn create_source(
-    acting: Acting<Manage>,
+    acting: Acting<ManageWhoPublishes>,
     State(api): State<Arc<Api>>,
     JsonBody(given): JsonBody<SourceIn>,
 ) -> Result<Created<SourceCreated>, Problem> {
@@ -121,6 +129,7 @@ pub async fn create_source(
             subject: given.subject,
             unknown_event_types: given.unknown_event_types,
             pipeline: given.pipeline,
+            created_event_types: 0,
         },
         secrets: Vec::new(),
         created_at: now,
@@ -128,7 +137,7 @@ pub async fn create_source(
     };
     check(&source)?;
     may_create_types(&acting, None, &source)?;
-    check_steps(&api, &source).await?;
+    check_steps(&api, &source, &source.settings.pipeline).await?;
     let mut shown = None;
     let secret = match given.secret {
         Some(secret) => Some(secret),
@@ -226,7 +235,7 @@ pub async fn change_source(
     patch.clone().apply(&mut tried);
     check(&tried)?;
     if has_steps {
-        check_steps(&api, &tried).await?;
+        check_steps(&api, &tried, &tried.settings.pipeline).await?;
     }
     let actor = acting.deref().clone();
     let saved = api
@@ -240,7 +249,7 @@ pub async fn change_source(
             may_create_types(&actor, Some(&before), source)
         })
         .await
-        .map_err(|error| refusal::store(error, &subject(name)))??;
+        .map_err(|error| not_changed(error, &subject(name)))?;
     let shown = SourceOut::new(&saved, now);
     Ok(Tagged(Tag::of(&shown), shown))
 }

@@ -8,13 +8,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     extract::State,
     http::{HeaderMap, header},
-    response::{
-        IntoResponse, Response, Sse,
-        sse::{Event as Message, KeepAlive},
-    },
+    response::{IntoResponse, Response, Sse, sse::Event as Message},
 };
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout_at;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
@@ -108,9 +106,8 @@ pub async fn tail(
     })?;
     let asked = Asked { application: id, query, headers };
     let messages = messages(api, watcher, asked);
-    let beat = KeepAlive::new().interval(HEARTBEAT);
     let unbuffered = [(header::CACHE_CONTROL.as_str(), "no-store"), ("x-accel-buffering", "no")];
-    Ok((unbuffered, Sse::new(messages).keep_alive(beat)).into_response())
+    Ok((unbuffered, Sse::new(messages)).into_response())
 }
 
 /// How far a reader came that comes back. What is no place is one that nobody knows any more.
@@ -135,19 +132,25 @@ fn messages(
     // The head of the answer goes out with the first bytes of its body.
     let hello = Message::default().comment("watching").id(watcher.place().to_string());
     let rest = stream::unfold((api, watcher, asked), |(api, mut watcher, asked)| async move {
+        // A beat is also when a revoked key is noticed: the place it holds is for others.
+        let beat = api.clock.instant() + HEARTBEAT;
         let mut unwanted = 0;
         let message = loop {
-            match watcher.recv().await {
-                Told::Happened(happened) if asked.query.wants(asked.application, &happened) => {
+            match timeout_at(beat, watcher.recv()).await {
+                Err(_quiet) => break Message::default().comment(""),
+                Ok(Told::Happened(happened)) if asked.query.wants(asked.application, &happened) => {
                     break message(&happened);
                 }
-                Told::Happened(_) if unwanted == UNWANTED => break Message::default(),
-                Told::Happened(_) => unwanted += 1,
-                Told::Missed(count) => {
+                Ok(Told::Happened(_)) if unwanted == UNWANTED => break Message::default(),
+                Ok(Told::Happened(_)) if api.clock.instant() >= beat => {
+                    break Message::default().comment("");
+                }
+                Ok(Told::Happened(_)) => unwanted += 1,
+                Ok(Told::Missed(count)) => {
                     let missed = serde_json::json!({"missed": count});
                     break Message::default().event("missed").data(missed.to_string());
                 }
-                Told::End => return None,
+                Ok(Told::End) => return None,
             }
         };
         if !auth::still_holds::<Read>(&api, &asked.headers).await {

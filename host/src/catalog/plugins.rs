@@ -57,6 +57,13 @@ impl Catalog {
         names.len()
     }
 
+    /// Whether every application may use such a version.
+    pub fn is_shared_plugin(&self, name: &str, version: &str) -> bool {
+        let state = self.read();
+        let mut shared = state.plugins.iter().filter(|e| e.version.application.is_none());
+        shared.any(|e| e.version.name == name && e.version.version == version)
+    }
+
     /// The version a reference means to an application: pinned, or live.
     pub fn plugin(
         &self,

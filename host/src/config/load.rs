@@ -174,6 +174,9 @@ impl Config {
                         before your server";
             wrong.push(("admin_key", what.to_owned()));
         }
+        if let Some(why) = self.admin_key.as_deref().and_then(unusable_key) {
+            wrong.push(("admin_key", why.to_owned()));
+        }
         if self.master_key.is_some() && self.master_key_file.is_some() {
             let what = "is given beside master_key_file; one of the two is allowed, so that it is \
                         clear which key is meant";
@@ -204,6 +207,18 @@ impl Config {
         }
         wrong
     }
+}
+
+/// Why nobody could ever be let in with such a key, if that is so.
+fn unusable_key(key: &str) -> Option<&'static str> {
+    if key.starts_with("hmk_portal_") {
+        return Some("begins as portal tokens do, so it would be taken for one");
+    }
+    if key.trim() != key {
+        return Some("begins or ends with white space, which no header can carry");
+    }
+    let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    (!key.bytes().all(is_visible)).then_some("has a character that is no visible ASCII one")
 }
 
 /// The value as its setting wants it, or what is wrong with it. A variable is a text, which may
@@ -291,6 +306,14 @@ mod tests {
             "max_in_flight is 0; 1 to 65536 are allowed (FILE:1)"
         );
         assert!(said("admin_key = \"short\"").contains("at least 24"));
+        for never in [
+            "hmk_portal_0123456789abcdef",
+            " 0123456789abcdef01234567",
+            "ä0123456789abcdef01234567",
+        ] {
+            assert!(said(&format!("admin_key = \"{never}\"")).starts_with("admin_key "), "{never}");
+        }
+        assert_eq!(unusable_key("a key of twenty-four characters"), None);
         assert!(said("listen = \"nowhere\"").starts_with("listen cannot be used: "));
         assert_eq!(said("[server]\nlisten = 1"), "server is no setting (FILE:1)");
     }

@@ -4,7 +4,7 @@
 //! A long check among the tasks that speak with the network would hold all of them up: those
 //! that deliver, and those that tell producers to come back later. Never says what is right.
 
-use std::{sync::Arc, thread::available_parallelism, time::Duration};
+use std::{fmt, sync::Arc, thread::available_parallelism, time::Duration};
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -27,7 +27,7 @@ const SHORT: Duration = Duration::from_micros(50);
 const TOO_LONG: Duration = Duration::from_millis(100);
 
 /// The places for checks that take long.
-pub(super) struct Desk {
+pub struct Desk {
     places: Arc<Places>,
     threads: Threads,
     /// How many they are.
@@ -36,15 +36,32 @@ pub(super) struct Desk {
     clock: Clock,
 }
 
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Desk({} places)", self.most)
+    }
+}
+
 impl Desk {
+    /// With a place for each processor.
     pub(super) fn new(admission: Admission, clock: Clock) -> Self {
+        Self::of(available_parallelism().map_or(1, usize::from), admission, clock)
+    }
+
+    /// For what anybody may send: half of the processors at most, and none of the places of
+    /// those who are known.
+    pub fn for_strangers(admission: Admission, clock: Clock) -> Self {
         let most = available_parallelism().map_or(1, usize::from);
+        Self::of(most.div_ceil(2), admission, clock)
+    }
+
+    fn of(most: usize, admission: Admission, clock: Clock) -> Self {
         let (places, threads) = (Places::new(most, clock), Threads::start(most));
         Self { places, threads, most, admission, clock }
     }
 
     /// What `check` finds of a payload of so many bytes, which costs about `cost`.
-    pub(super) async fn examine<T: Send + 'static>(
+    pub async fn examine<T: Send + 'static>(
         &self,
         cost: &Cost,
         bytes: usize,

@@ -25,8 +25,8 @@ use metrics::{Counter, Histogram};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use self::desk::Desk;
 pub use self::{
+    desk::Desk,
     idempotency::key_in_batch,
     own::OwnEvent,
     payload::{json_fault, read_payload},

@@ -50,7 +50,7 @@ pub(super) fn examine(
 /// What a payload is, if it is JSON, whatever its type says of it.
 pub fn read_payload(event: &Publish) -> Result<Option<Value>, Rejected> {
     if event.payload.is_empty() {
-        return Err(Rejected::Malformed("it is empty".to_owned()));
+        return Err(empty());
     }
     if let Some(given) = event.content_type.as_deref() {
         if !media::is_json(given) {
@@ -61,7 +61,7 @@ pub fn read_payload(event: &Publish) -> Result<Option<Value>, Rejected> {
             return Err(Rejected::Malformed(why.to_owned()));
         }
     }
-    parse(&event.payload).map(Some).map_err(|error| Rejected::Malformed(json_fault(&error)))
+    plain(&event.payload).map(Some)
 }
 
 /// What is wrong with a JSON text. The parser has two names for half of a surrogate pair, and
@@ -74,6 +74,18 @@ pub fn json_fault(error: &serde_json::Error) -> String {
         }
     }
     text
+}
+
+/// A JSON payload that no schema is asked about.
+pub(super) fn plain(text: &[u8]) -> Result<Value, Rejected> {
+    if text.is_empty() {
+        return Err(empty());
+    }
+    parse(text).map_err(|error| Rejected::Malformed(json_fault(&error)))
+}
+
+fn empty() -> Rejected {
+    Rejected::Malformed("it is empty".to_owned())
 }
 
 /// Parses a JSON text. Of two members with one name some parsers take the first and some the

@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Ingest, Publish, Published, Rejected};
+use super::{Ingest, Publish, Published, Rejected, payload};
 use crate::{
+    catalog::Cost,
     model::{Application, SourceId, Timestamp},
-    store::Idempotency,
+    store::{Idempotency, StoreError},
 };
 
 /// How long a delivery is remembered at least: third parties repeat one for up to three
@@ -50,7 +52,25 @@ impl Ingest {
         let window = self.window();
         let keys = keys(source, event.id.as_deref(), print.as_deref());
         let keys = keys.map(|text| key(text, window, now)).collect();
-        self.accept(application, event, keys, now).await
+        let mut published = self.accept(application, event, keys, now).await?;
+        if published.repeated {
+            // No header with the type is signed by most: what was stored is what counts.
+            let stored = self.shared.store.event(application.id, published.receipt.id).await;
+            match stored {
+                Ok(stored) => published.event_type = stored.event.event_type,
+                // It is no longer kept, but was taken all the same.
+                Err(StoreError::NotFound) => {}
+                Err(error) => return Err(Rejected::Store(error)),
+            }
+        }
+        Ok(published)
+    }
+
+    /// Refuses what an event type without a schema would, for one that is yet to be made.
+    pub async fn check_plain(&self, payload: Bytes) -> Result<(), Rejected> {
+        let bytes = payload.len();
+        let check = move || payload::plain(&payload).map(drop);
+        self.shared.desk.examine(&Cost::default(), bytes, check).await?
     }
 }
 

@@ -45,11 +45,6 @@ impl SourceKind {
         }
     }
 
-    /// Whether the third party signs what it sends; else it shows a password.
-    pub const fn signs(self) -> bool {
-        !matches!(self, Self::Basic)
-    }
-
     /// Whether the third party takes a secret of ours, so that one may be made here.
     pub const fn takes_our_secret(self) -> bool {
         matches!(self, Self::Github | Self::Hmac | Self::Basic)
@@ -214,6 +209,9 @@ pub struct SourceSettings {
     pub unknown_event_types: UnknownTypes,
     /// The plugins that a request runs through before it is an event.
     pub pipeline: Vec<Step>,
+    /// How many event types it has created.
+    #[serde(default)]
+    pub created_event_types: u32,
 }
 
 impl SourceSettings {

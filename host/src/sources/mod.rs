@@ -4,10 +4,13 @@
 //! Owns every change to a source, and what becomes of a request to one. Never speaks HTTP; what
 //! it hands to the ingest is durable when that says so.
 
+mod gate;
+mod pointers;
 mod reading;
 mod refusal;
 mod repetition;
 mod transform;
+mod types;
 mod verify;
 
 #[cfg(test)]
@@ -24,19 +27,17 @@ use http::HeaderMap;
 use tokio::sync::Mutex;
 
 use crate::{
-    catalog::{Catalog, CatalogError},
+    catalog::Catalog,
     clock::Clock,
     ingest::{Ingest, Publish, Published, Rejected},
-    limits::{Exceeded, Rates, What},
-    model::{
-        ApplicationId, Compatibility, EventTypeName, Holder, SchemaMode, Source, SourceId,
-        Timestamp, UnknownTypes, media,
-    },
+    limits::{Admission, Exceeded, Rates, What},
+    model::{ApplicationId, EventTypeName, Holder, Source, SourceId, Timestamp, UnknownTypes},
     plugin::Runtime,
     store::{SharedStore, StoreError},
     telemetry::trace::{self, Kind},
 };
-use reading::Reading;
+use gate::{Examined, Gate};
+use reading::{Reading, Said};
 use refusal::Refusals;
 pub use refusal::{Reason, Refusal, Refused};
 use repetition::Print;
@@ -45,8 +46,6 @@ pub use verify::check_secret;
 
 /// Most sources of an application.
 pub const MAX_SOURCES: usize = 100;
-/// Most event types below one prefix that sources create.
-const MAX_CREATED_TYPES: usize = 500;
 
 /// What became of a request that was taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,12 +95,22 @@ pub struct Sources {
     /// Held through a change, so that store and memory see changes in the same order.
     changing: Mutex<()>,
     refusals: Refusals,
+    gate: Gate,
 }
 
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources").finish_non_exhaustive()
     }
+}
+
+/// Why a source is as it was.
+#[derive(Debug)]
+pub enum NotChanged<E> {
+    /// The store did not take it.
+    Store(StoreError),
+    /// The change was refused, for what the source is by now.
+    Refused(E),
 }
 
 type Changed = Result<Arc<Source>, StoreError>;
@@ -114,6 +123,7 @@ impl Sources {
         ingest: Ingest,
         runtime: Arc<Runtime>,
         rates: Arc<Rates>,
+        admission: Admission,
         clock: Clock,
     ) -> Result<Arc<Self>, StoreError> {
         let known = store.sources().await?.into_iter().map(|source| (source.id, Arc::new(source)));
@@ -127,6 +137,7 @@ impl Sources {
             refusals: Refusals::new(clock.now()),
             clock,
             changing: Mutex::default(),
+            gate: Gate::new(admission, clock),
         });
         sources.load_plugins().await;
         Ok(sources)
@@ -164,22 +175,21 @@ impl Sources {
         Ok(source)
     }
 
-    /// Applies `change` to the source as it is now and saves it, unless that refuses.
+    /// Applies `change` to the source as it is now and saves it, unless it refuses that.
     pub async fn change<E: Send>(
         &self,
         id: SourceId,
         change: impl FnOnce(&mut Source) -> Result<(), E> + Send,
-    ) -> Result<Result<Arc<Source>, E>, StoreError> {
+    ) -> Result<Arc<Source>, NotChanged<E>> {
         let _changing = self.changing.lock().await;
-        let mut source = Source::clone(&*self.source(id).ok_or(StoreError::NotFound)?);
-        if let Err(refused) = change(&mut source) {
-            return Ok(Err(refused));
-        }
+        let found = self.source(id).ok_or(NotChanged::Store(StoreError::NotFound))?;
+        let mut source = Source::clone(&found);
+        change(&mut source).map_err(NotChanged::Refused)?;
         source.updated_at = self.clock.now();
-        self.store.put_source(&source).await?;
+        self.store.put_source(&source).await.map_err(NotChanged::Store)?;
         let source = Arc::new(source);
         self.put(&source);
-        Ok(Ok(source))
+        Ok(source)
     }
 
     /// Removes a source, unless `expected` refuses it as it is now; its URL takes nothing any
@@ -216,25 +226,34 @@ impl Sources {
     pub async fn receive(
         &self,
         id: Option<SourceId>,
-        headers: &HeaderMap,
+        headers: HeaderMap,
         body: Bytes,
     ) -> Result<Received, NotTaken> {
-        let Some(source) = id.and_then(|id| self.source(id)) else {
-            verify::spend(&body);
-            count("none", "no_source");
-            return Err(NotTaken::Unverified);
-        };
-        if let Err(refusal) = verify::verify(&source, headers, &body, self.clock.now()) {
-            if refusal.reason != Reason::NoMatch || !source.settings.kind.signs() {
-                verify::spend(&body);
+        let (came, bytes) = (self.clock.instant(), body.len());
+        let source = id.and_then(|id| self.source(id));
+        let examined = self.gate.examine(source.clone(), headers, body).await;
+        let (source, mut reading, read) = match (examined.map_err(NotTaken::Rejected)?, source) {
+            (Examined::Verified(reading, read), Some(source)) => (source, reading, read),
+            (Examined::Unverified(refusal), Some(source)) => {
+                tracing::debug!(source = %source.id, reason = refusal.reason.as_str(), "a request was not verified");
+                self.note(&source, &refusal, false, &Reading::default());
+                self.gate.refuse(came, bytes).await;
+                return Err(NotTaken::Unverified);
             }
-            tracing::debug!(source = %source.id, reason = refusal.reason.as_str(), "a request was not verified");
-            self.note(&source, &refusal, false, &Reading::default());
-            return Err(NotTaken::Unverified);
-        }
+            (_, None) => {
+                count("none", "no_source");
+                self.gate.refuse(came, bytes).await;
+                return Err(NotTaken::Unverified);
+            }
+        };
         let kind = source.settings.kind.as_str();
-        let mut reading = Reading::default();
-        let taken = self.take(&source, headers, body, &mut reading).await;
+        let taken = match read {
+            Ok((Said::Payload(payload), print)) => {
+                self.take(&source, payload, print, &mut reading).await
+            }
+            Ok((Said::Challenge(text), _)) => Ok(Received::Challenge(text)),
+            Err(refusal) => Err(NotTaken::Unusable(refusal)),
+        };
         match &taken {
             Ok(Received::Event(published)) => {
                 count(kind, if published.repeated { "repeated" } else { "accepted" });
@@ -256,22 +275,14 @@ impl Sources {
         taken
     }
 
-    /// Makes an event of a verified request. What was read of it stays in `reading`, whatever
-    /// comes of it.
+    /// Makes an event of what a verified request says.
     async fn take(
         &self,
         source: &Source,
-        headers: &HeaderMap,
-        body: Bytes,
+        payload: Bytes,
+        print: Print,
         reading: &mut Reading,
     ) -> Result<Received, NotTaken> {
-        let kind = source.settings.kind;
-        let print = Print::of(source, headers, &body);
-        let payload = reading::payload(kind, headers, body).map_err(NotTaken::Unusable)?;
-        if let Some(challenge) = reading::challenge(kind, &payload) {
-            return Ok(Received::Challenge(challenge));
-        }
-        reading::read(source, headers, &payload, reading).map_err(NotTaken::Unusable)?;
         let name = reading.event_type.parse::<EventTypeName>().ok();
         let unknown = name
             .clone()
@@ -282,16 +293,11 @@ impl Sources {
         }
         let known = name.filter(|_| unknown.is_none()).map(Holder::EventType);
         self.take_from_limits(source, known.as_ref())?;
-        if on_unknown == UnknownTypes::Create
-            && let Some(name) = unknown
-        {
-            self.create_type(source, name).await?;
-        }
         let Some(application) = self.catalog.application(source.application) else {
             return Err(NotTaken::Unverified);
         };
-        let transformed = self.transform(source, &application, reading, payload).await;
-        let Some(payload) = transformed.map_err(NotTaken::Unusable)? else {
+        let transformed = self.transform(source, &application, reading, payload).await?;
+        let Some(payload) = transformed else {
             return Ok(Received::Dropped);
         };
         let most = known.and_then(|known| self.rates.own(&known).max_payload_bytes);
@@ -314,7 +320,19 @@ impl Sources {
             trace: span.context(),
         };
         let print = print.text(&reading.event_type);
-        let published = self.ingest.publish_sourced(&application, source.id, event, print).await;
+        let publish =
+            |event| self.ingest.publish_sourced(&application, source.id, event, print.clone());
+        let published = match (unknown, publish(event.clone()).await) {
+            // Neither a repetition nor anything else that is known.
+            (Some(name), Err(Rejected::UnknownEventType { .. }))
+                if on_unknown == UnknownTypes::Create =>
+            {
+                self.ingest.check_plain(event.payload.clone()).await.map_err(NotTaken::Rejected)?;
+                self.create_type(source, name).await?;
+                publish(event).await
+            }
+            (_, published) => published,
+        };
         match &published {
             Ok(published) => {
                 let id = published.receipt.id;
@@ -342,35 +360,6 @@ impl Sources {
             std::iter::once(application).chain(event_type.cloned()).collect();
         let (_, taken) = self.rates.take(What::Events, source.application, &holders, 1);
         taken.map_err(NotTaken::Limited)
-    }
-
-    /// Creates an event type that a third party named, unless there are too many of its like.
-    async fn create_type(&self, source: &Source, name: EventTypeName) -> Result<(), NotTaken> {
-        let unusable =
-            |why: String| NotTaken::Unusable(Refusal::new(Reason::UnknownEventType, why));
-        let first = name.segments().next().unwrap_or_default().to_owned();
-        if self.catalog.event_types_below(&first) >= MAX_CREATED_TYPES {
-            let why = format!(
-                "there are {MAX_CREATED_TYPES} event types that begin with {first}; sources create no more"
-            );
-            return Err(unusable(why));
-        }
-        let description = Some(format!("Created by the source {}.", source.name));
-        let content_types = vec![media::JSON.to_owned()];
-        let created = self.catalog.create_event_type(
-            name,
-            description,
-            SchemaMode::Enforce,
-            content_types,
-            Compatibility::default(),
-            None,
-        );
-        match created.await {
-            // Another request was faster.
-            Ok(_) | Err(CatalogError::Exists) => Ok(()),
-            Err(CatalogError::Store(error)) => Err(NotTaken::Rejected(Rejected::Store(error))),
-            Err(other) => Err(unusable(other.to_string())),
-        }
     }
 
     fn note(&self, source: &Source, refusal: &Refusal, verified: bool, reading: &Reading) {

@@ -2,14 +2,14 @@
 //!
 //! Owns the rule by which a third party's name becomes an event type. Never changes a payload.
 
-use std::{borrow::Cow, cell::OnceCell, collections::HashMap};
+use std::cell::OnceCell;
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use percent_encoding::percent_decode;
-use serde_json::value::RawValue;
 
 use super::{
+    pointers::{Found, look_up},
     refusal::{Reason, Refusal},
     verify::{once, standard_id},
 };
@@ -17,6 +17,9 @@ use crate::model::{EventTypeName, IdRule, Source, SourceKind, SourceSettings, Ty
 
 /// Longest id and subject, in bytes.
 const MAX_TEXT: usize = 255;
+/// Where Slack says that it only asks, and what it wants to hear.
+const ASKED: &str = "/type";
+const CHALLENGE: &str = "/challenge";
 
 /// What a request comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,15 +31,10 @@ pub(super) struct Reading {
 
 /// The JSON text in a body: the body itself, or what forms of GitHub and Slack have in their
 /// field `payload`.
-pub(super) fn payload(
-    kind: SourceKind,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Result<Bytes, Refusal> {
+fn payload(kind: SourceKind, headers: &HeaderMap, body: Bytes) -> Result<Bytes, Refusal> {
     let refuse = |why: String| Err(Refusal::new(Reason::ContentType, why));
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
-        && encoding != "identity"
-    {
+    let encodings = headers.get_all(header::CONTENT_ENCODING);
+    if encodings.iter().any(|encoding| encoding != "identity") {
         return refuse("the body is compressed".into());
     }
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -65,45 +63,37 @@ fn form_payload(form: &[u8]) -> Option<Bytes> {
     Some(percent_decode(&spaced).collect::<Vec<u8>>().into())
 }
 
-/// The members of a JSON object, looked at only if something asks for them.
+/// What the source's pointers lead to, looked up only if something asks for it.
 struct Fields<'a> {
     text: &'a [u8],
-    read: OnceCell<Object<'a>>,
+    wanted: Vec<&'a str>,
+    found: OnceCell<Found<'a>>,
 }
 
-type Object<'a> = HashMap<Cow<'a, str>, &'a RawValue>;
-
 impl<'a> Fields<'a> {
-    /// The string or number at a pointer; none if there is no such thing.
-    fn scalar(&self, pointer: &str) -> Result<Option<String>, Refusal> {
-        if self.read.get().is_none() {
-            // Whatever is set first stays, and it is the same.
-            let _set = self.read.set(self.object()?);
+    /// Of all pointers, so that the text is read once whichever are asked for.
+    fn new(source: &'a Source, id: Option<&'a IdRule>, text: &'a [u8]) -> Self {
+        let settings = &source.settings;
+        let own = [&settings.event_type.suffix, &settings.subject].into_iter().flatten();
+        let ids = id.map_or(&[][..], |rule| rule.pointers.as_slice());
+        let mut wanted: Vec<&str> =
+            own.chain(&settings.event_type.pointers).chain(ids).map(String::as_str).collect();
+        if settings.kind == SourceKind::Slack {
+            wanted.extend([ASKED, CHALLENGE]);
         }
-        let Some(object) = self.read.get() else { return Ok(None) };
-        let mut tokens = pointer.split('/').skip(1).map(unescaped);
-        let Some(mut found) = tokens.next().and_then(|first| object.get(&*first).copied()) else {
-            return Ok(None);
-        };
-        for token in tokens {
-            let inner: Option<Object<'_>> = serde_json::from_str(found.get()).ok();
-            match inner.and_then(|object| object.get(&*token).copied()) {
-                Some(next) => found = next,
-                None => return Ok(None),
-            }
-        }
-        Ok(text_of(found))
+        Self { text, wanted, found: OnceCell::new() }
     }
 
-    fn object(&self) -> Result<Object<'a>, Refusal> {
-        match serde_json::from_slice(self.text) {
-            Ok(object) => Ok(object),
-            // JSON of another kind has no members.
-            Err(error) if error.is_data() => Ok(Object::new()),
-            Err(error) => {
-                Err(Refusal::new(Reason::Malformed, format!("the body is not JSON: {error}")))
-            }
+    /// The string or number at a pointer; none if there is no such thing.
+    fn scalar(&self, pointer: &str) -> Result<Option<String>, Refusal> {
+        if self.found.get().is_none() {
+            let found = look_up(self.text, self.wanted.iter().copied()).map_err(|error| {
+                Refusal::new(Reason::Malformed, format!("the body is not JSON: {error}"))
+            })?;
+            // Whatever is set first stays, and it is the same.
+            let _set = self.found.set(found);
         }
+        Ok(self.found.get().and_then(|found| found.get(pointer)).cloned())
     }
 
     fn first(&self, pointers: &[String]) -> Result<Option<String>, Refusal> {
@@ -115,46 +105,49 @@ impl<'a> Fields<'a> {
         }
         Ok(None)
     }
-}
 
-fn unescaped(token: &str) -> String {
-    token.replace("~1", "/").replace("~0", "~")
-}
-
-fn text_of(value: &RawValue) -> Option<String> {
-    let text = value.get();
-    match text.as_bytes().first()? {
-        b'"' => serde_json::from_str(text).ok(),
-        b'-' | b'0'..=b'9' => Some(text.to_owned()),
-        _ => None,
+    /// What Slack wants back when a URL is given to it.
+    fn challenge(&self) -> Option<String> {
+        let asked = self.scalar(ASKED).ok()? == Some("url_verification".into());
+        let challenge = if asked { self.scalar(CHALLENGE).ok()? } else { None };
+        challenge.filter(|text| is_short(text))
     }
+}
+
+/// What a verified request is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// The payload of an event to be.
+    Payload(Bytes),
+    /// A question whether the URL is right; the answer to it.
+    Challenge(String),
 }
 
 /// Reads what a verified request says, its id first: that names it though the rest fails.
 pub(super) fn read(
     source: &Source,
     headers: &HeaderMap,
-    payload: &[u8],
+    body: Bytes,
     reading: &mut Reading,
-) -> Result<(), Refusal> {
-    let fields = Fields { text: payload, read: OnceCell::new() };
-    reading.delivery_id = delivery_id(&source.settings, headers, &fields)?;
-    reading.event_type = event_type(&source.settings.event_type, headers, &fields)?;
-    if let Some(pointer) = &source.settings.subject {
+) -> Result<Said, Refusal> {
+    let settings = &source.settings;
+    let payload = payload(settings.kind, headers, body)?;
+    let id = id_rule(settings, headers);
+    let fields = Fields::new(source, id.as_ref().map(|(rule, _)| rule), &payload);
+    if settings.kind == SourceKind::Slack
+        && let Some(challenge) = fields.challenge()
+    {
+        return Ok(Said::Challenge(challenge));
+    }
+    if let Some((rule, needed)) = &id {
+        reading.delivery_id = delivery_id(rule, *needed, headers, &fields)?;
+    }
+    reading.event_type = event_type(&settings.event_type, headers, &fields)?;
+    if let Some(pointer) = &settings.subject {
         reading.subject = fields.scalar(pointer)?.filter(|text| is_short(text));
     }
-    Ok(())
-}
-
-/// What Slack wants back when a URL is given to it.
-pub(super) fn challenge(kind: SourceKind, payload: &[u8]) -> Option<String> {
-    if kind != SourceKind::Slack {
-        return None;
-    }
-    let fields = Fields { text: payload, read: OnceCell::new() };
-    let asked = fields.scalar("/type").ok()? == Some("url_verification".into());
-    let challenge = if asked { fields.scalar("/challenge").ok()? } else { None };
-    challenge.filter(|text| is_short(text))
+    drop(fields);
+    Ok(Said::Payload(payload))
 }
 
 fn is_short(text: &str) -> bool {
@@ -209,18 +202,19 @@ fn named(given: &str) -> String {
     segments.map(|segment| segment.chars().map(plain).collect()).collect::<Vec<String>>().join(".")
 }
 
+/// Where the id is, and whether there must be one.
+fn id_rule(settings: &SourceSettings, headers: &HeaderMap) -> Option<(IdRule, bool)> {
+    let signed = || IdRule { header: Some(standard_id(headers).into()), pointers: Vec::new() };
+    let standard = settings.kind == SourceKind::StandardWebhooks;
+    settings.delivery_id().or_else(|| standard.then(|| (signed(), true)))
+}
+
 fn delivery_id(
-    settings: &SourceSettings,
+    rule: &IdRule,
+    needed: bool,
     headers: &HeaderMap,
     fields: &Fields<'_>,
 ) -> Result<Option<String>, Refusal> {
-    let (rule, needed) = match settings.delivery_id() {
-        Some(found) => found,
-        None if settings.kind == SourceKind::StandardWebhooks => {
-            (IdRule { header: Some(standard_id(headers).into()), pointers: Vec::new() }, true)
-        }
-        None => return Ok(None),
-    };
     let (found, place) = match &rule.header {
         Some(name) => (header_text(headers, name)?, format!("in the header {name}")),
         None => (fields.first(&rule.pointers)?, format!("at {}", rule.pointers.join(" or "))),
@@ -237,11 +231,7 @@ fn delivery_id(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn fields(text: &str) -> Fields<'_> {
-        Fields { text: text.as_bytes(), read: OnceCell::new() }
-    }
+    use super::{super::tests::source, *};
 
     #[test]
     fn names_of_third_parties_become_event_types() {
@@ -260,26 +250,6 @@ mod tests {
     }
 
     #[test]
-    fn pointers_find_texts_and_numbers() {
-        let fields = fields(r#"{"a":{"b/c":"x","d~":7.0,"e":{}},"f":["y"],"g":"\u00e9"}"#);
-        let at = |pointer: &str| fields.scalar(pointer).unwrap();
-        assert_eq!(at("/a/b~1c").as_deref(), Some("x"));
-        assert_eq!(at("/a/d~0").as_deref(), Some("7.0"));
-        assert_eq!(at("/g").as_deref(), Some("é"));
-        for none in ["", "/", "/a", "/a/e", "/f/0", "/x/y"] {
-            assert_eq!(at(none), None, "{none}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_json_is_told_from_json_without_members() {
-        assert_eq!(fields("[1]").scalar("/a"), Ok(None));
-        for bad in ["", "{", "{\"a\":1}}", "\u{feff}{}"] {
-            assert_eq!(fields(bad).scalar("/a").unwrap_err().reason, Reason::Malformed, "{bad}");
-        }
-    }
-
-    #[test]
     fn a_form_is_unwrapped_byte_for_byte() {
         let form = b"x=1&payload=%7B%22a%22%3A+%22%2B%c3%A9%22%7D&payload=2";
         assert_eq!(form_payload(form).unwrap(), "{\"a\": \"+é\"}");
@@ -288,9 +258,22 @@ mod tests {
 
     #[test]
     fn only_slack_gets_its_challenge_back() {
-        let asked = br#"{"token":"x","challenge":"3eZbrw1aB","type":"url_verification"}"#;
-        assert_eq!(challenge(SourceKind::Slack, asked).as_deref(), Some("3eZbrw1aB"));
-        assert_eq!(challenge(SourceKind::Github, asked), None);
-        assert_eq!(challenge(SourceKind::Slack, br#"{"type":"x","challenge":"a"}"#), None);
+        let asked = r#"{"token":"x","challenge":"3eZbrw1aB","type":"url_verification"}"#;
+        let said = |kind, body: &'static str| {
+            let (source, headers) = (source(kind, &[]), HeaderMap::new());
+            read(&source, &headers, body.into(), &mut Reading::default())
+        };
+        assert_eq!(said(SourceKind::Slack, asked), Ok(Said::Challenge("3eZbrw1aB".into())));
+        assert_ne!(said(SourceKind::Stripe, asked), Ok(Said::Challenge("3eZbrw1aB".into())));
+        let event = r#"{"type":"x","challenge":"a"}"#;
+        assert_eq!(said(SourceKind::Slack, event), Ok(Said::Payload(event.into())));
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed_where_something_in_it_is_asked_for() {
+        let mut reading = Reading::default();
+        let headers = HeaderMap::new();
+        let refused = read(&source(SourceKind::Slack, &[]), &headers, "{".into(), &mut reading);
+        assert_eq!(refused.unwrap_err().reason, Reason::Malformed);
     }
 }

@@ -112,6 +112,11 @@ impl Refusal {
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
     }
+
+    /// Of a request to a source that is not there: nobody is told, so nothing is said.
+    pub(super) const fn no_source() -> Self {
+        Self { reason: Reason::NoSecret, detail: String::new() }
+    }
 }
 
 /// A refused request, as it is remembered.

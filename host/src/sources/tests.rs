@@ -5,14 +5,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{refusal::Reason, repetition::Print, verify::verify};
 use crate::model::{
     ApplicationId, HmacRule, Repetitions, SecretText, Source, SourceId, SourceKind, SourceSecret,
-    SourceSecretId, SourceSettings, Timestamp, TypeRule, UnknownTypes,
+    SourceSecretId, SourceSettings, Timestamp, UnknownTypes,
 };
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn source(kind: SourceKind, secrets: &[&str]) -> Source {
+/// A source as one is made that says nothing but its kind.
+pub(super) fn source(kind: SourceKind, secrets: &[&str]) -> Source {
     let now = Timestamp::UNIX_EPOCH;
     let secret = |text: &&str| SourceSecret {
         id: SourceSecretId::new(now),
@@ -29,12 +30,13 @@ fn source(kind: SourceKind, secrets: &[&str]) -> Source {
             hmac: None,
             username: None,
             tolerance_seconds: 300,
-            event_type: TypeRule::default(),
+            event_type: kind.event_type().unwrap_or_default(),
             delivery_id: None,
             repetitions: None,
             subject: None,
             unknown_event_types: UnknownTypes::Refuse,
             pipeline: vec![],
+            created_event_types: 0,
         },
         secrets: secrets.iter().map(secret).collect(),
         created_at: now,

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    Sources,
+    NotTaken, Sources,
     reading::Reading,
     refusal::{Reason, Refusal},
 };
@@ -35,19 +35,23 @@ impl Sources {
         application: &Application,
         reading: &Reading,
         payload: Bytes,
-    ) -> Result<Option<Bytes>, Refusal> {
+    ) -> Result<Option<Bytes>, NotTaken> {
         if source.settings.pipeline.is_empty() {
             return Ok(Some(payload));
         }
-        let failed = |why: String| Refusal::new(Reason::TransformFailed, why);
+        let unusable = |reason, why: String| NotTaken::Unusable(Refusal::new(reason, why));
+        let failed = |why: String| unusable(Reason::TransformFailed, why);
         // As the ingest would: plugins are given JSON of bounded depth.
-        if let Err(error) = serde_json::from_slice::<Value>(&payload) {
-            return Err(Refusal::new(Reason::Malformed, format!("the body is not JSON: {error}")));
-        }
+        let text = payload.clone();
+        let parse = move || serde_json::from_slice::<Value>(&text).map(drop);
+        let parsed = self.gate.at_desk(payload.len(), parse).await.map_err(NotTaken::Rejected)?;
+        parsed.map_err(|error| {
+            unusable(Reason::Malformed, format!("the body is not JSON: {error}"))
+        })?;
         let event_type: EventTypeName = reading
             .event_type
             .parse()
-            .map_err(|why: &str| Refusal::new(Reason::NoEventType, why))?;
+            .map_err(|why: &str| unusable(Reason::NoEventType, why.into()))?;
         let now = self.clock.now();
         let event = Event {
             id: EventId::new(now),

@@ -66,6 +66,9 @@ struct Version {
     counts: Mutex<Counts>,
 }
 
+/// What plugins are called together that only their application knows; no plugin is called so.
+const PRIVATE: &str = "(private)";
+
 /// How long runs of a candidate go on after its trial: those that were under way.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
@@ -154,11 +157,17 @@ impl Board {
         all.stats()
     }
 
-    pub(super) fn all_stats(&self) -> Vec<(String, String, VersionStats)> {
+    /// What all versions came to; those that `is_known` does not name to everybody, together.
+    pub(super) fn all_stats(
+        &self,
+        is_known: impl Fn(ApplicationId, &str, &str) -> bool,
+    ) -> Vec<(String, String, VersionStats)> {
         let versions = self.versions.read().unwrap_or_else(PoisonError::into_inner);
         let mut all: BTreeMap<(&str, &str), Counts> = BTreeMap::new();
-        for version in versions.values() {
-            let sum = all.entry((&version.name, &version.version)).or_default();
+        for ((application, _), version) in versions.iter() {
+            let known = is_known(*application, &version.name, &version.version);
+            let name = if known { (&*version.name, &*version.version) } else { (PRIVATE, "") };
+            let sum = all.entry(name).or_default();
             lock(&version.counts).add_to(sum);
         }
         let shown = |((name, version), counts): ((&str, &str), Counts)| {

@@ -25,7 +25,7 @@ use crate::{
     catalog::Catalog,
     clock::Clock,
     delivery::{Pipelines, SharedEvent},
-    model::{ApplicationId, Pipeline, PipelineRun, Rollout, Sha256},
+    model::{Application, ApplicationId, Pipeline, PipelineRun, Rollout, Sha256},
     notices::Notices,
     plugin::Runtime,
     store::SharedStore,
@@ -82,9 +82,13 @@ impl Watch {
         self.board.stats(application, sha256)
     }
 
-    /// Every version that ran, for metrics.
+    /// Every version that ran, for metrics, which anybody may read. An application's own plugins
+    /// have no names there: only shared ones do, and those of `default`, which every server has.
     pub fn all_stats(&self) -> Vec<(String, String, VersionStats)> {
-        self.board.all_stats()
+        let default = self.catalog.application_named(Application::DEFAULT).map(|found| found.id);
+        self.board.all_stats(|application, name, version| {
+            Some(application) == default || self.catalog.is_shared_plugin(name, version)
+        })
     }
 
     /// How a candidate does.

@@ -427,11 +427,14 @@ async fn a_key_set_that_is_huge_or_elsewhere_or_none_changes_nothing() {
         Reply::status(302).header("location", &provider.url("/elsewhere")),
         Reply::status(200).body(huge.to_string()),
         Reply::status(200).body("{"),
-        Reply::status(200).body("{\"keys\":[]}"),
+        Reply::status(200).body("{\"keys\":7}"),
     ] {
         provider.reply("/jwks", [reply]);
         assert_eq!((send(&new).await, send(&old).await), (401, 200));
     }
+    // One without any key takes back those there were, and what was checked with them.
+    provider.reply("/jwks", [key_set(&[])]);
+    assert_eq!((send(&new).await, send(&old).await), (401, 401));
     assert!(provider.at("/elsewhere").is_empty(), "a redirection was followed");
 }
 

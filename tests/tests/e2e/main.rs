@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod attacks;
 mod audit;
 mod author;
 mod backtest;

@@ -276,6 +276,7 @@ async fn what_was_checked_by_a_key_set_that_has_gone_is_not_remembered() {
         kind: Kind::Jwt,
         reach: Reach::Platform,
         scopes: Scopes::ALL,
+        until: None,
     });
     let now = Timestamp::UNIX_EPOCH;
     let found =

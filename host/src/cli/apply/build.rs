@@ -300,7 +300,7 @@ impl<'a> Builder<'a> {
         let (mut all, mut patch) = (Vec::new(), Map::new());
         for field in item.fields.keys().filter(|field| self.known.changes(item.kind, field)) {
             let stand_in = secrets::resolved(self.document, item, field, Look::Away)?;
-            let mut found = compared(field, shown, stand_in);
+            let mut found = compared(field, shown, &stand_in);
             if found.is_empty() && self.wanted.refresh_secrets && secrets::has_any(item, field) {
                 let (old, new) = (json!("(secret)"), json!("(secret, given again)"));
                 found.push(Difference { at: field.clone(), old, new });

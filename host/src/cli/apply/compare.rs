@@ -47,11 +47,11 @@ fn short(value: &Value) -> String {
 
 /// Where a declared field differs from what is there. What this hookmill cannot read differs
 /// from all but the same: the server says what is wrong with it.
-pub(super) fn compared(field: &str, shown: &Value, declared: Value) -> Vec<Difference> {
+pub(super) fn compared(field: &str, shown: &Value, declared: &Value) -> Vec<Difference> {
     let was = as_declared(field, shown);
-    match canonical(field, &declared) {
+    match canonical(field, declared) {
         Some(canonical) => differences(field, &was, &canonical),
-        None if is_same(&was, &declared) => Vec::new(),
+        None if is_same(&was, declared) => Vec::new(),
         None => vec![Difference { at: field.into(), old: was, new: UNREADABLE.into() }],
     }
 }
@@ -168,16 +168,16 @@ mod tests {
         assert_eq!(hmac["content"], "{body}");
         is_as("filter", &Value::Null, &Value::Null);
         let since = json!({"deprecated_at": "2026-11-02T03:00:00Z", "archived_at": null});
-        assert_eq!(compared("deprecated", &since, json!(true)), []);
-        assert_eq!(compared("archived", &since, json!(false)), []);
-        assert_eq!(compared("archived", &since, json!(true)).len(), 1);
+        assert_eq!(compared("deprecated", &since, &json!(true)), []);
+        assert_eq!(compared("archived", &since, &json!(false)), []);
+        assert_eq!(compared("archived", &since, &json!(true)).len(), 1);
     }
 
     #[test]
     fn a_number_is_the_same_however_it_is_written() {
         let shown = json!({"schema": {"maximum": 10.0, "enum": [1, 2]}});
-        assert_eq!(compared("schema", &shown, json!({"maximum": 10, "enum": [1.0, 2]})), []);
-        assert_eq!(compared("schema", &shown, json!({"maximum": 10, "enum": [1, 3]})).len(), 1);
+        assert_eq!(compared("schema", &shown, &json!({"maximum": 10, "enum": [1.0, 2]})), []);
+        assert_eq!(compared("schema", &shown, &json!({"maximum": 10, "enum": [1, 3]})).len(), 1);
         assert!(!is_same(&json!(9_007_199_254_740_993_u64), &json!(9_007_199_254_740_992_u64)));
         assert!(!is_same(&json!({"a": 1}), &json!({"b": 1})));
     }
@@ -197,13 +197,13 @@ mod tests {
             ("auth", json!({"bearer": {"tokn": "hunter2"}})),
             ("hmac", json!({"header": "a", "secret": "hunter2"})),
         ] {
-            let found = compared(field, &shown, declared);
+            let found = compared(field, &shown, &declared);
             assert_eq!(found.len(), 1);
             assert!(!format!("{found:?}").contains("hunter2"), "{found:?}");
         }
         // A newer server's own words are no difference.
         let newer = json!({"policy": {"news": 1}});
-        assert_eq!(compared("policy", &newer, json!({"news": 1})), []);
+        assert_eq!(compared("policy", &newer, &json!({"news": 1})), []);
     }
 
     #[test]

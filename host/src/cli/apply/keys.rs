@@ -33,7 +33,7 @@ pub(super) async fn plan(builder: &mut Builder<'_>, item: &Item) -> Result<(), F
     let mut found = Vec::new();
     for field in ["scopes", "expires_at"] {
         if let Some(declared) = body.get(field) {
-            found.extend(compared(field, &shown, declared.clone()));
+            found.extend(compared(field, &shown, declared));
         }
     }
     if !found.is_empty() {

@@ -25,7 +25,7 @@ pub(super) async fn differing(
     } else {
         json!({})
     };
-    let found = compared("limits", &json!({ "limits": shown }), declared.clone());
+    let found = compared("limits", &json!({ "limits": shown }), declared);
     if found.is_empty() {
         return Ok((found, Vec::new()));
     }

@@ -8,14 +8,11 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
-use super::{ID, Signed, TIMESTAMP, VerifyError, fresh, key_bytes, mac, text};
+use super::{ID, MAX_SIGNATURES, Signed, TIMESTAMP, VerifyError, fresh, key_bytes, mac, text};
 use crate::model::{
     Scheme, Secret, Timestamp,
     signing::{Algorithm, Encoding, KeyForm, Piece, Template},
 };
-
-/// Signatures of one scheme that a request has at most: those of secrets in grace.
-const MAX_SIGNATURES: usize = 11;
 
 /// A scheme's headers; none if nothing of it can be made.
 pub(super) fn headers<'a>(

@@ -29,6 +29,9 @@ pub const TIMESTAMP: &str = standard::names(HeaderPrefix::Webhook).timestamp;
 pub const SIGNATURE: &str = standard::names(HeaderPrefix::Webhook).signature;
 /// How far a timestamp may be from now, either way, unless one has a reason.
 pub const TOLERANCE: Duration = Duration::from_secs(5 * 60);
+/// Signatures of one scheme that a request has at most: those of secrets in grace. What more
+/// there are nobody looks at, for each costs time.
+pub const MAX_SIGNATURES: usize = 11;
 
 /// Why a message is not to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderMap;
 use subtle::ConstantTimeEq;
 
-use super::{Key, Signed, VerifyError, fresh, mac, text};
+use super::{Key, MAX_SIGNATURES, Signed, VerifyError, fresh, mac, text};
 use crate::model::{
     Secret, SecretKind, Timestamp,
     signing::{Algorithm, HeaderPrefix},
@@ -121,6 +121,7 @@ fn of_version(signatures: &str, version: &str) -> impl Iterator<Item = Vec<u8>> 
     signatures
         .split(' ')
         .filter_map(move |signature| signature.strip_prefix(version))
+        .take(MAX_SIGNATURES)
         .filter_map(|encoded| STANDARD.decode(encoded).ok())
 }
 
@@ -234,6 +235,21 @@ mod tests {
         assert_eq!(sign([&key], &signed("1614265330", BODY)), expected);
         let headers = headers(MESSAGE, SECONDS, expected);
         assert_eq!(verify(&key, &headers, BODY, TOLERANCE, at(SECONDS)), Ok(()));
+    }
+
+    #[test]
+    fn of_very_many_signatures_only_the_first_are_looked_at() {
+        let key = Secret::from_seed([5; 32]);
+        for (secret, version) in [(&key, "v1a,"), (&secret(SECRET), "v1,")] {
+            let good = sign([secret], &signed("1614265330", BODY));
+            let other = format!("{version}{} ", STANDARD.encode([7; 64]));
+            let checked = |others: usize| {
+                let headers = headers(MESSAGE, SECONDS, &(other.repeat(others) + &good));
+                verify(secret, &headers, BODY, TOLERANCE, at(SECONDS))
+            };
+            assert_eq!(checked(MAX_SIGNATURES - 1), Ok(()));
+            assert_eq!(checked(MAX_SIGNATURES), Err(VerifyError::NoMatch));
+        }
     }
 
     #[test]

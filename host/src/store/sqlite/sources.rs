@@ -197,6 +197,7 @@ mod tests {
                 subject: None,
                 unknown_event_types: UnknownTypes::Create,
                 pipeline: vec![],
+                created_event_types: 0,
             },
             secrets: vec![SourceSecret {
                 id: SourceSecretId::new(now),

@@ -156,7 +156,7 @@ pub fn parties() -> Vec<Party> {
         },
         Party {
             kind: "slack",
-            settings: plain.clone(),
+            settings: plain,
             secret: "8f742231b10e8888abcd99yyyzzz85a5",
             other: "another",
             signature: "x-slack-signature",
@@ -172,7 +172,8 @@ pub fn parties() -> Vec<Party> {
         },
         Party {
             kind: "standard_webhooks",
-            settings: plain,
+            settings: json!({"unknown_event_types": "create",
+                "event_type": {"pointers": ["/type"], "prefix": "clerk"}}),
             secret: WHSEC,
             other: "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX",
             signature: "webhook-signature",
@@ -180,7 +181,7 @@ pub fn parties() -> Vec<Party> {
             named: &[],
             body: |id| format!(r#"{{"type":"invoice.paid","data":{{"id":{id}}}}}"#),
             sign: standard_headers,
-            event_type: "invoice.paid",
+            event_type: "clerk.invoice.paid",
         },
         Party {
             kind: "hmac",
