@@ -58,7 +58,7 @@ async fn a_violation_in_a_place_with_a_long_name_is_told_in_few_bytes() {
 
 #[tokio::test]
 async fn a_list_of_large_events_does_not_read_their_payloads() {
-    const COUNT: usize = 100;
+    const COUNT: usize = 200;
     let server = Server::start().await;
     let client = server.client();
     client.post("/v1/event-types", &json!({"name": "big", "content_types": ["*/*"]})).await;
@@ -77,7 +77,8 @@ async fn a_list_of_large_events_does_not_read_their_payloads() {
         assert!(listed.iter().all(|event| event["content_type"] == "application/octet-stream"));
     }
     let grown = peak(server.pid()).saturating_sub(before);
-    assert!(grown < 40_000, "the server took {grown} kB more for lists of {COUNT} MB");
+    // A reader keeps pages of them, as many as it may; the payloads themselves are twice that.
+    assert!(grown < 120_000, "the server took {grown} kB more for lists of {COUNT} MB");
 }
 
 /// The most memory a process had, in kilobytes.
