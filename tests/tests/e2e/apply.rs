@@ -208,19 +208,19 @@ async fn however_it_is_written_the_second_run_changes_nothing() {
     let bench = Bench::start().await;
     let schema = r#"{"type": "object", "properties": {"n": {"maximum": 10.0}}}"#;
     std::fs::write(bench.folder.join("n.json"), schema).unwrap();
-    bench.write(&format!(
+    bench.write(
         "version: 01\nevent_types:\n- name: n\n  content_types: [Application/JSON, application/json]\n  \
          schema_file: n.json\n  deprecated: true\n  sunset_at: 2027-01-01T01:00:00+01:00\n\
-         - {{name: old, archived: true, deprecated: false, description: null}}\n\
-         sources:\n- name: payments\n  kind: hmac\n  secret: {{env: WAREHOUSE_TOKEN}}\n  \
-         hmac: {{header: x-signature}}\n  event_type: {{fixed: n, pointers: []}}\n  delivery_id: null\n\
+         - {name: old, archived: true, deprecated: false, description: null}\n\
+         sources:\n- name: payments\n  kind: hmac\n  secret: {env: WAREHOUSE_TOKEN}\n  \
+         hmac: {header: x-signature}\n  event_type: {fixed: n, pointers: []}\n  delivery_id: null\n\
          subscriptions:\n- name: a\n  endpoint: https://A.example\n  event_types: [n]\n  filter: null\n  \
-         auth: null\n  headers: {{}}\n  channels: []\n  \
-         policy: {{timeout_seconds: 5, retry: null, rate_limit: {{per_second: 1}}}}\n\
-         - name: b\n  endpoint: https://b.example\n  event_types: [n]\n  filter: {{gt: {{/n: 1.0}}}}\n  \
-         auth: {{basic: {{username: u, password: {{env: WAREHOUSE_TOKEN}}}}}}\n\
-         keys:\n- {{name: \"k \u{202e}\", scopes: [publish, read, read], expires_at: null, secret_file: k}}\n"
-    ));
+         auth: null\n  headers: {}\n  channels: []\n  \
+         policy: {timeout_seconds: 5, retry: null, rate_limit: {per_second: 1}}\n\
+         - name: b\n  endpoint: https://b.example\n  event_types: [n]\n  filter: {gt: {/n: 1.0}}\n  \
+         auth: {basic: {username: u, password: {env: WAREHOUSE_TOKEN}}}\n\
+         keys:\n- {name: \"k \u{202e}\", scopes: [publish, read, read], expires_at: null, secret_file: k}\n"
+    );
     let plan = bench.applied(&["--yes"]);
     assert!(plan.contains("6 to create") && plan.contains("k \\u{202e}"), "{plan}");
     let same = bench.applied(&["--check"]);

@@ -24,7 +24,7 @@ async fn scene() -> (Server, Client) {
 async fn key(admin: &Client, scopes: &[&str]) -> (String, Client) {
     let body = json!({"name": "a key", "application": "shop", "scopes": scopes});
     let made = admin.post("/v1/keys", &body).await.expect(201);
-    (made["id"].as_str().unwrap().to_owned(), admin.with_key(made["key"].as_str()))
+    (made["id"].as_str().expect("it has an id").to_owned(), admin.with_key(made["key"].as_str()))
 }
 
 /// How many of five events are accepted.

@@ -32,7 +32,7 @@ fn refused(answer: &Answer) -> Value {
 
 async fn used(client: &Client) -> (u64, u64) {
     let usage = client.get(USAGE).await.expect(200);
-    (usage["events"].as_u64().unwrap(), usage["stored_bytes"].as_u64().unwrap())
+    (usage["events"].as_u64().expect("a number"), usage["stored_bytes"].as_u64().expect("a number"))
 }
 
 #[tokio::test]
