@@ -1,7 +1,8 @@
 //! Ten times more events than the server can take: what becomes of those it takes.
 //!
-//! All load here is open: a request is due when it is due, whatever became of those before it,
-//! and its latency counts from then. One that is due while every connection waits for an
+//! All load here is open, as of many producers who know nothing of each other: a request is due
+//! when it is due (the times between are exponentially distributed, from a seed), whatever
+//! became of those before it, and its latency counts from then. One that is due while every connection waits for an
 //! answer is not sent, and not counted as offered.
 //!
 //! The server has one processor for itself, and the generator the others, or the latencies of
@@ -220,18 +221,19 @@ async fn pace(rate: f64, free: &mut mpsc::Receiver<oneshot::Sender<Instant>>) ->
     let start = Instant::now();
     let mut ticks = tokio::time::interval_at(start.into(), TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let (mut due, mut offered) = (0.0, 0);
+    let mut dice = fastrand::Rng::with_seed(1);
+    let (mut next, mut offered) = (start, 0);
     while start.elapsed() < TIME {
-        // The moment it was due, not the moment this task had its turn.
         let tick = ticks.tick().await.into_std();
-        due += rate * TICK.as_secs_f64();
-        while due >= 1.0 {
-            due -= 1.0;
+        while next <= tick {
+            // The moment it was due, not the moment this task had its turn.
             if let Ok(connection) = free.try_recv()
-                && connection.send(tick).is_ok()
+                && connection.send(next).is_ok()
             {
                 offered += 1;
             }
+            let wait: f64 = -(1.0 - dice.f64()).ln() / rate;
+            next += Duration::from_secs_f64(wait);
         }
     }
     (offered, start.elapsed())

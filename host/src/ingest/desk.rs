@@ -4,18 +4,16 @@
 //! A long check among the tasks that speak with the network would hold all of them up: those
 //! that deliver, and those that tell producers to come back later. Never says what is right.
 
-use std::{fmt, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, thread::available_parallelism, time::Duration};
 
 use tokio::{
     runtime::{Builder, Runtime},
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinHandle, yield_now},
     time::timeout,
 };
 
-use super::{
-    Rejected,
-    places::{Place, Places},
-};
+use super::Rejected;
 use crate::{catalog::Cost, clock::Clock, limits::Admission, nice};
 
 /// What is done at once: not much longer than a task's turn takes otherwise.
@@ -24,11 +22,11 @@ const QUICK: Duration = Duration::from_micros(250);
 const SHORT: Duration = Duration::from_micros(50);
 /// Who has waited for so long while others are turned away is turned away too: it was let in
 /// before it was known that more comes than can be taken.
-const TOO_LONG: Duration = Duration::from_millis(100);
+const TOO_LONG: Duration = Duration::from_millis(50);
 
 /// The places for checks that take long.
 pub struct Desk {
-    places: Arc<Places>,
+    places: Arc<Semaphore>,
     threads: Threads,
     /// How many they are.
     most: usize,
@@ -56,7 +54,7 @@ impl Desk {
     }
 
     fn of(most: usize, admission: Admission, clock: Clock) -> Self {
-        let (places, threads) = (Places::new(most, clock), Threads::start(most));
+        let (places, threads) = (Arc::new(Semaphore::new(most)), Threads::start(most));
         Self { places, threads, most, admission, clock }
     }
 
@@ -100,15 +98,13 @@ impl Desk {
         }
     }
 
-    /// A place for a long check, once there is one.
-    async fn place(&self) -> Result<Place, Rejected> {
-        let mut waiting = match self.places.take() {
-            Ok(place) => return Ok(place),
-            Err(waiting) => waiting,
-        };
+    /// A place for a long check, once there is one. None if the semaphore is closed, which it
+    /// never is.
+    async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, Rejected> {
+        let mut place = pin!(Arc::clone(&self.places).acquire_owned());
         loop {
-            match timeout(TOO_LONG, &mut waiting).await {
-                Ok(place) => return place.map_err(|_| Rejected::stopping()),
+            match timeout(TOO_LONG, place.as_mut()).await {
+                Ok(place) => return Ok(place.ok()),
                 Err(_) if self.admission.is_shedding() => {
                     self.admission.turn_away();
                     return Err(Rejected::Overloaded { retry_after: Duration::from_secs(1) });
@@ -203,7 +199,7 @@ mod tests {
                 })
             })
             .collect();
-        while desk.places.waiting() == 0 {
+        while desk.places.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         assert!(checks.iter().all(|check| !check.is_finished()));
@@ -211,7 +207,7 @@ mod tests {
         for check in checks {
             assert!(check.await.unwrap());
         }
-        assert_eq!((desk.places.free(), desk.places.waiting()), (places, 0));
+        assert_eq!(desk.places.available_permits(), places);
     }
 
     #[tokio::test]
@@ -234,7 +230,8 @@ mod tests {
     async fn who_waits_for_long_is_turned_away_if_others_are_and_only_then() {
         let admission = admission(64);
         let desk = Arc::new(Desk::new(admission.clone(), Clock::system()));
-        let taken: Vec<_> = (0..desk.most).filter_map(|_| desk.places.take().ok()).collect();
+        let most = u32::try_from(desk.most).unwrap();
+        let taken = Arc::clone(&desk.places).acquire_many_owned(most).await.unwrap();
         let waiting = {
             let desk = Arc::clone(&desk);
             tokio::spawn(async move { desk.examine(&dear(), 1, || ()).await.is_ok() })

@@ -9,7 +9,6 @@ mod desk;
 mod idempotency;
 mod own;
 mod payload;
-mod places;
 mod sourced;
 
 use std::{

@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(10);
 const ENOUGH: u32 = 8;
 /// Fewer are never let in at once: transactions of few events are dear, and of so few there is
 /// no mean.
-const LEAST: usize = 4;
+const LEAST: usize = 2;
 
 /// A request that was answered.
 #[derive(Debug, Clone, Copy)]

@@ -114,10 +114,16 @@ fn a_ring_that_nobody_comes_back_to_goes() {
 fn only_so_many_watch_and_only_so_many_rings_are_kept() {
     let tail = Tail::default();
     let mut watchers = Vec::new();
-    for one in 0..WATCHERS / OF_ONE {
+    let shared = WATCHERS - FOR_OTHERS;
+    for one in 0..shared / OF_ONE {
         let application = application(one);
         watchers.extend((0..OF_ONE).map(|_| tail.watch(application, None).unwrap()));
         assert!(tail.watch(application, None).is_none(), "one takes the places of others");
+    }
+    // However few have taken those, there are places for others: one each.
+    for other in shared..WATCHERS {
+        watchers.push(tail.watch(application(other), None).unwrap());
+        assert!(tail.watch(application(other), None).is_none(), "it has one");
     }
     assert!(tail.watch(application(99), None).is_none());
     watchers.pop();

@@ -278,6 +278,28 @@ async fn a_source_is_declared_changed_and_pruned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_the_file_is_refused_also_where_it_would_not_be_sent() {
+    let bench = Bench::start().await;
+    let (kept, plain) = ("{ env: WAREHOUSE_TOKEN }", "hunter2-of-the-warehouse");
+    bench.write(
+        "version: 1\nevent_types:\n- name: n\nsubscriptions:\n- name: a\n  endpoint: https://a.example\n  \
+         event_types: [n]\nsources:\n- name: b\n  kind: github\n  secret: { env: WAREHOUSE_TOKEN }\n",
+    );
+    bench.applied(&["--yes"]);
+    bench.applied(&["--check"]);
+    for (from, to) in [
+        (kept, plain),
+        ("event_types: [n]", "event_types: [n]\n  secret: hunter2-of-the-warehouse"),
+    ] {
+        bench.edit(from, to);
+        let said = bench.refused(&["--check"], 2);
+        assert!(said.contains("must not be in the file"), "{said}");
+        bench.edit(to, from);
+    }
+    bench.applied(&["--check"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_expired_key_is_made_again() {
     let bench = Bench::example().await;
     bench.applied(&["--yes"]);
@@ -370,7 +392,7 @@ async fn pruning_deletes_what_is_not_declared_of_the_files_kinds_only() {
         bench.run(&flags);
     }
     let unnamed = ["--application", "shop", "subscribe", endpoint, "--to", "order.*"];
-    bench.run(&unnamed);
+    done(&bench.run(&unnamed));
     bench.client().event_type("order.lost").await;
     bench.applied(&["--check"]);
     let plan = bench.applied(&["--prune", "--yes"]);
@@ -516,9 +538,9 @@ async fn an_export_applied_to_an_empty_server_exports_as_the_same_text() {
         "--name",
         "signed",
         "--description",
-        "its own: text # of many\nlines",
+        "its own: text # of \"many\"",
     ];
-    bench.run(&unnamed);
+    done(&bench.run(&unnamed));
     bench.run(&["--application", "shop", "subscribe", "https://x.example/h", "--to", "order.*"]);
     let admin = bench.client();
     let id = bench.subscription("shop", "signed").await["id"].as_str().unwrap().to_owned();
@@ -531,7 +553,8 @@ async fn an_export_applied_to_an_empty_server_exports_as_the_same_text() {
     admin.patch("/v1/event-types/order.created", &ended).await.expect(200);
     let source = json!({"name": "payments", "kind": "basic", "username": "them", "secret": TOKEN,
         "event_type": {"fixed": "order.created"}, "subject": "/id"});
-    let shop = json!({"name": "manager", "application": "shop", "scopes": ["manage", "read"]});
+    let shop =
+        json!({"name": "manager", "application": "shop", "scopes": ["manage", "publish", "read"]});
     let made = admin.post("/v1/keys", &shop).await.expect(201);
     let shop = admin.with_key(made["key"].as_str());
     shop.post("/v1/sources", &source).await.expect(201);

@@ -159,9 +159,9 @@ async fn an_entry_shows_the_part_that_was_changed_and_names_what_was_made() {
 
     let receiver = Receiver::start().await;
     let (id, _) = shop.subscribe(&receiver.url("/"), &["**"], &json!([])).await;
-    shop.post(&format!("/v1/subscriptions/{id}/rotate-secret"), &Value::Null).await;
+    shop.post(&format!("/v1/subscriptions/{id}/rotate-secret"), &json!({})).await.expect(200);
     let entry = last().await;
-    assert_eq!(entry["resource_id"], json!(id));
+    assert_eq!((&entry["action"], &entry["resource_id"]), (&json!("rotate_secret"), &json!(id)));
     let prints = |shown: &Value| shown["data"].as_array().unwrap().len();
     assert_eq!((prints(&entry["before"]), prints(&entry["after"])), (1, 2), "{entry}");
     let text = admin.get("/v1/audit?limit=200").await.expect(200).to_string();

@@ -69,7 +69,7 @@ async fn a_list_of_large_events_does_not_read_their_payloads() {
     }
     forget_peak(server.pid());
     let before = peak(server.pid());
-    for path in ["/v1/events?limit=200", "/v1/events?limit=200&type=big"] {
+    for path in ["/v1/events?limit=200", "/v1/events?limit=200&event_type=big"] {
         let listed = client.get(path).await.expect(200);
         let listed = listed["data"].as_array().expect("a list");
         assert_eq!(listed.len(), COUNT);

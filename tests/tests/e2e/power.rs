@@ -128,7 +128,7 @@ async fn on_a_full_disk_nothing_taken_is_lost_and_it_goes_on_by_itself() {
         return;
     }
     let folder = TempDir::new().unwrap();
-    let disk = "mount -t tmpfs -o size=4m none \"$0\" && head -c 1500000 /dev/zero >\"$0/filling\" && exec \"$@\"";
+    let disk = "mount -t tmpfs -o size=7m none \"$0\" && head -c 4000000 /dev/zero >\"$0/filling\" && exec \"$@\"";
     let mut through = ["unshare", "-rm", "sh", "-c", disk].map(Into::into).to_vec();
     through.push(folder.path().into());
     let circumstances = Circumstances { through, user: None };

@@ -144,7 +144,7 @@ async fn where_deliveries_may_go_changes_while_it_runs_also_for_open_connections
     receiver.wait("/hook", 1).await;
     server.reload("allow_networks = [\"10.0.0.0/8\"]\n").await;
     let event = client.publish("order.paid", &json!({"n": 2})).await;
-    let path = format!("/v1/deliveries?event={}", event["id"].as_str().expect("an id"));
+    let path = format!("/v1/deliveries?event_id={}", event["id"].as_str().expect("an id"));
     let outcome = timeout(PATIENCE, async {
         loop {
             let listed = client.get(&path).await.expect(200);

@@ -297,6 +297,10 @@ impl<'a> Builder<'a> {
         item: &Item,
         shown: &Value,
     ) -> Result<(Vec<Difference>, Map<String, Value>), Failure> {
+        // Also what is for creation only: a secret in the file is one, whatever becomes of it.
+        for field in item.fields.keys() {
+            secrets::resolved(self.document, item, field, Look::Away)?;
+        }
         let (mut all, mut patch) = (Vec::new(), Map::new());
         for field in item.fields.keys().filter(|field| self.known.changes(item.kind, field)) {
             let stand_in = secrets::resolved(self.document, item, field, Look::Away)?;

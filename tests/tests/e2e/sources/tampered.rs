@@ -127,8 +127,12 @@ async fn every_third_partys_requests_are_taken_and_delivered_and_tampered_ones_r
 
         for (what, headers, body) in tampered(&party) {
             let answer = post(&client, &source, &headers, body).await;
-            assert_eq!(answer.status, 401, "{what}: {}", String::from_utf8_lossy(&answer.body));
-            assert_eq!(answer.problem(), "unverified-request", "{what}");
+            // Two Authorization headers are refused before anybody asks what they are for.
+            let is_double = party.signature == "authorization" && what.contains("twice");
+            let expected =
+                if is_double { (400, "invalid-header") } else { (401, "unverified-request") };
+            let said = String::from_utf8_lossy(&answer.body);
+            assert_eq!((answer.status, answer.problem().as_str()), expected, "{what}: {said}");
         }
         for name in party.named {
             let (id, body) = (fresh(), (party.body)(0));
