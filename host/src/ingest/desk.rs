@@ -24,12 +24,18 @@ const SHORT: Duration = Duration::from_micros(50);
 /// before it was known that more comes than can be taken.
 const TOO_LONG: Duration = Duration::from_millis(50);
 
+/// More work than this is not begun to be queued: a burst is done within it, and what would take
+/// longer comes back when the rest is done.
+const BURST: Duration = Duration::from_millis(100);
+
 /// The places for checks that take long.
 pub struct Desk {
     places: Arc<Semaphore>,
     threads: Threads,
     /// How many they are.
     most: usize,
+    /// Whether what comes has been let in to publish, one by one.
+    is_counted: bool,
     admission: Admission,
     clock: Clock,
 }
@@ -43,19 +49,19 @@ impl fmt::Debug for Desk {
 impl Desk {
     /// With a place for each processor.
     pub(super) fn new(admission: Admission, clock: Clock) -> Self {
-        Self::of(available_parallelism().map_or(1, usize::from), admission, clock)
+        Self::of(available_parallelism().map_or(1, usize::from), true, admission, clock)
     }
 
     /// For what anybody may send: half of the processors at most, and none of the places of
     /// those who are known.
     pub fn for_strangers(admission: Admission, clock: Clock) -> Self {
         let most = available_parallelism().map_or(1, usize::from);
-        Self::of(most.div_ceil(2), admission, clock)
+        Self::of(most.div_ceil(2), false, admission, clock)
     }
 
-    fn of(most: usize, admission: Admission, clock: Clock) -> Self {
+    fn of(most: usize, is_counted: bool, admission: Admission, clock: Clock) -> Self {
         let (places, threads) = (Arc::new(Semaphore::new(most)), Threads::start(most));
-        Self { places, threads, most, admission, clock }
+        Self { places, threads, most, is_counted, admission, clock }
     }
 
     /// What `check` finds of a payload of so many bytes, which costs about `cost`.
@@ -76,6 +82,9 @@ impl Desk {
             let found = check();
             cost.learn(bytes, self.clock.instant() - start);
             return Ok(found);
+        }
+        if self.is_counted && self.queued(guess) > BURST {
+            return Err(self.turn_away());
         }
         let place = self.place().await?;
         let clock = self.clock;
@@ -105,13 +114,21 @@ impl Desk {
         loop {
             match timeout(TOO_LONG, place.as_mut()).await {
                 Ok(place) => return Ok(place.ok()),
-                Err(_) if self.admission.is_shedding() => {
-                    self.admission.turn_away();
-                    return Err(Rejected::Overloaded { retry_after: Duration::from_secs(1) });
-                }
+                Err(_) if self.admission.is_shedding() => return Err(self.turn_away()),
                 Err(_) => {}
             }
         }
+    }
+
+    /// How long it takes to check what all who publish have brought, if each has brought one
+    /// such event. The others of a batch do not count: its sender waits for all of them anyway.
+    fn queued(&self, guess: Duration) -> Duration {
+        guess.mul_f64(self.admission.at_work() as f64 / self.most as f64)
+    }
+
+    fn turn_away(&self) -> Rejected {
+        self.admission.turn_away();
+        Rejected::Overloaded { retry_after: Duration::from_secs(1) }
     }
 }
 
@@ -247,5 +264,23 @@ mod tests {
         assert!(matches!(late, Err(Rejected::Overloaded { .. })));
         drop(taken);
         assert!(desk.examine(&dear(), 1, || ()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn no_more_is_queued_than_a_burst_is_done_in() {
+        let admission = admission(10_000);
+        let desk = Desk::new(admission.clone(), Clock::system());
+        let cost = Cost::default();
+        (0..100).for_each(|_| cost.learn(1, Duration::from_millis(1)));
+        let most = desk.most * 99;
+        let others: Vec<_> = (0..most).map(|_| admission.admit().unwrap()).collect();
+        assert!(desk.examine(&cost, 1, || ()).await.is_ok());
+        let many: Vec<_> = (0..most).map(|_| admission.admit().unwrap()).collect();
+        // Another is taken for as quick as it was, now that it was.
+        (0..100).for_each(|_| cost.learn(1, Duration::from_millis(1)));
+        let refused = desk.examine(&cost, 1, || ()).await;
+        assert!(matches!(refused, Err(Rejected::Overloaded { .. })));
+        drop((others, many));
+        assert!(desk.examine(&cost, 1, || ()).await.is_ok());
     }
 }

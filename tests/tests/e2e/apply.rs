@@ -544,7 +544,6 @@ async fn an_export_applied_to_an_empty_server_exports_as_the_same_text() {
     bench.run(&["--application", "shop", "subscribe", "https://x.example/h", "--to", "order.*"]);
     let admin = bench.client();
     let id = bench.subscription("shop", "signed").await["id"].as_str().unwrap().to_owned();
-    admin.post(&format!("/v1/subscriptions/{id}/pause"), &Value::Null).await;
     let limits = json!({"events": {"per_second": 5.0, "burst": 9}, "subscriptions": 7});
     admin.put("/v1/applications/shop/limits", &limits).await.expect(200);
     let size = json!({"max_payload_bytes": 1000});
@@ -558,6 +557,7 @@ async fn an_export_applied_to_an_empty_server_exports_as_the_same_text() {
     let made = admin.post("/v1/keys", &shop).await.expect(201);
     let shop = admin.with_key(made["key"].as_str());
     shop.post("/v1/sources", &source).await.expect(201);
+    shop.post(&format!("/v1/subscriptions/{id}/pause"), &json!({})).await.expect(200);
     let left_out = String::from_utf8(bench.run(&["export"]).stderr).unwrap();
     assert!(left_out.contains("left out: the plugins' components; --components"), "{left_out}");
     let export = ["export", "-o", "hookmill.yaml", "--components", "plugins"];
