@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Connections that find out how much the server can take.
-const CLOSED: usize = 64;
+const CLOSED: usize = 32;
 /// Connections of the open load: as many requests can be unanswered at once.
 const OPEN: usize = 2_048;
 /// How long each load lasts.
