@@ -44,6 +44,8 @@ const OPEN: usize = 2_048;
 const TIME: Duration = Duration::from_secs(30);
 /// Alternatives for each item of an event, told apart by their last member.
 const ALTERNATIVES: usize = 900;
+/// How long it may take until the server knows that more comes than it can take.
+const ONSET: Duration = Duration::from_secs(1);
 /// How often what is due is sent.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -52,8 +54,10 @@ const TICK: Duration = Duration::from_millis(1);
 struct Seen {
     offered: u64,
     refused: u64,
-    /// Latencies of what was accepted.
+    /// Latencies of what was accepted, from the shortest to the longest.
     accepted: Vec<Duration>,
+    /// How many of the slowest hundredth came within [`ONSET`].
+    early: usize,
     ids: Vec<String>,
     elapsed: Duration,
 }
@@ -123,7 +127,8 @@ async fn measure(mut server: Server, report: &mut Report) {
         Goal::AtMost(2.0),
         format!(
             "{}offered {offered:.0}/s, {:.1} times the {capacity:.0}/s of a closed loop; accepted {:.0}/s \
-             (p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms), refused {:.0}/s; \
+             (p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms; {} of the \
+             slowest hundredth in the first second), refused {:.0}/s; \
              at half load accepted {:.0}/s (p50 {:.2} ms, p99 {:.2} ms), refused {}; {limit:.0} at once at last",
             if server.is_apart() { "server on a processor of its own; " } else { "" },
             offered / capacity,
@@ -131,6 +136,7 @@ async fn measure(mut server: Server, report: &mut Report) {
             over.p(0.5),
             over.p(0.99),
             over.p(1.0),
+            over.early,
             over.rate(over.refused as usize),
             half.rate(half.accepted.len()),
             half.p(0.5),
@@ -174,6 +180,7 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
     let (idle, mut free) = mpsc::channel::<oneshot::Sender<Instant>>(OPEN);
     let refused = Arc::new(AtomicU64::new(0));
     let accepted = Arc::new(Mutex::new(Vec::new()));
+    let start = Instant::now();
     let mut connections = JoinSet::new();
     for _ in 0..OPEN {
         let mut stream = TcpStream::connect(address).await.expect("the server accepts");
@@ -194,7 +201,7 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
                     Some(id) => {
                         let took = due.elapsed();
                         let mut accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner);
-                        accepted.push((took, id));
+                        accepted.push((took, due - start, id));
                     }
                     None => {
                         refused.fetch_add(1, Relaxed);
@@ -211,8 +218,10 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
     let mut accepted =
         std::mem::take(&mut *accepted.lock().unwrap_or_else(PoisonError::into_inner));
     accepted.sort_unstable();
-    let (accepted, ids) = accepted.into_iter().unzip();
-    Seen { offered, refused: refused.load(Relaxed), accepted, ids, elapsed }
+    let slowest = &accepted[accepted.len() - accepted.len() / 100..];
+    let early = slowest.iter().filter(|(_, after, _)| *after < ONSET).count();
+    let (accepted, ids) = accepted.into_iter().map(|(took, _, id)| (took, id)).unzip();
+    Seen { offered, refused: refused.load(Relaxed), accepted, early, ids, elapsed }
 }
 
 /// Hands out what is due to connections that have nothing to do; answers how much it handed

@@ -28,7 +28,7 @@ use super::{
     publish::{PublishedOut, accept},
 };
 use crate::{
-    ingest::{Publish, Published, key_in_batch},
+    ingest::{Publish, Published, Turn, key_in_batch},
     model::media,
 };
 
@@ -219,19 +219,22 @@ pub async fn take(
     let (of, by) = (&acting.application, &acting.by);
     limits::events(api, &parts.extensions, of, by, items.count)?;
     let extensions = &parts.extensions;
-    // All at once, so that they share transactions.
-    let data: Vec<BatchItem> =
-        join_all(items.texts.into_iter().enumerate().map(|(index, item)| {
+    let turns = Turn::each(api.clock.now());
+    // All at once, so that they share transactions; stored one after the other.
+    let data: Vec<BatchItem> = join_all(items.texts.into_iter().enumerate().zip(turns).map(
+        |((index, item), mut turn)| {
             let event = batch_event(form, item, index, key.as_deref(), api.limits.load().max_body);
             async move {
                 let result = match event {
-                    Ok(event) => accept(api, extensions, &acting.application, event).await,
+                    Ok(event) => accept(api, extensions, of, event, &mut turn).await,
                     Err(problem) => Err(problem),
                 };
+                turn.end().await;
                 BatchItem::from(result)
             }
-        }))
-        .await;
+        },
+    ))
+    .await;
     let accepted = data.iter().filter(|item| matches!(item, BatchItem::Accepted { .. })).count();
     Ok(Json(BatchOut { accepted, refused: data.len() - accepted, data }))
 }

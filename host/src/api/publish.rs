@@ -27,7 +27,7 @@ use super::{
     schema_evolution::warnings,
 };
 use crate::{
-    ingest::{Publish, Published},
+    ingest::{Publish, Published, Turn},
     model::{Application, EventId, media},
     telemetry::trace::{self, Kind},
 };
@@ -114,12 +114,13 @@ pub async fn accept(
     extensions: &Extensions,
     application: &Application,
     mut event: Publish,
+    turn: &mut Turn,
 ) -> Result<Published, Problem> {
     limits::event(api, extensions, application, (&event.event_type, &event.payload))?;
     let start = api.clock.instant();
     let mut span = trace::span("publish", Kind::Producer, event.trace.take());
     event.trace = span.context();
-    let published = api.ingest.publish(application, event).await.map_err(|rejected| {
+    let published = api.ingest.publish(application, event, turn).await.map_err(|rejected| {
         let problem = refusal::publish(rejected);
         span.failed(problem.code().slug());
         problem
@@ -179,7 +180,8 @@ pub async fn publish_event(
         Form::Binary => cloudevents::binary(&parts.headers, body, key)?,
         Form::Envelope | Form::Batch => publish_of(&body, key)?,
     };
-    let published = accept(&api, &parts.extensions, &acting.application, event).await?;
+    let turn = &mut Turn::alone(api.clock.now());
+    let published = accept(&api, &parts.extensions, &acting.application, event, turn).await?;
     let repeated = published.repeated;
     let warnings = warnings(published.lifecycle);
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));

@@ -4,7 +4,16 @@
 //! A long check among the tasks that speak with the network would hold all of them up: those
 //! that deliver, and those that tell producers to come back later. Never says what is right.
 
-use std::{fmt, pin::pin, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{
+    fmt,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use tokio::{
     runtime::{Builder, Runtime},
@@ -24,8 +33,8 @@ const SHORT: Duration = Duration::from_micros(50);
 /// before it was known that more comes than can be taken.
 const TOO_LONG: Duration = Duration::from_millis(50);
 
-/// More work than this is not begun to be queued: a burst is done within it, and what would take
-/// longer comes back when the rest is done.
+/// More work than this is not queued: a burst is done within it, and what would take longer comes
+/// back when the rest is done.
 const BURST: Duration = Duration::from_millis(100);
 /// So many may be queued whatever a check is thought to take: a machine that does other things
 /// makes everything look dear.
@@ -37,8 +46,9 @@ pub struct Desk {
     threads: Threads,
     /// How many they are.
     most: usize,
-    /// Whether what comes has been let in to publish, one by one.
-    is_counted: bool,
+    /// Whether more than a burst is turned away: strangers could so keep each other out.
+    is_bounded: bool,
+    queue: Arc<Queue>,
     admission: Admission,
     clock: Clock,
 }
@@ -62,14 +72,26 @@ impl Desk {
         Self::of(most.div_ceil(2), false, admission, clock)
     }
 
-    fn of(most: usize, is_counted: bool, admission: Admission, clock: Clock) -> Self {
+    fn of(most: usize, is_bounded: bool, admission: Admission, clock: Clock) -> Self {
         let (places, threads) = (Arc::new(Semaphore::new(most)), Threads::start(most));
-        Self { places, threads, most, is_counted, admission, clock }
+        Self { places, threads, most, is_bounded, queue: Arc::default(), admission, clock }
     }
 
     /// What `check` finds of a payload of so many bytes, which costs about `cost`.
     pub async fn examine<T: Send + 'static>(
         &self,
+        cost: &Cost,
+        bytes: usize,
+        check: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Rejected> {
+        self.examine_nth(0, cost, bytes, check).await
+    }
+
+    /// The same of a batch's event at `place`. A batch is turned away for others' sake only at
+    /// its first: the sender waits for all of them anyway.
+    pub(super) async fn examine_nth<T: Send + 'static>(
+        &self,
+        place: u32,
         cost: &Cost,
         bytes: usize,
         check: impl FnOnce() -> T + Send + 'static,
@@ -86,14 +108,15 @@ impl Desk {
             cost.learn(bytes, self.clock.instant() - start);
             return Ok(found);
         }
-        if self.is_counted && self.admission.at_work() > FEW && self.queued(guess) > BURST {
+        let queued = (place == 0).then(|| Queue::enter(&self.queue, guess));
+        if self.is_bounded && queued.is_some() && self.queue.is_long(self.most) {
             return Err(self.turn_away());
         }
         let place = self.place().await?;
         let clock = self.clock;
         let checking = self.threads.run(move || {
             // Held although the caller may be gone.
-            let _place = place;
+            let _held = (place, queued);
             let start = clock.instant();
             let found = check();
             (found, clock.instant() - start)
@@ -123,15 +146,45 @@ impl Desk {
         }
     }
 
-    /// How long it takes to check what all who publish have brought, if each has brought one
-    /// such event. The others of a batch do not count: its sender waits for all of them anyway.
-    fn queued(&self, guess: Duration) -> Duration {
-        guess.mul_f64(self.admission.at_work() as f64 / self.most as f64)
-    }
-
     fn turn_away(&self) -> Rejected {
         self.admission.turn_away();
         Rejected::Overloaded { retry_after: Duration::from_secs(1) }
+    }
+}
+
+/// The checks that wait or are made, one for each request.
+#[derive(Default)]
+struct Queue {
+    count: AtomicUsize,
+    /// How long they take, as far as is known.
+    nanos: AtomicU64,
+}
+
+impl Queue {
+    fn enter(queue: &Arc<Self>, guess: Duration) -> Queued {
+        let nanos = u64::try_from(guess.as_nanos()).unwrap_or(u64::MAX);
+        queue.count.fetch_add(1, Relaxed);
+        queue.nanos.fetch_add(nanos, Relaxed);
+        Queued { queue: Arc::clone(queue), nanos }
+    }
+
+    /// Whether it is more than a burst for so many threads.
+    fn is_long(&self, threads: usize) -> bool {
+        let all = Duration::from_nanos(self.nanos.load(Relaxed));
+        self.count.load(Relaxed) > FEW && all.div_f64(threads as f64) > BURST
+    }
+}
+
+/// One of them, until it is made or its sender is gone.
+struct Queued {
+    queue: Arc<Queue>,
+    nanos: u64,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.queue.count.fetch_sub(1, Relaxed);
+        self.queue.nanos.fetch_sub(self.nanos, Relaxed);
     }
 }
 
@@ -166,7 +219,7 @@ impl Drop for Threads {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{sync::mpsc, task::Poll};
 
     use super::*;
     use crate::limits::AdmissionSettings;
@@ -269,22 +322,63 @@ mod tests {
         assert!(desk.examine(&dear(), 1, || ()).await.is_ok());
     }
 
+    /// A desk all of whose places are taken for as long as the permit lives.
+    async fn closed(admission: Admission) -> (Desk, OwnedSemaphorePermit) {
+        let desk = Desk::new(admission, Clock::system());
+        let most = u32::try_from(desk.most).unwrap();
+        let taken = Arc::clone(&desk.places).acquire_many_owned(most).await.unwrap();
+        (desk, taken)
+    }
+
+    /// How many wait until one is turned away; the others leave then.
+    async fn most_waiting(desk: &Desk, cost: &Cost) -> usize {
+        let mut waiting = Vec::new();
+        loop {
+            let mut check = Box::pin(desk.examine(cost, 1, || ()));
+            match futures_util::poll!(check.as_mut()) {
+                Poll::Pending => waiting.push(check),
+                Poll::Ready(answer) => {
+                    assert!(matches!(answer, Err(Rejected::Overloaded { .. })));
+                    // The rest of a batch waits with its first.
+                    let mut rest = Box::pin(desk.examine_nth(1, cost, 1, || ()));
+                    assert!(futures_util::poll!(rest.as_mut()).is_pending());
+                    return waiting.len();
+                }
+            }
+        }
+    }
+
     #[tokio::test]
-    async fn no_more_is_queued_than_a_burst_is_done_in() {
-        let admission = admission(10_000);
-        let desk = Desk::new(admission.clone(), Clock::system());
+    async fn no_more_is_queued_than_a_burst_is_done_in_and_few_are_whatever_they_take() {
+        let (desk, _taken) = closed(admission(10_000)).await;
         let cost = Cost::default();
-        (0..100).for_each(|_| cost.learn(1, Duration::from_millis(1)));
-        let most = desk.most * 150;
-        let others: Vec<_> = (0..FEW).map(|_| admission.admit().unwrap()).collect();
-        // Whatever it is thought to take.
-        assert!(desk.examine(&dear(), 1, || ()).await.is_ok());
-        let many: Vec<_> = (0..most).map(|_| admission.admit().unwrap()).collect();
-        // Another is taken for as quick as it was, now that it was.
-        (0..100).for_each(|_| cost.learn(1, Duration::from_millis(1)));
-        let refused = desk.examine(&cost, 1, || ()).await;
-        assert!(matches!(refused, Err(Rejected::Overloaded { .. })));
-        drop((others, many));
-        assert!(desk.examine(&cost, 1, || ()).await.is_ok());
+        (0..1_000).for_each(|_| cost.learn(1, Duration::from_millis(1)));
+        // The guess is near what was learnt.
+        let (burst, found) = (desk.most * 100, most_waiting(&desk, &cost).await);
+        assert!((burst * 9 / 10..=burst * 11 / 10).contains(&found), "{found} of {burst}");
+        // They are gone, and so is what they would have taken.
+        assert_eq!(most_waiting(&desk, &dear()).await, FEW);
+        assert_eq!(most_waiting(&desk, &cost).await, found);
+    }
+
+    #[tokio::test]
+    async fn those_whose_checks_are_quick_are_in_no_ones_way() {
+        let admission = admission(10_000);
+        let (desk, _taken) = closed(admission.clone()).await;
+        let _others: Vec<_> = (0..10_000).map(|_| admission.admit().unwrap()).collect();
+        assert_eq!(most_waiting(&desk, &dear()).await, FEW);
+    }
+
+    #[tokio::test]
+    async fn strangers_wait_for_each_other_and_turn_nobody_away() {
+        let desk = Desk::for_strangers(admission(9), Clock::system());
+        let most = u32::try_from(desk.most).unwrap();
+        let _taken = Arc::clone(&desk.places).acquire_many_owned(most).await.unwrap();
+        let cost = dear();
+        let mut all: Vec<_> =
+            (0..10 * FEW).map(|_| Box::pin(desk.examine(&cost, 1, || ()))).collect();
+        for check in &mut all {
+            assert!(futures_util::poll!(check.as_mut()).is_pending());
+        }
     }
 }

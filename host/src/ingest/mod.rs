@@ -10,6 +10,7 @@ mod idempotency;
 mod own;
 mod payload;
 mod sourced;
+mod turn;
 
 use std::{
     sync::{
@@ -29,6 +30,7 @@ pub use self::{
     idempotency::key_in_batch,
     own::OwnEvent,
     payload::{json_fault, read_payload},
+    turn::Turn,
 };
 use crate::{
     catalog::{Catalog, EventTypeEntry, Match},
@@ -272,15 +274,15 @@ impl Ingest {
         Duration::from_secs(self.shared.window.load(Relaxed))
     }
 
-    /// Accepts one event for `application`.
+    /// Accepts one event for `application`, in its turn.
     pub async fn publish(
         &self,
         application: &Application,
         event: Publish,
+        turn: &mut Turn,
     ) -> Result<Published, Rejected> {
-        let now = self.shared.clock.now();
-        let keys = idempotency::keys(&event, self.window(), now);
-        self.accept(application, event, keys, now).await
+        let keys = idempotency::keys(&event, self.window(), turn.at);
+        self.accept(application, event, keys, turn).await
     }
 
     /// Accepts an event that these keys tell from others.
@@ -289,16 +291,17 @@ impl Ingest {
         application: &Application,
         event: Publish,
         keys: Vec<Idempotency>,
-        now: Timestamp,
+        turn: &mut Turn,
     ) -> Result<Published, Rejected> {
-        let (event, found) = self.check(application.id, event, now).await?;
+        let (event, found) = self.check(application.id, event, turn).await?;
         let (checked, matches) = match found {
             Ok(checked) => checked,
             // What was accepted once stays so, though a newer schema would refuse it.
             Err(rejected) => return self.repeated(application, event, &keys, rejected).await,
         };
+        turn.come().await;
         let (event_type, lifecycle) = (checked.event_type.clone(), checked.lifecycle);
-        self.persist(application, checked, event, keys, &matches)
+        self.persist(application, checked, event, (keys, turn), &matches)
             .await
             .map(|(receipt, repeated)| Published { receipt, event_type, repeated, lifecycle })
     }
@@ -366,8 +369,9 @@ impl Ingest {
             context: None,
         };
         let only = [found.bare()];
+        let turn = &mut Turn::alone(checked.accepted_at);
         let (receipt, repeated) =
-            self.persist(application, checked, event, Vec::new(), &only).await?;
+            self.persist(application, checked, event, (Vec::new(), turn), &only).await?;
         Ok(Published { receipt, event_type, repeated, lifecycle: Lifecycle::default() })
     }
 
@@ -377,14 +381,14 @@ impl Ingest {
         &self,
         application: ApplicationId,
         event: Publish,
-        accepted_at: Timestamp,
+        turn: &Turn,
     ) -> Result<(Publish, Result<(Checked, Vec<Match>), Rejected>), Rejected> {
         let (entry, version) = match self.entry(&event) {
             Ok(found) => found,
             Err(rejected) => return Ok((event, Err(rejected))),
         };
         let (checking, bytes) = (Arc::clone(&entry), event.payload.len());
-        let shared = Arc::clone(&self.shared);
+        let (shared, accepted_at) = (Arc::clone(&self.shared), turn.at);
         let check = move || {
             let found = examine(&checking, version, &event, accepted_at);
             let found = found.map(|(checked, payload)| {
@@ -394,7 +398,7 @@ impl Ingest {
             });
             (event, found)
         };
-        self.shared.desk.examine(&entry.cost, bytes, check).await
+        self.shared.desk.examine_nth(turn.place, &entry.cost, bytes, check).await
     }
 
     /// The event's type, and which version of its schema counts.
@@ -424,7 +428,7 @@ impl Ingest {
         application: &Application,
         checked: Checked,
         event: Publish,
-        idempotency: Vec<Idempotency>,
+        (idempotency, turn): (Vec<Idempotency>, &mut Turn),
         matches: &[Match],
     ) -> Result<(Receipt, bool), Rejected> {
         let shared = &self.shared;
@@ -434,7 +438,7 @@ impl Ingest {
         // the caller goes away.
         let now = checked.accepted_at;
         let occurred_at = event.occurred(now);
-        let id = EventId::new(now);
+        let id = EventId::nth(now, turn.place);
         let deliveries = matches
             .iter()
             .map(|found| {
@@ -442,7 +446,7 @@ impl Ingest {
                 // Only the store knows whether something older stands before an ordered one.
                 let at_once = !found.held && order.is_none();
                 NewDelivery {
-                    id: DeliveryId::new(now),
+                    id: DeliveryId::nth(now, turn.place),
                     subscription: found.subscription,
                     pipeline: found.pipeline(id),
                     order,
@@ -484,6 +488,7 @@ impl Ingest {
         };
         let (answer, answered) = oneshot::channel();
         place.send(Waiting { new, answer });
+        turn.pass();
         match answered.await {
             Ok(Ok(Appended::New(_))) => Ok((receipt, false)),
             Ok(Ok(Appended::Repeated(first))) => Ok((first, true)),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Checked, Ingest, Publish, Rejected};
+use super::{Checked, Ingest, Publish, Rejected, Turn};
 use crate::model::{Application, EventId, EventTypeName, Lifecycle, SubscriptionId};
 
 /// An event of the server's own.
@@ -61,8 +61,9 @@ impl Ingest {
         if matches.is_empty() {
             return Ok(None);
         }
+        let turn = &mut Turn::alone(checked.accepted_at);
         let (receipt, _) =
-            self.persist(application, checked, publish, Vec::new(), &matches).await?;
+            self.persist(application, checked, publish, (Vec::new(), turn), &matches).await?;
         Ok(Some(receipt.id))
     }
 

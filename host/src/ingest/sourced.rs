@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Ingest, Publish, Published, Rejected, payload};
+use super::{Ingest, Publish, Published, Rejected, Turn, payload};
 use crate::{
     catalog::Cost,
     model::{Application, SourceId, Timestamp},
@@ -52,7 +52,7 @@ impl Ingest {
         let window = self.window();
         let keys = keys(source, event.id.as_deref(), print.as_deref());
         let keys = keys.map(|text| key(text, window, now)).collect();
-        let mut published = self.accept(application, event, keys, now).await?;
+        let mut published = self.accept(application, event, keys, &mut Turn::alone(now)).await?;
         if published.repeated {
             // No header with the type is signed by most: what was stored is what counts.
             let stored = self.shared.store.event(application.id, published.receipt.id).await;

@@ -162,7 +162,11 @@ impl Admission {
 
     /// Counts one that is turned away although it was let in.
     pub fn turn_away(&self) -> Shed {
-        self.0.refused_last.store(self.0.elapsed(), Relaxed);
+        let now = self.0.elapsed();
+        if !self.0.is_refusing(now) {
+            self.0.refused_first.store(now, Relaxed);
+        }
+        self.0.refused_last.store(now, Relaxed);
         self.0.shed[Shed::Busy.index()].increment(1);
         Shed::Busy
     }
@@ -248,12 +252,16 @@ impl Shared {
         if calm { self.settings().publishing } else { self.limit.load(Relaxed) }
     }
 
+    /// Whether somebody was refused a short while ago.
+    fn is_refusing(&self, now: u64) -> bool {
+        let last = self.refused_last.load(Relaxed);
+        last != 0 && now.saturating_sub(last) < nanos(CALM)
+    }
+
     /// How long refusals have been going on.
     fn refusing(&self, now: u64) -> Option<Duration> {
-        let last = self.refused_last.load(Relaxed);
-        let first = self.refused_first.load(Relaxed);
-        (last != 0 && now.saturating_sub(last) < nanos(CALM))
-            .then(|| Duration::from_nanos(last.saturating_sub(first)))
+        let (last, first) = (self.refused_last.load(Relaxed), self.refused_first.load(Relaxed));
+        self.is_refusing(now).then(|| Duration::from_nanos(last.saturating_sub(first)))
     }
 
     fn served(&self, begun: u64, alone: bool) {
@@ -383,7 +391,7 @@ impl Drop for Weight {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::pressure::LASTING, *};
 
     fn admission(publishing: usize, body_bytes: usize) -> Admission {
         Admission::new(AdmissionSettings { publishing, body_bytes }, Clock::system())
@@ -476,6 +484,19 @@ mod tests {
         assert_eq!(admission.limit(), 64);
         assert!(admission.admit().is_ok());
         assert_eq!(admission.limit(), 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_that_is_turned_away_after_a_calm_time_begins_a_burst() {
+        let admission = admission(64, 100);
+        for _ in 0..2 {
+            tokio::time::advance(CALM).await;
+            admission.turn_away();
+            assert_eq!(admission.0.refusing(admission.0.elapsed()), Some(Duration::ZERO));
+            tokio::time::advance(LASTING).await;
+            admission.turn_away();
+            assert_eq!(admission.0.refusing(admission.0.elapsed()), Some(LASTING));
+        }
     }
 
     #[test]

@@ -140,15 +140,22 @@ impl Pressure {
         match now.refusing {
             // Nobody is turned away: there is no saying what a higher limit would do.
             None if !stands => now.limit,
-            None => self.bounded(now.at_work.min(now.limit) as f64 * target / mean.max(1e-6)),
+            None => self.wanted(target, mean, now),
             Some(since) if !shedding && (since < LASTING || mean <= target) => now.limit,
+            // Down at once.
+            Some(_) if !shedding => self.wanted(target, mean, now),
             Some(_) => {
-                let change = target / mean.max(1e-6);
-                // Down at once; up with care, as the mean of a few is a rough guess.
-                let change = if shedding { change.clamp(0.5, 1.25) } else { change };
+                // With care from then on, as the mean of a few is a rough guess.
+                let change = (target / mean.max(1e-6)).clamp(0.5, 1.25);
                 self.bounded(now.limit as f64 * change)
             }
         }
+    }
+
+    /// How many of those at work there should be. The limit says nothing of how many there are
+    /// while it is not what turns others away.
+    fn wanted(&self, target: f64, mean: f64, now: Now) -> usize {
+        self.bounded(now.at_work.min(now.limit) as f64 * target / mean.max(1e-6))
     }
 
     fn bounded(&self, wanted: f64) -> usize {
@@ -230,6 +237,18 @@ mod tests {
             let now = Now { limit: 1_024, at_work: 900, refusing: None };
             assert_eq!(pressure.served(Served { begun, ended, alone: false }, now), 1_024);
         }
+    }
+
+    #[test]
+    fn overload_is_met_at_once_though_far_fewer_are_at_work_than_might_be() {
+        let (mut pressure, mut limit) = (Pressure::new(1_024), 1_024);
+        for n in 0..u64::from(ENOUGH) {
+            let ended = Duration::from_millis(100 + n);
+            let served = Served { begun: ended - Duration::from_millis(60), ended, alone: false };
+            let now = Now { limit, at_work: 80, refusing: Some(LASTING) };
+            limit = pressure.served(served, now);
+        }
+        assert_eq!(limit, 4, "80 are at work, and take 20 times too long");
     }
 
     #[test]

@@ -23,6 +23,10 @@ pub enum IdError {
     Letters(&'static str),
 }
 
+/// Steps that 12 bits tell apart.
+const TICKS_A_MILLI: u128 = 1 << 12;
+const NANOS_A_MILLI: u128 = 1_000_000;
+
 fn encode(uuid: Uuid) -> String {
     let mut bits = uuid.as_u128();
     let mut text = [0u8; LETTERS];
@@ -46,12 +50,18 @@ fn decode(text: &str) -> Option<Uuid> {
     Some(Uuid::from_u128(bits))
 }
 
-/// A UUIDv7 at `now`: 48 bits of milliseconds, the rest random.
-fn time_ordered(now: Timestamp) -> Uuid {
+/// A UUIDv7 at `now`, `place` ticks later: 48 bits of milliseconds, 12 of their fraction
+/// (RFC 9562, section 6.2, method 3), the rest random. What comes together is told apart by its
+/// place, and so sorts by it.
+fn time_ordered(now: Timestamp, place: u32) -> Uuid {
     let random = *Uuid::new_v4().as_bytes();
     let mut tail = [0u8; 10];
     tail.copy_from_slice(&random[6..]);
-    let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+    let nanos = u128::try_from(now.as_nanosecond()).unwrap_or(0);
+    let ticks = nanos * TICKS_A_MILLI / NANOS_A_MILLI + u128::from(place);
+    let fraction = (ticks % TICKS_A_MILLI) as u16;
+    tail[..2].copy_from_slice(&fraction.to_be_bytes());
+    let millis = (ticks / TICKS_A_MILLI) as u64;
     uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
 }
 
@@ -67,7 +77,12 @@ macro_rules! typed_id {
 
             /// A new id that sorts by `now`.
             pub fn new(now: Timestamp) -> Self {
-                Self(time_ordered(now))
+                Self::nth(now, 0)
+            }
+
+            /// A new id of what came at `now` after `place` others, that sorts by both.
+            pub fn nth(now: Timestamp, place: u32) -> Self {
+                Self(time_ordered(now, place))
             }
 
             /// The time it sorts by, in whole milliseconds.
@@ -186,6 +201,15 @@ mod tests {
         let (early, late) = (EventId::new(at(1_000)), EventId::new(at(2_000)));
         assert!(early < late);
         assert!(early.to_string() < late.to_string());
+    }
+
+    #[test]
+    fn what_comes_together_sorts_by_its_place_and_what_comes_later_sorts_behind_it() {
+        let nanos = |n: i128| Timestamp::from_nanosecond(1_790_000_000_000_999_999 + n).unwrap();
+        let together: Vec<_> = (0..10_000).map(|place| EventId::nth(nanos(0), place)).collect();
+        assert!(together.is_sorted() && together[9_999] < EventId::new(nanos(2_442_000)));
+        assert!(EventId::new(nanos(0)) < EventId::new(nanos(250)));
+        assert_eq!(EventId::new(nanos(0)).created_at(), at(1_790_000_000_000));
     }
 
     #[test]

@@ -109,6 +109,40 @@ async fn a_bad_line_spoils_no_other() {
 }
 
 #[tokio::test]
+async fn a_batch_is_stored_and_delivered_in_its_order_whatever_takes_long_to_check() {
+    let server = Server::start().await;
+    let client = server.client();
+    let receiver = Receiver::start().await;
+    let alternatives: Vec<_> = (0..200).map(|n| json!({"const": n})).collect();
+    let schema = json!({"properties": {"many": {"items": {"anyOf": alternatives}}}});
+    client.post("/v1/event-types", &json!({"name": "dear", "schema": schema})).await.expect(201);
+    client.event_type("light").await;
+    let (id, _) = client.subscribe(&receiver.url("/b"), &["*"], &json!([])).await;
+    let strict = json!({"policy": {"ordering": "strict"}});
+    client.patch(&format!("/v1/subscriptions/{id}"), &strict).await.expect(200);
+
+    let event = |n: usize| match n % 4 {
+        0 => json!({"type": "dear", "payload": {"n": n, "many": vec![199; 40]}}),
+        // Refused, one after a long check and one before any.
+        1 if n % 8 == 1 => json!({"type": "dear", "payload": {"n": n, "many": vec![200; 40]}}),
+        2 if n % 8 == 2 => json!({"type": "absent", "payload": {"n": n}}),
+        _ => json!({"type": "light", "payload": {"n": n}}),
+    };
+    let events: Vec<_> = (0..80).map(event).collect();
+    let answer = client.post("/v1/events/batch", &json!({"events": events})).await.expect(200);
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(60), &json!(20)));
+    let taken = answer["data"].as_array().unwrap().iter().filter(|item| item["status"] == 202);
+    let ids: Vec<_> = taken.map(|item| item["id"].as_str().unwrap()).collect();
+    assert!(ids.is_sorted(), "{ids:#?}");
+    let page = client.get("/v1/events?limit=100").await.expect(200);
+    let listed = page["data"].as_array().unwrap().iter().rev();
+    assert_eq!(listed.map(|event| event["id"].as_str().unwrap()).collect::<Vec<_>>(), ids);
+    let arrived = receiver.wait("/b", 60).await;
+    let places: Vec<_> = arrived.iter().map(|r| r.json()["n"].as_u64().unwrap()).collect();
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[tokio::test]
 async fn packed_bodies_are_unpacked_and_bombs_are_not() {
     let server = Server::start().await;
     let client = server.client();
