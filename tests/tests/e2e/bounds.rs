@@ -1,11 +1,9 @@
 //! What a request costs is bounded by what it asks: a name that is none, a violation's place,
 //! a list.
 
-use std::time::Duration;
-
-use hookmill_tests::Server;
+use hookmill_tests::{PATIENCE, Server};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 #[tokio::test]
 async fn a_name_of_a_megabyte_is_refused_as_quickly_as_a_short_one() {
@@ -18,19 +16,19 @@ async fn a_name_of_a_megabyte_is_refused_as_quickly_as_a_short_one() {
     assert_eq!(short.problem(), "unknown-event-type");
     assert_eq!(short.json()["did_you_mean"], "order.created1");
 
-    let start = Instant::now();
-    let long = json!({"type": "z".repeat(1_000_000), "payload": 1});
-    let refused = client.post("/v1/events", &long).await;
-    assert_eq!((refused.status, refused.problem().as_str()), (400, "unknown-event-type"));
-    let many: Vec<Value> = (0..60)
-        .map(|number| json!({"type": format!("{}{number}", "z".repeat(15_000)), "payload": 1}))
-        .collect();
-    let answer = client.post("/v1/events/batch", &json!(many)).await.expect(200);
-    assert_eq!(answer["refused"], 60);
-    let name = "z".repeat(30_000);
-    assert_eq!(client.get(&format!("/v1/event-types/{name}")).await.status, 404);
-    // Comparing them with the fifty names takes minutes.
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let long_ones = async {
+        let long = json!({"type": "z".repeat(1_000_000), "payload": 1});
+        let refused = client.post("/v1/events", &long).await;
+        assert_eq!((refused.status, refused.problem().as_str()), (400, "unknown-event-type"));
+        let many: Vec<Value> = (0..60)
+            .map(|number| json!({"type": format!("{}{number}", "z".repeat(15_000)), "payload": 1}))
+            .collect();
+        let answer = client.post("/v1/events/batch", &json!(many)).await.expect(200);
+        assert_eq!(answer["refused"], 60);
+        let name = "z".repeat(30_000);
+        assert_eq!(client.get(&format!("/v1/event-types/{name}")).await.status, 404);
+    };
+    timeout(PATIENCE, long_ones).await.expect("comparing them with the fifty names takes minutes");
 }
 
 #[tokio::test]
