@@ -158,11 +158,11 @@ pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
         CatalogError::NothingBefore => {
             let title = format!("No version of {subject} was live before");
             Problem::new(Code::NoPreviousVersion, title)
-                .detail("Make one live by its version: PUT /v1/plugins/{name}/live.")
+                .detail("Make one live by its version: `hookmill plugin promote`, or PUT /v1/plugins/{name}/live.")
         }
         CatalogError::CandidateIsLive(version) => {
             Problem::new(Code::CandidateIsLive, format!("{version} is the live version"))
-                .detail("Upload the candidate without making it live (?live=false) and try that.")
+                .detail("Upload the candidate without making it live (`hookmill plugin push --no-live`, or ?live=false) and try that.")
         }
         CatalogError::Unloadable(cause) => {
             tracing::error!(%cause, %subject, "a stored plugin cannot be loaded");
