@@ -31,7 +31,7 @@ const MAX_TOKEN: usize = 8 * 1024;
 const MAX_REMEMBERED: usize = 10_000;
 /// What tokens may say they are. Others are for other purposes: to log out, to prove a key.
 const TYPES: [&str; 4] = ["jwt", "at+jwt", "application/jwt", "application/at+jwt"];
-/// Longest subject that is written down.
+/// Longest subject, in bytes.
 const MAX_SUBJECT: usize = 200;
 
 /// Which tokens are accepted.
@@ -263,7 +263,8 @@ impl Jwts {
         }
         let end = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
         // What is remembered ends with the token; the leeway is for the first look.
-        let until = Timestamp::from_second(end as i64).unwrap_or(Timestamp::UNIX_EPOCH);
+        // It has not passed: one out of range lies beyond all times that can be told.
+        let until = Timestamp::from_second(end as i64).unwrap_or(Timestamp::MAX);
         Ok((self.caller(&claims)?, until))
     }
 
@@ -286,9 +287,14 @@ impl Jwts {
             Some(Value::Null) | None => return Err(JwtError::Nobody),
             Some(_) => return Err(JwtError::Unreadable(self.settings.application_claim.clone())),
         };
-        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or("unknown");
-        let subject: String =
-            subject.chars().filter(|c| !c.is_control()).take(MAX_SUBJECT).collect();
+        // Two people must never be taken for one: it is there, whole, or the token is not accepted.
+        let subject = claims.get("sub").ok_or_else(|| JwtError::Missing("sub".into()))?;
+        let subject = subject
+            .as_str()
+            .filter(|text| {
+                (1..=MAX_SUBJECT).contains(&text.len()) && !text.contains(char::is_control)
+            })
+            .ok_or_else(|| JwtError::Unreadable("sub".into()))?;
         Ok(Caller {
             id: format!("jwt:{subject}").into(),
             name: subject.into(),

@@ -226,7 +226,7 @@ pub async fn take(
             let event = batch_event(form, item, index, key.as_deref(), api.limits.load().max_body);
             async move {
                 let result = match event {
-                    Ok(event) => accept(api, extensions, of, event, &mut turn).await,
+                    Ok(event) => accept(api, extensions, acting, event, &mut turn).await,
                     Err(problem) => Err(problem),
                 };
                 turn.end().await;

@@ -178,7 +178,6 @@ fn complete(method: &str, path: &str, operation: &mut Operation) {
         let id = operation.operation_id.as_deref().unwrap_or_default();
         if once::takes(method, id) {
             operation.parameters.get_or_insert_default().push(key_header().into());
-            shared.push((Code::IdempotencyConflict, "The Idempotency-Key stands for another request, or for one of which nobody knows what came."));
         }
         if method == "get" && ["/v1/audit", "/v1/keys"].contains(&path) {
             shared.push((Code::UnknownApplication, "The query names no application."));

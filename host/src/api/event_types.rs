@@ -247,7 +247,7 @@ pub async fn list_event_types(
     State(api): State<Arc<Api>>,
     QueryParams(query): QueryParams<PageQuery>,
 ) -> Result<Json<PageOut<EventType>>, Problem> {
-    let paging = Paging::<EventTypeName>::new("type", query.limit, query.cursor.as_deref())?;
+    let paging = Paging::<String>::new("type", query.limit, query.cursor.as_deref())?;
     let mut all = api
         .catalog
         .event_types()
@@ -258,7 +258,7 @@ pub async fn list_event_types(
     }
     // The cursor's order must be this list's, whatever order the catalog keeps.
     all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-    Ok(Json(paging.slice(all, |item| item.name.clone(), |name, after| name > after)))
+    Ok(Json(paging.slice(all, |item| item.name.to_string(), |name, after| name > after)))
 }
 
 /// Get an event type

@@ -88,7 +88,7 @@ const CURSORS: &[(&str, &str)] = &[
     ("list_audit", "^aud_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_backtests", "^bkt_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_deliveries", "^dlv_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
-    ("list_event_types", r"^type:[A-Za-z0-9_-]{1,16}(\.[A-Za-z0-9_-]{1,15}){0,7}$"),
+    ("list_event_types", "^type:[A-Za-z0-9_.-]{1,128}$"),
     ("list_events", "^evt_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_keys", "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$"),
     ("list_plugin_failures", "^plgf:[0-9]{1,18}$"),

@@ -297,13 +297,14 @@ where
     serde::Deserialize::deserialize(deserializer).map(Some)
 }
 
-/// A time as RFC 3339 writes one, and as nothing else does.
+/// A time as RFC 3339 writes one, and as nothing else does; as the store keeps it.
 pub fn time<'de, D>(deserializer: D) -> Result<Option<Timestamp>, D::Error>
 where
     D: serde::Deserializer<'de>,
 {
     let given: Option<Cow<'de, str>> = serde::Deserialize::deserialize(deserializer)?;
-    given.map(|text| time::rfc3339(&text)).transpose().map_err(serde::de::Error::custom)
+    let read = given.map(|text| time::rfc3339(&text)).transpose();
+    Ok(read.map_err(serde::de::Error::custom)?.map(time::kept))
 }
 
 /// The same where `null` is told from a field that is not there.

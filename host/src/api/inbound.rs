@@ -102,9 +102,6 @@ fn problem(not_taken: NotTaken) -> Problem {
         .header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"hookmill\"")),
         NotTaken::Unusable(refusal) => unusable(refusal),
         NotTaken::Limited(exceeded) => limits::limited(&exceeded, 1),
-        NotTaken::TooLarge { event_type, bytes, most } => {
-            limits::too_large(&event_type, bytes, most)
-        }
         NotTaken::Rejected(rejected) => refusal::publish(rejected),
     }
 }

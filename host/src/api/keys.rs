@@ -176,6 +176,9 @@ pub async fn create_key(
         wrong.push(FieldError::new("/expires_at", why));
     }
     let expires_at = given.expires_at.or(until);
+    if until.is_some_and(|until| until <= api.clock.now()) {
+        wrong.push(FieldError::new("/expires_at", "has passed: so has the token that makes it"));
+    }
     if !wrong.is_empty() {
         return Err(Problem::new(Code::InvalidKey, "The key cannot be made as given").errors(wrong));
     }

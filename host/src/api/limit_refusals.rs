@@ -1,9 +1,9 @@
-//! Where limits refuse, and a server that can take no more: said of each operation of the OpenAPI
-//! document here once.
+//! Where limits refuse, keys of requests, and a server that can take no more: said of each operation
+//! of the OpenAPI document here once.
 
 use utoipa::openapi::{RefOr, path::Operation};
 
-use super::{docs::described, problem::Code};
+use super::{docs::described, once, problem::Code};
 
 /// Adds how limits refuse an operation to what it says of itself.
 pub(super) fn add(method: &str, path: &str, operation: &mut Operation) {
@@ -12,15 +12,9 @@ pub(super) fn add(method: &str, path: &str, operation: &mut Operation) {
     }
 }
 
-/// What is created or stored under a quota.
-const UNDER_QUOTA: [&str; 6] = [
-    "create_key",
-    "create_subscription",
-    "publish_event",
-    "receive",
-    "rotate_key",
-    "upload_plugin",
-];
+/// What is stored under a quota, besides what is created, or may be asked under a key: of keys there
+/// are so many, too.
+const UNDER_QUOTA: [&str; 2] = ["publish_event", "receive"];
 
 /// How limits refuse an operation, and a server that can take no more. Every request of an
 /// application's key is counted, whatever it asks for.
@@ -34,7 +28,13 @@ fn refusals(method: &str, path: &str, operation: &Operation) -> Vec<(Code, &'sta
         Code::RateLimited,
         "More is asked than a rate limit allows (`rate-limited`); `limit` says which.",
     ));
-    if UNDER_QUOTA.contains(&id) {
+    if once::takes(method, id) {
+        refusals.push((
+            Code::IdempotencyConflict,
+            "The Idempotency-Key stands for another request (`idempotency-conflict`), or for one of which nobody knows what came (`outcome-unknown`).",
+        ));
+    }
+    if UNDER_QUOTA.contains(&id) || once::takes(method, id) {
         refusals.push((
             Code::QuotaExceeded,
             "The application has or stores as much as it may (`quota-exceeded`); `quota`, `limit` and `used` say of what.",
@@ -74,7 +74,6 @@ mod tests {
     #[test]
     fn how_limits_refuse_is_said_wherever_they_do() {
         let mut document = openapi();
-        let mut under_quota = 0;
         for (path, item) in &mut document.paths.paths {
             for (method, operation) in operations(item) {
                 let name = operation.operation_id.clone().unwrap_or_default();
@@ -88,9 +87,11 @@ mod tests {
                 let takes = is_counted && method != "get";
                 assert_eq!(says("503", Code::Overloaded), takes, "{name}");
                 assert_eq!(says("503", Code::StorageUnavailable), takes, "{name}");
-                under_quota += usize::from(says("403", Code::QuotaExceeded));
+                let keyed = once::takes(method, &name);
+                assert_eq!(says("409", Code::OutcomeUnknown), keyed, "{name}");
+                let under_quota = keyed || UNDER_QUOTA.contains(&name.as_str());
+                assert_eq!(says("403", Code::QuotaExceeded), under_quota, "{name}");
             }
         }
-        assert_eq!(under_quota, UNDER_QUOTA.len());
     }
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     limits::{Exceeded, Standing, What},
-    model::{Application, ApplicationId, EventTypeName, Holder},
+    model::{Application, ApplicationId, Holder},
 };
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -129,29 +129,42 @@ pub(super) fn events(
         return Ok(());
     }
     let count = u32::try_from(count).unwrap_or(u32::MAX);
-    let holders = [Holder::Application(application.id), Holder::Key(Arc::clone(key))];
-    take(api, extensions, What::Events, application.id, &holders, count)
+    take(api, extensions, What::Events, application.id, &publishers(application, key), count)
 }
 
-/// Takes an event from the limit of its type, and looks at its size.
+/// Those whose limits every event is taken from, whatever it is.
+fn publishers(application: &Application, key: &Arc<str>) -> [Holder; 2] {
+    [Holder::Application(application.id), Holder::Key(Arc::clone(key))]
+}
+
+/// Takes an event from the limit of its type. If that is used up, what [`events`] took for it is
+/// put back: a refusal by one limit takes nothing from the others.
 pub(super) fn event(
     api: &Api,
     extensions: &Extensions,
-    application: &Application,
-    (event_type, payload): (&str, &[u8]),
+    (application, key): (&Application, &Arc<str>),
+    (event_type, bytes): (&str, usize),
 ) -> Result<(), Problem> {
-    let Ok(name) = event_type.parse::<EventTypeName>() else { return Ok(()) };
-    let holder = Holder::EventType(name);
-    let most = api.rates.own(&holder).max_payload_bytes;
-    if let Some(most) = most.filter(|most| payload.len() > *most) {
-        return Err(too_large(event_type, payload.len(), most));
-    }
-    // A type that does not exist has no bucket to fill memory with.
-    let Holder::EventType(name) = &holder else { return Ok(()) };
-    if !api.rates.any() || api.catalog.event_type(name).is_none() {
+    if !api.rates.any() {
         return Ok(());
     }
-    take(api, extensions, What::Events, application.id, &[holder], 1)
+    // A type that does not exist has no bucket to fill memory with.
+    let known = event_type.parse().ok().filter(|name| api.catalog.event_type(name).is_some());
+    let Some(name) = known else { return Ok(()) };
+    let of_type = [Holder::EventType(name)];
+    // One that is too large is refused anyway, or is a repetition.
+    if api.rates.own(&of_type[0]).max_payload_bytes.is_some_and(|most| bytes > most) {
+        return Ok(());
+    }
+    let taken = take(api, extensions, What::Events, application.id, &of_type, 1);
+    if taken.is_err() {
+        let holders = publishers(application, key);
+        let standings = api.rates.give_back(What::Events, application.id, &holders, 1);
+        if let Some(told) = extensions.get::<Told>() {
+            told.tell(standings);
+        }
+    }
+    taken
 }
 
 fn take(

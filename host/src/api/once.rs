@@ -34,7 +34,8 @@ use super::{
     refusal::{self, Subject},
 };
 use crate::{
-    model::ApplicationId,
+    access::Caller,
+    model::{ApplicationId, KeyScope},
     store::{Asked, AskedId, Begun},
 };
 
@@ -191,10 +192,13 @@ fn subject() -> Subject {
     Subject::new("requests under a key", "")
 }
 
-/// A key is its owner's: what one was answered, with secrets in it, is not for another.
+/// A key is its owner's: what one was answered, with secrets in it, is not for another, nor for
+/// the same one with a token that may do less.
 fn id(identity: &Identity, scope: Option<ApplicationId>, key: &str) -> AskedId {
     let scope = scope.map_or_else(String::new, |id| id.to_string());
-    hash([identity.caller.id.as_bytes(), scope.as_bytes(), key.as_bytes()])
+    let Caller { id, scopes, .. } = &*identity.caller;
+    let scopes: Vec<&str> = scopes.iter().map(KeyScope::as_str).collect();
+    hash([id.as_bytes(), scopes.join(" ").as_bytes(), scope.as_bytes(), key.as_bytes()])
 }
 
 /// The very same request: its path, its query, and its body byte for byte.
@@ -237,6 +241,7 @@ fn too_many(most: u32) -> Problem {
         .detail("They are forgotten after `idempotency_seconds`. Without a key requests are taken.")
         .member("quota", "idempotency_keys")
         .member("limit", most)
+        .member("used", most)
 }
 
 /// An answer, as it is kept.

@@ -168,7 +168,7 @@ pub async fn list_plugins(
     // The key sorts an application's own before the shared one of the same name.
     let position =
         |((name, shared), _): &((String, bool), Versions)| format!("{name}/{}", u8::from(*shared));
-    let page = paging.slice(plugins, position, |place, after| place > after);
+    let page = paging.slice(plugins, position, |place, after| parts(place) > parts(after));
     let data = page
         .data
         .into_iter()
@@ -178,6 +178,11 @@ pub async fn list_plugins(
         })
         .collect();
     Ok(Json(PageOut { data, next_cursor: page.next_cursor }))
+}
+
+/// A position's name and the rest: as one text, `a-b/0` would be before `a/0`.
+fn parts(position: &str) -> (&str, &str) {
+    position.rsplit_once('/').unwrap_or((position, ""))
 }
 
 /// Get a plugin

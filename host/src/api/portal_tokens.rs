@@ -74,6 +74,11 @@ pub async fn create_portal_token(
     }
     // Who is let in for a while lets nobody in for longer.
     let left = acting.until.map(|until| api.clock.until(until)).unwrap_or(Duration::MAX);
+    if left.is_zero() {
+        let why = "none is left: the token that makes it has ended";
+        return Err(Problem::new(Code::InvalidKey, "The token cannot be made as given")
+            .errors([FieldError::new("/expires_in_seconds", why)]));
+    }
     let lifetime = Duration::from_secs(lifetime.into()).min(left);
     let token = api.access.portal.issue(acting.application.id, lifetime, !given.read_only);
     let about = json!({"expires_at": token.expires_at, "read_only": given.read_only});

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     ingest::{Publish, Published, Turn},
-    model::{Application, EventId, media},
+    model::{EventId, media},
     telemetry::trace::{self, Kind},
 };
 
@@ -112,11 +112,13 @@ impl Form {
 pub async fn accept(
     api: &Api,
     extensions: &Extensions,
-    application: &Application,
+    acting: &Acting<auth::Publish>,
     mut event: Publish,
     turn: &mut Turn,
 ) -> Result<Published, Problem> {
-    limits::event(api, extensions, application, (&event.event_type, &event.payload))?;
+    let application = &acting.application;
+    let what = (event.event_type.as_str(), event.payload.len());
+    limits::event(api, extensions, (application, &acting.by), what)?;
     let start = api.clock.instant();
     let mut span = trace::span("publish", Kind::Producer, event.trace.take());
     event.trace = span.context();
@@ -181,7 +183,7 @@ pub async fn publish_event(
         Form::Envelope | Form::Batch => publish_of(&body, key)?,
     };
     let turn = &mut Turn::alone(api.clock.now());
-    let published = accept(&api, &parts.extensions, &acting.application, event, turn).await?;
+    let published = accept(&api, &parts.extensions, &acting, event, turn).await?;
     let repeated = published.repeated;
     let warnings = warnings(published.lifecycle);
     let answer = (StatusCode::ACCEPTED, Json(PublishedOut::from(published)));

@@ -61,11 +61,18 @@ pub fn store(error: StoreError, subject: &Subject) -> Problem {
     match error {
         StoreError::NotFound => subject.not_found(),
         StoreError::Exists => subject.exists(),
+        StoreError::NoApplication => no_application(),
         StoreError::InUse(count) => subject.in_use(count),
         StoreError::Unwritable(why, cause) => unwritable(why, &cause),
         StoreError::PayloadExpired => payload_expired(subject),
         StoreError::Failed(cause) => Problem::internal(subject.kind, &cause),
     }
+}
+
+/// An application that was there when the request came.
+fn no_application() -> Problem {
+    Problem::new(Code::UnknownApplication, "The application was deleted meanwhile")
+        .detail("Nothing was stored.")
 }
 
 /// Seconds after which a database that took nothing may take something again.
@@ -232,6 +239,10 @@ pub fn publish(error: Rejected) -> Problem {
         )
         .detail("Repeat a request with the very same event, or give a new event a new key."),
         Rejected::Full { used, most } => limits::full(most, used),
+        Rejected::TooLarge { event_type, bytes, most } => {
+            limits::too_large(event_type.as_str(), bytes, most)
+        }
+        Rejected::NoApplication => no_application(),
         Rejected::Overloaded { retry_after } => {
             Problem::new(Code::Overloaded, "Too many events are waiting to be stored")
                 .detail("Nothing was accepted. Try again after the time in Retry-After.")

@@ -177,9 +177,10 @@ fn refused(error: StoreError) -> CatalogError {
         StoreError::Exists => CatalogError::Exists,
         StoreError::NotFound => CatalogError::NotFound,
         StoreError::InUse(count) => CatalogError::InUse(format!("{count} others")),
-        StoreError::Failed(_) | StoreError::Unwritable(..) | StoreError::PayloadExpired => {
-            CatalogError::Store(error)
-        }
+        StoreError::Failed(_)
+        | StoreError::Unwritable(..)
+        | StoreError::NoApplication
+        | StoreError::PayloadExpired => CatalogError::Store(error),
     }
 }
 

@@ -346,7 +346,7 @@ mod tests {
         clock::Clock,
         model::{
             Application, ApplicationId, Credentials, DeliveryId, DeliveryState, Event, EventId,
-            Policy, Secret, Subscription, SubscriptionId, SubscriptionState, Timestamp,
+            EventType, Policy, Secret, Subscription, SubscriptionId, SubscriptionState, Timestamp,
         },
         plugin::{Compiler, PluginSettings, Runtime},
         store::{DeliveryFilter, Lease, NewDelivery, NewEvent, SharedStore, sqlite::SqliteStore},
@@ -424,6 +424,7 @@ mod tests {
         let application =
             Application { id: ApplicationId::new(now), name: "default".into(), created_at: now };
         store.create_application(&application).await.unwrap();
+        store.create_event_type(&EventType::named("order.created"), None).await.unwrap();
         // Resumed, and the server ended before what was held had been made due.
         let subscription = subscription(application.id, now);
         store.create_subscription(&subscription).await.unwrap();

@@ -22,8 +22,8 @@ use tokio::{
     time::timeout,
 };
 
-use super::Rejected;
-use crate::{catalog::Cost, clock::Clock, limits::Admission, nice};
+use super::{Rejected, Turn};
+use crate::{catalog::Cost, clock::Clock, limits::Admission, model::Timestamp, nice};
 
 /// What is done at once: not much longer than a task's turn takes otherwise.
 const QUICK: Duration = Duration::from_micros(250);
@@ -84,14 +84,14 @@ impl Desk {
         bytes: usize,
         check: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Rejected> {
-        self.examine_nth(0, cost, bytes, check).await
+        self.examine_in(&Turn::alone(Timestamp::UNIX_EPOCH), cost, bytes, check).await
     }
 
-    /// The same of a batch's event at `place`. A batch is turned away for others' sake only at
-    /// its first: the sender waits for all of them anyway.
-    pub(super) async fn examine_nth<T: Send + 'static>(
+    /// The same in the turn of a batch's event. A batch is turned away for others' sake only at its
+    /// first: its sender waits for all of them anyway.
+    pub(super) async fn examine_in<T: Send + 'static>(
         &self,
-        place: u32,
+        turn: &Turn,
         cost: &Cost,
         bytes: usize,
         check: impl FnOnce() -> T + Send + 'static,
@@ -108,15 +108,17 @@ impl Desk {
             cost.learn(bytes, self.clock.instant() - start);
             return Ok(found);
         }
-        let queued = (place == 0).then(|| Queue::enter(&self.queue, guess));
-        if self.is_bounded && queued.is_some() && self.queue.is_long(self.most) {
+        let room = turn.room().await;
+        let queued = Queue::enter(&self.queue, guess);
+        let is_first = turn.place == 0;
+        if self.is_bounded && is_first && self.queue.is_long(self.most) {
             return Err(self.turn_away());
         }
-        let place = self.place().await?;
+        let place = self.place(is_first).await?;
         let clock = self.clock;
         let checking = self.threads.run(move || {
             // Held although the caller may be gone.
-            let _held = (place, queued);
+            let _held = (place, queued, room);
             let start = clock.instant();
             let found = check();
             (found, clock.instant() - start)
@@ -133,14 +135,14 @@ impl Desk {
         }
     }
 
-    /// A place for a long check, once there is one. None if the semaphore is closed, which it
-    /// never is.
-    async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, Rejected> {
+    /// A place for a long check, once there is one, for who is turned away if that takes too long.
+    /// None if the semaphore is closed, which it never is.
+    async fn place(&self, may_end: bool) -> Result<Option<OwnedSemaphorePermit>, Rejected> {
         let mut place = pin!(Arc::clone(&self.places).acquire_owned());
         loop {
             match timeout(TOO_LONG, place.as_mut()).await {
                 Ok(place) => return Ok(place.ok()),
-                Err(_) if self.admission.is_shedding() => return Err(self.turn_away()),
+                Err(_) if may_end && self.admission.is_shedding() => return Err(self.turn_away()),
                 Err(_) => {}
             }
         }
@@ -152,7 +154,7 @@ impl Desk {
     }
 }
 
-/// The checks that wait or are made, one for each request.
+/// The checks that wait or are made; of a batch, those that have room.
 #[derive(Default)]
 struct Queue {
     count: AtomicUsize,
@@ -340,7 +342,8 @@ mod tests {
                 Poll::Ready(answer) => {
                     assert!(matches!(answer, Err(Rejected::Overloaded { .. })));
                     // The rest of a batch waits with its first.
-                    let mut rest = Box::pin(desk.examine_nth(1, cost, 1, || ()));
+                    let turn = Turn::each(Timestamp::UNIX_EPOCH).nth(1).unwrap();
+                    let mut rest = Box::pin(desk.examine_in(&turn, cost, 1, || ()));
                     assert!(futures_util::poll!(rest.as_mut()).is_pending());
                     return waiting.len();
                 }

@@ -39,10 +39,12 @@ use crate::{
     limits::{Admission, Rates},
     model::{
         Application, ApplicationId, CloudContext, DeliveryId, Event, EventId, EventTypeName,
-        Lifecycle, SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation, time,
+        Holder, Lifecycle, SchemaMode, SubscriptionId, Timestamp, TraceContext, Violation, time,
     },
     routing::Facts,
-    store::{Appended, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError, Used},
+    store::{
+        Appended, Gone, Idempotency, NewDelivery, NewEvent, Receipt, SharedStore, StoreError, Used,
+    },
 };
 
 /// Bounds of ingestion.
@@ -174,6 +176,16 @@ pub enum Rejected {
         /// As given.
         key: String,
     },
+    /// Its payload is larger than its type takes.
+    #[error("the payload has {bytes} bytes of {most}")]
+    TooLarge {
+        /// The type.
+        event_type: EventTypeName,
+        /// Bytes that it has.
+        bytes: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// Its application would store more than it may.
     #[error("the application stores {used} bytes of {most}")]
     Full {
@@ -182,6 +194,9 @@ pub enum Rejected {
         /// How many there may be.
         most: u64,
     },
+    /// Its application went while it came.
+    #[error("the application is gone")]
+    NoApplication,
     /// The queue is full.
     #[error("too many events are waiting to be stored")]
     Overloaded {
@@ -398,7 +413,7 @@ impl Ingest {
             });
             (event, found)
         };
-        self.shared.desk.examine_nth(turn.place, &entry.cost, bytes, check).await
+        self.shared.desk.examine_in(turn, &entry.cost, bytes, check).await
     }
 
     /// The event's type, and which version of its schema counts.
@@ -420,6 +435,11 @@ impl Ingest {
             return Err(Rejected::Archived { event_type: name, since });
         }
         let version = schema_version(&entry, event)?;
+        let (holder, bytes) = (Holder::EventType(name), event.payload.len());
+        let most = self.shared.rates.own(&holder).max_payload_bytes;
+        if let (Some(most), Holder::EventType(event_type)) = (most.filter(|m| bytes > *m), holder) {
+            return Err(Rejected::TooLarge { event_type, bytes, most });
+        }
         Ok((entry, version))
     }
 
@@ -464,6 +484,7 @@ impl Ingest {
         let most_stored = Some(application.id)
             .filter(|_| !checked.event_type.is_reserved())
             .and_then(|application| shared.rates.most_stored(application));
+        let event_type = checked.event_type.clone();
         let new = NewEvent {
             event: Arc::new(Event {
                 id: receipt.id,
@@ -495,6 +516,10 @@ impl Ingest {
             Ok(Ok(Appended::Conflict { key })) => Err(conflict(&key)),
             Ok(Ok(Appended::Full { used })) => {
                 Err(Rejected::Full { used, most: most_stored.unwrap_or_default() })
+            }
+            Ok(Ok(Appended::Gone(Gone::Application))) => Err(Rejected::NoApplication),
+            Ok(Ok(Appended::Gone(Gone::EventType))) => {
+                Err(Rejected::UnknownEventType { name: event_type.to_string(), did_you_mean: None })
             }
             Ok(Err(error)) => Err(Rejected::Store(error)),
             Err(_) => Err(Rejected::stopping()),

@@ -1,10 +1,11 @@
 //! The order of what is accepted together: events of one batch are stored in its order, however
-//! long each takes to check. Never says whether one is stored.
+//! long each takes to check, and only a few of them are checked at once. Never says whether one is
+//! stored.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc, thread::available_parallelism};
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// When an event came, and after which others it is stored.
 #[derive(Debug)]
@@ -14,21 +15,33 @@ pub struct Turn {
     pub(super) place: u32,
     before: Option<oneshot::Receiver<Infallible>>,
     after: Option<oneshot::Sender<Infallible>>,
+    /// Places for long checks that the batch has: more would keep others waiting, and be no sooner
+    /// done.
+    room: Option<Arc<Semaphore>>,
 }
 
 impl Turn {
     /// Of an event that came alone.
     pub const fn alone(at: Timestamp) -> Self {
-        Self { at, place: 0, before: None, after: None }
+        Self { at, place: 0, before: None, after: None, room: None }
     }
 
     /// Of the events of a batch, from the first on.
     pub fn each(at: Timestamp) -> impl Iterator<Item = Self> {
         let mut last = None;
+        let room = Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from)));
         (0..).map(move |place| {
             let (after, next) = oneshot::channel();
-            Self { at, place, before: last.replace(next), after: Some(after) }
+            let room = Some(Arc::clone(&room));
+            Self { at, place, before: last.replace(next), after: Some(after), room }
         })
+    }
+
+    /// Waits until few others of the batch are being checked, and counts as one of them from then
+    /// on. None for one that came alone.
+    pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(self.room.as_ref()?).acquire_owned().await.ok()
     }
 
     /// Waits until all before it are over.
@@ -71,6 +84,22 @@ mod tests {
         assert!(poll!(third.as_mut()).is_pending());
         assert!(poll!(second).is_ready());
         assert!(poll!(third).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_batch_has_as_many_places_as_there_are_processors() {
+        let places = available_parallelism().map_or(1, usize::from);
+        let mut turns = Turn::each(Timestamp::UNIX_EPOCH);
+        let mut held = Vec::new();
+        for turn in turns.by_ref().take(places) {
+            held.push(turn.room().await.unwrap());
+        }
+        let next = turns.next().unwrap();
+        let mut waiting = pin!(next.room());
+        assert!(poll!(waiting.as_mut()).is_pending());
+        held.pop();
+        assert!(poll!(waiting).is_ready());
+        assert!(Turn::alone(Timestamp::UNIX_EPOCH).room().await.is_none());
     }
 
     #[tokio::test]

@@ -61,6 +61,12 @@ impl Bucket {
         true
     }
 
+    /// Puts back so many that were taken for nothing.
+    pub fn give_back(&mut self, tokens: u32, now: Timestamp) {
+        let now = now.as_nanosecond();
+        self.full_at = (self.after(0, now) - i128::from(tokens) * self.interval).max(now);
+    }
+
     /// How many tokens there are.
     pub fn left(&self, now: Timestamp) -> u32 {
         let missing = self.after(0, now.as_nanosecond()) - now.as_nanosecond();
@@ -99,6 +105,16 @@ mod tests {
 
     fn bucket(per_second: f64, burst: u32) -> Bucket {
         Bucket::new(RateLimit { per_second, burst: Some(burst) })
+    }
+
+    #[test]
+    fn what_is_given_back_is_there_again_and_never_more_than_a_burst() {
+        let mut bucket = bucket(1.0, 3);
+        assert!(bucket.take_many(3, at(0)) && !bucket.take(at(0)));
+        bucket.give_back(2, at(0));
+        assert_eq!(bucket.left(at(0)), 2);
+        bucket.give_back(9, at(SECOND));
+        assert_eq!(bucket.left(at(SECOND)), 3);
     }
 
     #[test]

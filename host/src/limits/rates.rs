@@ -207,23 +207,50 @@ impl Rates {
         holders: &[Holder],
         count: u32,
     ) -> (Vec<Standing>, Result<(), Exceeded>) {
-        let limited: Vec<(Place, RateLimit)> = holders
-            .iter()
-            .filter_map(|holder| {
-                let limits = self.effective(holder);
-                let limit = match what {
-                    What::Events => limits.events,
-                    What::Requests => limits.requests,
-                }?;
-                let within = matches!(holder, Holder::EventType(_)).then_some(application);
-                Some(((what, holder.clone(), within), limit))
-            })
-            .collect();
+        let limited = self.limited(what, application, holders);
         if limited.is_empty() {
             return (Vec::new(), Ok(()));
         }
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         buckets.take(&limited, count, self.clock)
+    }
+
+    /// Puts back what was taken from each holder's limit and then came to nothing. Tells how the
+    /// limits stand then.
+    pub fn give_back(
+        &self,
+        what: What,
+        application: ApplicationId,
+        holders: &[Holder],
+        count: u32,
+    ) -> Vec<Standing> {
+        let limited = self.limited(what, application, holders);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = limited.into_iter().filter_map(|(place, limit)| {
+            let bucket = buckets.all.get_mut(&place)?;
+            bucket.give_back(count, self.clock.now());
+            Some(standing(&place, limit, bucket, self.clock))
+        });
+        there.collect()
+    }
+
+    /// Those of the holders who have a limit.
+    fn limited(
+        &self,
+        what: What,
+        application: ApplicationId,
+        holders: &[Holder],
+    ) -> Vec<(Place, RateLimit)> {
+        let limited = holders.iter().filter_map(|holder| {
+            let limits = self.effective(holder);
+            let limit = match what {
+                What::Events => limits.events,
+                What::Requests => limits.requests,
+            }?;
+            let within = matches!(holder, Holder::EventType(_)).then_some(application);
+            Some(((what, holder.clone(), within), limit))
+        });
+        limited.collect()
     }
 }
 

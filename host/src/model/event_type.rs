@@ -125,6 +125,25 @@ pub struct EventType {
     pub archived_at: Option<Timestamp>,
 }
 
+#[cfg(test)]
+impl EventType {
+    /// One as it is if only its name is said.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.parse().unwrap(),
+            description: None,
+            mode: SchemaMode::Enforce,
+            content_types: vec!["application/json".into()],
+            latest_version: 0,
+            violations: 0,
+            created_at: Timestamp::UNIX_EPOCH,
+            compatibility: Compatibility::None,
+            lifecycle: Lifecycle::default(),
+            archived_at: None,
+        }
+    }
+}
+
 /// One version of an event type's schema.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct SchemaVersion {

@@ -1,6 +1,6 @@
 //! What an application, an event type or a key may take.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -43,6 +43,9 @@ pub struct Usage {
     pub stored_bytes: u64,
 }
 
+/// What may be said of how large an event's payload may be.
+const PAYLOAD_BYTES: RangeInclusive<usize> = 1..=64 << 20;
+
 impl Limits {
     /// Everything that cannot be used for a holder of this kind: where it is, and why.
     pub fn check(&self, holder: &Holder) -> Vec<(String, String)> {
@@ -52,8 +55,10 @@ impl Limits {
                 wrong.push((format!("/{name}/{part}"), why));
             }
         }
-        if self.max_payload_bytes == Some(0) {
-            wrong.push(("/max_payload_bytes".to_owned(), "is 0; at least 1 is allowed".to_owned()));
+        if let Some(bytes) = self.max_payload_bytes.filter(|bytes| !PAYLOAD_BYTES.contains(bytes)) {
+            let (least, most) = (PAYLOAD_BYTES.start(), PAYLOAD_BYTES.end());
+            let why = format!("is {bytes}; at least {least} and at most {most} are allowed");
+            wrong.push(("/max_payload_bytes".to_owned(), why));
         }
         let (is_type, is_application) =
             (matches!(holder, Holder::EventType(_)), matches!(holder, Holder::Application(_)));

@@ -70,15 +70,6 @@ pub enum NotTaken {
     Unusable(Refusal),
     /// Its application publishes more than it may.
     Limited(Exceeded),
-    /// Its payload is larger than its event type takes.
-    TooLarge {
-        /// The type.
-        event_type: String,
-        /// Its bytes.
-        bytes: usize,
-        /// How many there may be.
-        most: usize,
-    },
     /// The ingest refused it.
     Rejected(Rejected),
 }
@@ -300,11 +291,6 @@ impl Sources {
         let Some(payload) = transformed else {
             return Ok(Received::Dropped);
         };
-        let most = known.and_then(|known| self.rates.own(&known).max_payload_bytes);
-        if let Some(most) = most.filter(|most| payload.len() > *most) {
-            let event_type = reading.event_type.clone();
-            return Err(NotTaken::TooLarge { event_type, bytes: payload.len(), most });
-        }
         let mut span = trace::span("receive", Kind::Producer, None);
         let event = Publish {
             event_type: reading.event_type.clone(),
@@ -391,9 +377,6 @@ fn refusal_of(not_taken: &NotTaken) -> Refusal {
             let why = format!("the {}'s limit of events is used up", limit.whose);
             Refusal::new(Reason::RateLimited, why)
         }
-        NotTaken::TooLarge { bytes, most, .. } => {
-            Refusal::new(Reason::TooLarge, format!("the payload has {bytes} bytes of {most}"))
-        }
         NotTaken::Rejected(rejected) => {
             let detail = match rejected {
                 Rejected::Violates { violations, .. } => {
@@ -419,8 +402,10 @@ fn reason_of(rejected: &Rejected) -> Reason {
         Rejected::Violates { .. } => Reason::SchemaViolation,
         // Of a source's keys none stands for two events.
         Rejected::Conflict { .. } => Reason::NoDeliveryId,
+        Rejected::TooLarge { .. } => Reason::TooLarge,
         Rejected::Full { .. } => Reason::QuotaExceeded,
         Rejected::Overloaded { .. } => Reason::Overloaded,
-        Rejected::Store(_) => Reason::Storage,
+        // Nobody will ask what was refused.
+        Rejected::Store(_) | Rejected::NoApplication => Reason::Storage,
     }
 }

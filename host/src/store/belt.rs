@@ -108,6 +108,17 @@ pub enum Appended {
         /// Bytes that its payloads take without it.
         used: u64,
     },
+    /// What it is for went while it came.
+    Gone(Gone),
+}
+
+/// What an event cannot be stored without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// Its application.
+    Application,
+    /// Its type.
+    EventType,
 }
 
 /// Who used the keys of a request before.

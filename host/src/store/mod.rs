@@ -28,7 +28,7 @@ use serde_json::Value;
 pub use answers::{Answers, Asked, AskedId, Begun};
 pub use backlog::{Backlog, Counts};
 pub use belt::{
-    Appended, Claimed, Claims, DeliveryKey, Idempotency, Lease, NewDelivery, NewEvent, Next,
+    Appended, Claimed, Claims, DeliveryKey, Gone, Idempotency, Lease, NewDelivery, NewEvent, Next,
     Receipt, Record, Switch, Used,
 };
 pub use evolution::Evolution;
@@ -77,6 +77,9 @@ pub enum StoreError {
     /// There is no such thing.
     #[error("not found")]
     NotFound,
+    /// The application it is for is gone.
+    #[error("its application is gone")]
+    NoApplication,
     /// It is in use by this many others.
     #[error("in use by {0}")]
     InUse(u64),

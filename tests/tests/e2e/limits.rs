@@ -87,6 +87,44 @@ async fn an_event_type_has_a_rate_and_a_size_of_its_own_and_they_survive_a_resta
 }
 
 #[tokio::test]
+async fn what_one_limit_refuses_takes_nothing_from_the_others() {
+    let (_server, client) = scene(&[]).await;
+    let slow = |burst: u32| json!({"events": {"per_second": 0.01, "burst": burst}});
+    client.put("/v1/applications/default/limits", &slow(10)).await.expect(200);
+    client.put("/v1/event-types/tick/limits", &slow(1)).await.expect(200);
+    client.event_type("tock").await;
+    client.post("/v1/events", &event("tick")).await.expect(202);
+    for _ in 0..3 {
+        let answer = client.post("/v1/events", &event("tick")).await;
+        assert_eq!(refused(&answer, 429, "rate-limited")["limit"], "event-type-events");
+        let standing = header(&answer, "ratelimit").unwrap();
+        assert!(standing.contains("\"application-events\";r=9;"), "{standing}");
+    }
+    let batch = json!([event("tick"), event("tock"), event("tick")]);
+    let answer = client.post("/v1/events/batch", &batch).await;
+    assert_eq!(answer.expect(200)["accepted"], 1);
+    let answer = client.post("/v1/events", &event("tock")).await;
+    let standing = header(&answer, "ratelimit").unwrap();
+    assert!(standing.contains("\"application-events\";r=7;"), "{standing}");
+}
+
+#[tokio::test]
+async fn what_was_accepted_stays_so_though_its_type_takes_no_more_as_large_ones() {
+    let (_server, client) = scene(&[]).await;
+    let large = json!({"type": "tick", "id": "p1", "payload": "more than ten bytes"});
+    let first = client.post("/v1/events", &large).await.expect(202);
+    let limits = json!({"max_payload_bytes": 10});
+    client.put("/v1/event-types/tick/limits", &limits).await.expect(200);
+    let again = client.post("/v1/events", &large).await.expect(202);
+    assert_eq!(again["id"], first["id"]);
+    let other = json!({"type": "tick", "id": "p2", "payload": "more than ten bytes"});
+    refused(&client.post("/v1/events", &other).await, 413, "body-too-large");
+    let too_much = json!({"max_payload_bytes": 99_999_999_999_u64});
+    let answer = client.put("/v1/event-types/tick/limits", &too_much).await;
+    assert_eq!(refused(&answer, 400, "invalid-field")["errors"][0]["at"], "/max_payload_bytes");
+}
+
+#[tokio::test]
 async fn requests_and_subscriptions_have_defaults_for_all() {
     let settings = [("KEY_REQUESTS_PER_SECOND", "0.01"), ("APPLICATION_SUBSCRIPTIONS", "1")];
     let (_server, client) = scene(&settings).await;

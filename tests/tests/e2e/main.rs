@@ -26,6 +26,7 @@ mod keep;
 mod languages;
 mod libraries;
 mod limits;
+mod meanwhile;
 mod observe;
 mod once;
 mod openapi;

@@ -259,12 +259,23 @@ async fn what_is_claimed_is_of_its_kind() {
         ("app", Value::Null, Err(JwtError::Nobody)),
         ("scope", json!(7), Err(unreadable("scope"))),
         ("scope", json!(["hookmill:read", 7]), Ok("jwt:alice")),
-        ("sub", json!(7), Ok("jwt:unknown")),
-        ("sub", json!("a\u{0}\nb"), Ok("jwt:ab")),
+        ("sub", json!(7), Err(unreadable("sub"))),
+        ("sub", json!(""), Err(unreadable("sub"))),
+        ("sub", json!("a\u{0}\nb"), Err(unreadable("sub"))),
+        ("sub", json!("x".repeat(MAX_SUBJECT + 1)), Err(unreadable("sub"))),
+        ("sub", json!("Zoë|7"), Ok("jwt:Zoë|7")),
     ] {
         let said = both.of(&header(), &with(claims(), name, value.clone())).await;
         assert_eq!(said, expected.map(str::to_owned), "{name}: {value}");
     }
+}
+
+#[tokio::test]
+async fn nobody_is_taken_for_somebody_else() {
+    let both = Both::start().await;
+    let mut nobody = claims();
+    nobody.as_object_mut().unwrap().remove("sub");
+    assert_eq!(both.of(&header(), &nobody).await, Err(JwtError::Missing("sub".into())));
 }
 
 #[tokio::test]

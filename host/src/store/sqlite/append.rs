@@ -10,6 +10,7 @@ use super::{
     codec::{json, millis, state_code},
     failed, order,
     repeated::{Remembered, Seen, Verdict, look, remember},
+    there::Missing,
     usage::Counted,
 };
 use crate::{
@@ -89,14 +90,15 @@ impl SqliteStore {
         Ok(answers)
     }
 
-    /// Tells new events from repeated ones and from those that there is no room for, also
-    /// within the batch, and gives them rows. A repetition may have brought a key that is new:
+    /// Tells new events from repeated ones, from those that there is no room for, also within the
+    /// batch, and from those whose application or type went meanwhile, and gives them rows. A repetition may have brought a key that is new:
     /// the next request with it is one, too.
     async fn sort_out<'a>(
         &self,
         connection: &mut SqliteConnection,
         batch: &'a [NewEvent],
     ) -> Result<(Vec<Appended>, Vec<Fresh<'a>>, Vec<Remembered<'a>>)> {
+        let missing = Missing::of(connection, batch).await?;
         let mut seen = Seen::new();
         // Payloads of this batch, by application, where that is asked for.
         let mut coming: HashMap<ApplicationId, u64> = HashMap::new();
@@ -116,6 +118,10 @@ impl SqliteStore {
                     (receipt, unused)
                 }
                 Verdict::Fresh => {
+                    if let Some(gone) = missing.gone(new) {
+                        answers.push(Appended::Gone(gone));
+                        continue;
+                    }
                     if let Some(used) = self.overfull(new, &mut coming) {
                         answers.push(Appended::Full { used });
                         continue;

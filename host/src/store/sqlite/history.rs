@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::SignedDuration;
 use sqlx::{AssertSqlSafe, QueryBuilder, Sqlite, sqlite::SqliteRow};
 
 use super::{
@@ -112,6 +113,27 @@ fn way(filter: &EventFilter) -> &'static str {
     }
 }
 
+/// How far an id's time and the time in its row may be apart. They are one and the same, but for
+/// the place in a batch, and for a replay's id, which is made shortly before its row.
+const APART: SignedDuration = SignedDuration::from_secs(60);
+
+/// Which ids what was made since one time and until another may have: these are found by the index
+/// that a list is walked by. What exactly is of that time, its column says.
+fn push_ids<const N: usize>(
+    query: &mut QueryBuilder<Sqlite>,
+    column: &str,
+    (since, until): (Option<Timestamp>, Option<Timestamp>),
+    first_of: impl Fn(Timestamp) -> [u8; N],
+) {
+    let since = since.map(|since| since.checked_sub(APART).unwrap_or(Timestamp::MIN));
+    let until = until.map(|until| until.checked_add(APART).unwrap_or(Timestamp::MAX));
+    for (bound, comparison) in [(since, ">="), (until, "<")] {
+        if let Some(bound) = bound {
+            query.push(format!(" AND {column} {comparison} ")).push_bind(first_of(bound).to_vec());
+        }
+    }
+}
+
 /// Cuts the one row too many that tells whether more follow.
 pub(super) fn page<T>(mut items: Vec<T>, limit: u32) -> Page<T> {
     let more = items.len() > limit as usize;
@@ -147,7 +169,9 @@ impl SqliteStore {
         if filter.violating {
             query.push(" AND e.violations IS NOT NULL");
         }
-        push_times(&mut query, "e.accepted_at", filter.since, filter.until);
+        let times = (filter.since, filter.until);
+        push_times(&mut query, "e.accepted_at", times.0, times.1);
+        push_ids(&mut query, "e.id", times, |at| *EventId::first_of(at).as_bytes());
         if let Some(id) = before {
             query.push(" AND e.id < ").push_bind(id.as_bytes().to_vec());
         }
@@ -269,7 +293,9 @@ impl History for SqliteStore {
                 .push_bind(id.as_bytes().to_vec())
                 .push(")");
         }
-        push_times(&mut query, "d.created_at", filter.since, filter.until);
+        let times = (filter.since, filter.until);
+        push_times(&mut query, "d.created_at", times.0, times.1);
+        push_ids(&mut query, "d.id", times, |at| *DeliveryId::first_of(at).as_bytes());
         if let Some(id) = before {
             query.push(" AND d.id < ").push_bind(id.as_bytes().to_vec());
         }

@@ -36,6 +36,7 @@ mod sources;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod there;
 mod undelivered;
 mod upkeep;
 mod usage;
@@ -126,10 +127,14 @@ fn unwritable(error: &sqlx::Error) -> Option<Unwritable> {
     }
 }
 
-/// `Exists` where a unique key was the obstacle.
+/// `Exists` where a unique key was the obstacle, `NoApplication` where it was the one foreign key
+/// that rows have which are put so.
 pub(super) fn taken(error: sqlx::Error) -> StoreError {
     match &error {
         sqlx::Error::Database(database) if database.is_unique_violation() => StoreError::Exists,
+        sqlx::Error::Database(database) if database.is_foreign_key_violation() => {
+            StoreError::NoApplication
+        }
         _ => failed(error),
     }
 }

@@ -9,6 +9,7 @@ use super::{
     codec::{bytes16, col, col_time, col_u64, damaged, from_json, from_word, json, millis, word},
     failed,
     resources::found,
+    there,
 };
 use crate::{
     model::{
@@ -117,6 +118,11 @@ impl Plugins for SqliteStore {
             Some(sha256) if sha256 == version.sha256.0 => return Ok(()),
             Some(_) => return Err(StoreError::Exists),
             None => {}
+        }
+        if let Some(application) = version.application
+            && there::is_gone(&mut transaction, application).await?
+        {
+            return Err(StoreError::NoApplication);
         }
         sqlx::query("INSERT OR IGNORE INTO components (sha256, bytes) VALUES (?, ?)")
             .bind(version.sha256.0.as_slice())

@@ -185,21 +185,26 @@ impl Resources for SqliteStore {
     }
 
     async fn delete_event_type(&self, name: &EventTypeName) -> Result<()> {
-        // Asked of a reader: events have no index by type, and commits must not wait for this.
-        let used: bool = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM events WHERE type = ?)")
-            .bind(name.as_str())
-            .fetch_one(&self.readers)
-            .await
-            .map_err(failed)?;
+        let mut write = self.write().await?;
+        let mut transaction = write.begin().await?;
+        // Events are found by their application and type, and by no type alone.
+        let used: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM applications AS a WHERE EXISTS
+                 (SELECT 1 FROM events AS e WHERE e.application_id = a.id AND e.type = ?))",
+        )
+        .bind(name.as_str())
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed)?;
         if used {
             return Err(StoreError::InUse(1));
         }
-        let mut write = self.write().await?;
         let gone = sqlx::query("DELETE FROM event_types WHERE name = ?")
             .bind(name.as_str())
-            .execute(&mut *write.connection)
+            .execute(&mut *transaction)
             .await
             .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
         write.done();
         found(gone.rows_affected())
     }

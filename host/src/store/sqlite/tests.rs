@@ -15,10 +15,10 @@ use super::SqliteStore;
 use crate::{
     model::{
         Application, ApplicationId, Attempt, AttemptOutcome, Credentials, DeliveryId,
-        DeliveryState, Event, EventId, EventType, Kept, ListedEvent, Message, OnError, Outcome,
-        PipelineId, PipelineRun, Policy, ResolvedStep, SchemaMode, Secret, SecretText, Sha256,
-        StepReport, StepVerdict, Subscription, SubscriptionId, SubscriptionState, Timestamp,
-        Timings, TraceContext, Violation,
+        DeliveryState, Event, EventId, EventType, EventTypeName, Kept, ListedEvent, Message,
+        OnError, Outcome, PipelineId, PipelineRun, Policy, ResolvedStep, Secret, SecretText,
+        Sha256, StepReport, StepVerdict, Subscription, SubscriptionId, SubscriptionState,
+        Timestamp, Timings, TraceContext, Violation,
     },
     store::{
         Appended, Backlog, Belt, Claimed, Counts, DeliveryFilter, EventFilter, History,
@@ -66,6 +66,7 @@ impl Bench {
             created_at: at(0),
         };
         store.create_application(&application).await.unwrap();
+        store.create_event_type(&EventType::named("order.created"), None).await.unwrap();
         let subscription = Subscription {
             id: SubscriptionId::new(at(0)),
             application: application.id,
@@ -484,19 +485,7 @@ async fn lists_are_newest_first_filtered_and_paged() {
     let mut batch: Vec<_> = (0..5).map(|i| bench.event(i)).collect();
     batch[3].violations =
         vec![Violation { at: "/total".into(), schema: "/type".into(), message: "no".into() }];
-    let kind = EventType {
-        name: "order.created".parse().unwrap(),
-        description: None,
-        mode: SchemaMode::Warn,
-        content_types: vec!["application/json".into()],
-        latest_version: 0,
-        violations: 0,
-        created_at: at(0),
-        compatibility: crate::model::Compatibility::None,
-        lifecycle: crate::model::Lifecycle::default(),
-        archived_at: None,
-    };
-    bench.store.create_event_type(&kind, None).await.unwrap();
+    let kind = EventType::named("order.created");
     assert!(matches!(bench.store.create_event_type(&kind, None).await, Err(StoreError::Exists)));
     bench.store.append(&batch, lease(60)).await.unwrap();
     assert_eq!(bench.store.event_type(&kind.name).await.unwrap().violations, 1);
@@ -562,22 +551,11 @@ async fn one_file_has_one_server() {
 #[tokio::test]
 async fn schemas_are_numbered_from_one() {
     let bench = Bench::new().await;
-    let name = "order.created".parse().unwrap();
+    let name: EventTypeName = "order.paid".parse().unwrap();
     let schema = serde_json::json!({"type": "object"});
     let missing = bench.store.add_schema(&name, &schema, at(0)).await;
     assert!(matches!(missing, Err(StoreError::NotFound)));
-    let kind = EventType {
-        name: name.clone(),
-        description: None,
-        mode: SchemaMode::Enforce,
-        content_types: vec!["application/json".into()],
-        latest_version: 0,
-        violations: 0,
-        created_at: at(0),
-        compatibility: crate::model::Compatibility::None,
-        lifecycle: crate::model::Lifecycle::default(),
-        archived_at: None,
-    };
+    let kind = EventType::named(name.as_str());
     bench.store.create_event_type(&kind, None).await.unwrap();
     assert_eq!(bench.store.add_schema(&name, &schema, at(1)).await.unwrap(), 1);
     assert_eq!(bench.store.add_schema(&name, &schema, at(2)).await.unwrap(), 2);

@@ -69,12 +69,15 @@ pub(super) async fn list(
     let id = application.as_bytes().to_vec();
     query.push_bind(id.clone());
     if let Some(before) = before {
+        // Where that one stands, or stood: retention may have taken it meanwhile.
         query
-            .push(" AND d.event_row < (SELECT row FROM events WHERE application_id = ")
-            .push_bind(id)
-            .push(" AND id = ")
+            .push(" AND d.event_row <= (SELECT row - (id = ")
             .push_bind(before.as_bytes().to_vec())
-            .push(")");
+            .push(") FROM events WHERE application_id = ")
+            .push_bind(id)
+            .push(" AND id <= ")
+            .push_bind(before.as_bytes().to_vec())
+            .push(" ORDER BY id DESC LIMIT 1)");
     }
     if let Some(pattern) = &filter.event_type {
         push_types(&mut query, std::slice::from_ref(pattern));
