@@ -7,7 +7,8 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{io::AsyncReadExt, sync::Mutex, time::Instant};
 use url::Url;
 
 use crate::clock::Clock;
@@ -174,7 +175,7 @@ impl Jwks {
     /// Reads the keys now.
     pub(super) async fn read(&self) -> Result<Look, String> {
         let read = match &self.source {
-            JwksSource::File(path) => tokio::fs::read(path)
+            JwksSource::File(path) => read_file(path)
                 .await
                 .map_err(|error| format!("cannot read {}: {error}", path.display()))?,
             JwksSource::Url(url) => self.fetch(url.clone()).await?,
@@ -210,6 +211,13 @@ impl Jwks {
         }
         Ok(body)
     }
+}
+
+/// No more of a file than shows that it is too large: it may be anything that can be opened.
+async fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    tokio::fs::File::open(path).await?.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).await?;
+    Ok(text)
 }
 
 /// The usable keys of a document. Those of kinds that nobody here knows are left out.
@@ -330,6 +338,9 @@ mod tests {
                 assert!(jwks.read().await.is_err(), "{broken}");
                 assert!(jwks.find("a").is_some());
             }
+            // Sparse: that it is too large is known after the first few bytes of it.
+            std::fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+            assert!(jwks.read().await.is_err_and(|error| error.contains("larger")));
             std::fs::write(&file, &emptied).unwrap();
             assert_eq!(jwks.read().await, Ok(Look::Changed));
             assert!(jwks.find("a").is_none(), "{emptied}");

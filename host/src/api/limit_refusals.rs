@@ -28,13 +28,14 @@ fn refusals(method: &str, path: &str, operation: &Operation) -> Vec<(Code, &'sta
         Code::RateLimited,
         "More is asked than a rate limit allows (`rate-limited`); `limit` says which.",
     ));
-    if once::takes(method, id) {
+    let keyed = path.starts_with("/v1/") && once::takes(method, id);
+    if keyed {
         refusals.push((
             Code::IdempotencyConflict,
             "The Idempotency-Key stands for another request (`idempotency-conflict`), or for one of which nobody knows what came (`outcome-unknown`).",
         ));
     }
-    if UNDER_QUOTA.contains(&id) || once::takes(method, id) {
+    if keyed || UNDER_QUOTA.contains(&id) {
         refusals.push((
             Code::QuotaExceeded,
             "The application has or stores as much as it may (`quota-exceeded`); `quota`, `limit` and `used` say of what.",
@@ -87,7 +88,7 @@ mod tests {
                 let takes = is_counted && method != "get";
                 assert_eq!(says("503", Code::Overloaded), takes, "{name}");
                 assert_eq!(says("503", Code::StorageUnavailable), takes, "{name}");
-                let keyed = once::takes(method, &name);
+                let keyed = path.starts_with("/v1/") && once::takes(method, &name);
                 assert_eq!(says("409", Code::OutcomeUnknown), keyed, "{name}");
                 let under_quota = keyed || UNDER_QUOTA.contains(&name.as_str());
                 assert_eq!(says("403", Code::QuotaExceeded), under_quota, "{name}");

@@ -362,6 +362,13 @@ mod tests {
     use super::*;
     use crate::model::{Manifest, PluginKind, Sha256, Timestamp};
 
+    #[test]
+    fn a_page_goes_on_in_the_order_of_the_list() {
+        let mut names = ["redact-things/0", "redact/1", "redact/0", "redact2/0"];
+        names.sort_by_key(|name| parts(name).to_owned());
+        assert_eq!(names, ["redact/0", "redact/1", "redact-things/0", "redact2/0"]);
+    }
+
     fn version(
         owner: Option<ApplicationId>,
         version: &str,

@@ -13,6 +13,29 @@ async fn patch_if(client: &Client, path: &str, tag: &str, body: &Value) -> Answe
 }
 
 #[tokio::test]
+async fn a_time_is_what_it_is_kept_as_from_the_first_moment_on() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    client.event_type("tick").await;
+    let path = "/v1/event-types/tick";
+    let change = json!({"deprecated": true, "sunset_at": "2027-06-01T00:00:00.123456Z"});
+    let told = client.patch(path, &change).await;
+    assert_eq!(told.expect(200)["sunset_at"], "2027-06-01T00:00:00.123Z");
+    let seen = client.get(path).await;
+    assert_eq!(tag(&seen), tag(&told));
+    patch_if(&client, path, &tag(&seen), &json!({"mode": "warn"})).await.expect(200);
+    let key = json!({"name": "k", "application": "default", "scopes": ["read"],
+        "expires_at": "2099-01-01T00:00:00.123456Z"});
+    let made = client.post("/v1/keys", &key).await.expect(201);
+    let key = format!("/v1/keys/{}", made["id"].as_str().unwrap());
+    let before = client.get(&key).await;
+    server.stop().await;
+    server.restart().await;
+    let after = server.client().get(&key).await;
+    assert_eq!((tag(&after), after.json()), (tag(&before), before.json()));
+}
+
+#[tokio::test]
 async fn the_second_editor_is_told_of_the_first() {
     let server = Server::start().await;
     let client = server.client();
