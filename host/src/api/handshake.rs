@@ -155,6 +155,7 @@ async fn ask(
         if subscription.state == from {
             subscription.state = to;
         }
+        Ok(())
     })
     .await?;
     if saved.state == SubscriptionState::Active {
