@@ -60,9 +60,11 @@ async fn move_state(
         }
         return Ok(Json((&*found).into()));
     }
-    if target == SubscriptionState::Active {
-        handshake::before_active(api, &found).await?;
-    }
+    let _settling = if target == SubscriptionState::Active {
+        Some(handshake::before_active(api, id).await?)
+    } else {
+        None
+    };
     let saved = change(api, id, move |subscription| {
         // As it is now, which may be another state than the one looked at above.
         subscription.state = next(subscription.state)?;

@@ -115,12 +115,18 @@ pub async fn create_subscription(
         subscription.state = SubscriptionState::Paused;
     }
     let subject = subject(subscription.id);
+    let settling = handshake::settling(&api).await;
     let saved = api
         .catalog
         .create_subscription(subscription)
         .await
         .map_err(|error| unsaved(error, &subject))?;
-    let saved = handshake::after_saving(&api, saved).await?;
+    handshake::begin(&settling, &api, &saved).await.unwrap_or_else(|problem| {
+        // It is made: it stays paused until it is resumed.
+        tracing::warn!(subscription = %saved.id, ?problem, "that it waits was not written down");
+    });
+    drop(settling);
+    let saved = handshake::after_creating(&api, saved).await;
     let location = format!("/v1/subscriptions/{}", saved.id);
     Ok(created(location, SubscriptionCreated { subscription: (&*saved).into(), secret: shown }))
 }
@@ -215,9 +221,11 @@ pub async fn change_subscription(
     let secrets = schemes::settle(&mut checker, &*api.endpoint_policy, policy, &found.secrets)?;
     subscription_credentials::check(&mut checker, &checked, Some(&found));
     checker.finish()?;
+    let settling = handshake::settling(&api).await;
+    let found = find(&api, &acting, id)?;
     let endpoint = checked.endpoint.as_ref().unwrap_or(&found.endpoint);
     let asked = checked.policy.as_ref().unwrap_or(&found.policy).handshake.as_ref();
-    let plan = handshake::Plan::of(&api, &found, endpoint, asked).await?;
+    let plan = handshake::Plan::of(&settling, &api, &found, endpoint, asked).await?;
     // If-Match once more, for what came since.
     let saved = change_if(&api, id, &expected, move |subscription| {
         checked.apply(subscription);
@@ -226,7 +234,7 @@ pub async fn change_subscription(
         Ok(())
     })
     .await?;
-    let saved = plan.finish(&api, saved).await?;
+    let saved = plan.finish(settling, &api, saved).await?;
     Ok(Tagged(tag(&saved), SubscriptionOut::from(&*saved)))
 }
 
