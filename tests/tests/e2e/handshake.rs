@@ -39,7 +39,8 @@ async fn creating(client: &Client, receiver: &Receiver) -> (JoinHandle<Answer>, 
     });
     receiver.wait("/late", 1).await;
     let list = client.get("/v1/subscriptions").await.expect(200);
-    let path = format!("/v1/subscriptions/{}", list["data"][0]["id"].as_str().unwrap());
+    let id = list["data"][0]["id"].as_str().expect("it is made before its endpoint is asked");
+    let path = format!("/v1/subscriptions/{id}");
     (making, path)
 }
 
