@@ -196,6 +196,7 @@ pub async fn run(config: Config, sources: config::Sources) -> Result<(), ServeEr
         limits: ArcSwap::from_pointee(reload::limits(&config)),
         rates,
         changing_limits: tokio::sync::Mutex::default(),
+        settling_leave: tokio::sync::Mutex::default(),
         endpoint_policy: Arc::new(policy),
         metrics: Arc::new(move || {
             count_breakers(&breakers);

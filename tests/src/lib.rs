@@ -25,7 +25,7 @@ pub use hostile::Hostile;
 pub use leaks::leaks;
 pub use names::NameServer;
 pub use pathology::{pathologies, slow_to_compile, smithed};
-pub use receiver::{Received, Receiver, Reply};
+pub use receiver::{Gate, Received, Receiver, Reply};
 pub use server::{ADMIN_KEY, Server, binary};
 pub use tls::{Authority, TlsEndpoint};
 pub use tools::{github_payloads, npm_folder, plugin, python, python_with, repository};

@@ -15,6 +15,9 @@ use tokio::{net::TcpListener, sync::Notify, time::timeout};
 
 use crate::PATIENCE;
 
+/// What lets a late reply go, once for each `notify_one`.
+pub type Gate = Arc<Notify>;
+
 /// A request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -60,17 +63,24 @@ pub struct Reply {
     headers: Vec<(String, String)>,
     body: Bytes,
     hangs: bool,
+    gate: Option<Gate>,
 }
 
 impl Reply {
     /// A status with an empty body.
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new(), hangs: false }
+        Self { status, headers: Vec::new(), body: Bytes::new(), hangs: false, gate: None }
     }
 
     /// Never answers.
     pub fn never() -> Self {
         Self { hangs: true, ..Self::status(200) }
+    }
+
+    /// Given once the gate lets it.
+    #[must_use]
+    pub fn late(self, gate: &Gate) -> Self {
+        Self { gate: Some(Arc::clone(gate)), ..self }
     }
 
     /// With a header.
@@ -193,6 +203,9 @@ async fn receive(State(shared): State<Arc<Shared>>, request: Request<Body>) -> R
     };
     if reply.hangs {
         std::future::pending::<()>().await;
+    }
+    if let Some(gate) = reply.gate {
+        gate.notified().await;
     }
     let mut response = Response::builder().status(reply.status);
     for (name, value) in reply.headers {

@@ -1,11 +1,13 @@
 //! `/v1/subscriptions/{id}/handshake`: whether an endpoint permits deliveries.
 //!
-//! Owns when an endpoint is asked, and that a subscription is paused until it permits.
+//! Owns when an endpoint is asked, and that a subscription is paused until it permits. An answer
+//! counts for what was asked: never for an endpoint that was set while it was awaited.
 
 use std::sync::Arc;
 
 use axum::{extract::State, response::Json};
 use serde::Serialize;
+use tokio::sync::MutexGuard;
 use url::Url;
 use utoipa::ToSchema;
 
@@ -62,6 +64,34 @@ async fn keep(api: &Api, id: SubscriptionId, record: &HandshakeRecord) -> Result
     api.store.put_handshake(id, record).await.map_err(|error| refusal::store(error, &subject(id)))
 }
 
+/// Held through what decides on an endpoint and its leave: then both are as they were looked at
+/// until what follows from them is saved. Nobody is asked meanwhile: that takes long.
+#[derive(Debug)]
+pub struct Settling<'a>(#[expect(dead_code, reason = "it is held")] MutexGuard<'a, ()>);
+
+pub async fn settling(api: &Api) -> Settling<'_> {
+    Settling(api.settling_leave.lock().await)
+}
+
+/// Notes that a subscription waits for an answer, for whoever changes it before there is one,
+/// and for after a crash.
+pub async fn begin(
+    _settling: &Settling<'_>,
+    api: &Api,
+    saved: &Subscription,
+) -> Result<(), Problem> {
+    let Some(asked) = &saved.policy.handshake else { return Ok(()) };
+    let record = HandshakeRecord {
+        endpoint: saved.endpoint.clone(),
+        origin: asked.origin.clone(),
+        at: api.clock.now(),
+        rate: None,
+        refused: Some("the endpoint has not answered yet".into()),
+        waiting: true,
+    };
+    keep(api, saved.id, &record).await
+}
+
 /// What a change of a subscription does to the leave it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {
@@ -76,6 +106,7 @@ pub enum Plan {
 impl Plan {
     /// What a change to this endpoint and handshake calls for.
     pub async fn of(
+        _settling: &Settling<'_>,
         api: &Api,
         found: &Subscription,
         endpoint: &Url,
@@ -108,90 +139,120 @@ impl Plan {
     /// then.
     pub async fn finish(
         self,
+        settling: Settling<'_>,
         api: &Api,
         saved: Arc<Subscription>,
     ) -> Result<Arc<Subscription>, Problem> {
         match self {
             Self::Leave => {}
-            Self::Ask => return after_saving(api, saved).await,
+            Self::Ask => {
+                begin(&settling, api, &saved).await?;
+                drop(settling);
+                return after_saving(api, saved).await;
+            }
             Self::Release => {
+                api.dispatcher.wake(saved.id, api.clock.now());
                 if let Some(last) = last(api, saved.id).await? {
                     keep(api, saved.id, &HandshakeRecord { waiting: false, ..last }).await?;
                 }
-                api.dispatcher.wake(saved.id, api.clock.now());
             }
         }
         Ok(saved)
     }
 }
 
-/// Asks the endpoint of a subscription that is paused for it, or was active until now. With
-/// leave it becomes active; without, it is paused and waits.
+/// Asks the endpoint of a subscription. One that is paused and waits for leave, or is `wanted`
+/// active, becomes so with it; one that is active is paused without. None if the answer is to
+/// what is asked no more: the endpoint, or as whom, was changed meanwhile.
 async fn ask(
     api: &Api,
     subscription: &Subscription,
     asked: &Handshake,
-    waiting: bool,
-) -> Result<(HandshakeRecord, Option<Arc<Subscription>>), Problem> {
+    wanted: bool,
+) -> Result<Option<(HandshakeRecord, Arc<Subscription>)>, Problem> {
+    use SubscriptionState::{Active, Paused};
     let (id, endpoint) = (subscription.id, subscription.endpoint.clone());
     let answer = api.dispatcher.handshake(&endpoint, asked).await;
-    let active = subscription.state == SubscriptionState::Active;
+    let _settling = settling(api).await;
+    let now = api.catalog.subscription(id).ok_or_else(|| subject(id).not_found())?;
+    let origin = now.policy.handshake.as_ref().map(|asked| &asked.origin);
+    // Leave for another place must not become leave for this one, nor its record hide this one's.
+    if now.endpoint != endpoint || origin != Some(&asked.origin) {
+        return Ok(None);
+    }
+    let waits = last(api, id).await?.is_some_and(|last| last.waiting);
+    let waiting = now.state == Paused && (wanted || waits);
     let record = HandshakeRecord {
         endpoint,
         origin: asked.origin.clone(),
         at: api.clock.now(),
         rate: answer.as_ref().ok().copied().flatten(),
-        waiting: answer.is_err() && (waiting || active),
+        waiting: answer.is_err() && (waiting || now.state == Active),
         refused: answer.err(),
     };
     keep(api, id, &record).await?;
-    let (from, to) = match (&record.refused, waiting) {
-        (None, true) => (SubscriptionState::Paused, SubscriptionState::Active),
-        (Some(_), _) if active => (SubscriptionState::Active, SubscriptionState::Paused),
-        _ => return Ok((record, None)),
+    let (from, to) = match (&record.refused, now.state) {
+        (None, Paused) if waiting => (Paused, Active),
+        (Some(_), Active) => (Active, Paused),
+        _ => return Ok(Some((record, now))),
     };
-    let saved = change(api, id, move |subscription| {
+    let saved = change(api, id, |subscription| {
         // Whoever moved it meanwhile had a reason.
         if subscription.state == from {
             subscription.state = to;
         }
+        Ok(())
     })
     .await?;
-    if saved.state == SubscriptionState::Active {
+    if saved.state == Active {
         api.dispatcher.wake(id, api.clock.now());
     }
-    Ok((record, Some(saved)))
+    Ok(Some((record, saved)))
 }
 
 /// Asks for a subscription that was saved as paused because it has to; answers it as it is
 /// then.
-pub async fn after_saving(
-    api: &Api,
-    saved: Arc<Subscription>,
-) -> Result<Arc<Subscription>, Problem> {
-    match saved.policy.handshake.clone() {
-        Some(asked) => {
-            let (_, moved) = ask(api, &saved, &asked, true).await?;
-            Ok(moved.unwrap_or(saved))
-        }
-        None => Ok(saved),
+async fn after_saving(api: &Api, saved: Arc<Subscription>) -> Result<Arc<Subscription>, Problem> {
+    let Some(asked) = &saved.policy.handshake else { return Ok(saved) };
+    match ask(api, &saved, asked, false).await? {
+        Some((_, now)) => Ok(now),
+        // Whoever changed it has asked.
+        None => api.catalog.subscription(saved.id).ok_or_else(|| subject(saved.id).not_found()),
     }
 }
 
-/// What has to be so before a subscription may become active: its endpoint permits it.
-pub async fn before_active(api: &Api, subscription: &Subscription) -> Result<(), Problem> {
-    let Some(asked) = &subscription.policy.handshake else { return Ok(()) };
-    let last = last(api, subscription.id).await?;
-    if last.is_some_and(|last| last.permits(&subscription.endpoint, asked)) {
-        return Ok(());
+/// The same for one that was made just now. It is made, whatever becomes of the asking: only
+/// this answer has its secret, and whoever got an error would make another.
+pub async fn after_creating(api: &Api, saved: Arc<Subscription>) -> Arc<Subscription> {
+    let id = saved.id;
+    match after_saving(api, Arc::clone(&saved)).await {
+        Ok(now) => now,
+        Err(problem) => {
+            // Deleted meanwhile, it was made all the same.
+            let Some(now) = api.catalog.subscription(id) else { return saved };
+            tracing::warn!(subscription = %id, ?problem, "an endpoint's leave was not settled");
+            now
+        }
     }
-    // Whoever wants it active need not say so again when the endpoint permits.
-    let waiting = subscription.state == SubscriptionState::Paused;
-    match ask(api, subscription, asked, waiting).await?.0.refused {
-        None => Ok(()),
-        Some(why) => {
-            let title = format!("The endpoint of {} does not permit deliveries", subscription.id);
-            Err(Problem::new(Code::HandshakeRefused, title).detail(why))
+}
+
+/// Sees to what has to be so before a subscription may become active: its endpoint permits it.
+/// That stays so while what is answered is held.
+pub async fn before_active(api: &Api, id: SubscriptionId) -> Result<Settling<'_>, Problem> {
+    loop {
+        let settling = settling(api).await;
+        let now = api.catalog.subscription(id).ok_or_else(|| subject(id).not_found())?;
+        let Some(asked) = &now.policy.handshake else { return Ok(settling) };
+        if last(api, id).await?.is_some_and(|last| last.permits(&now.endpoint, asked)) {
+            return Ok(settling);
+        }
+        drop(settling);
+        // Whoever wants it active need not say so again when the endpoint permits.
+        if let Some((HandshakeRecord { refused: Some(why), .. }, _)) =
+            ask(api, &now, asked, true).await?
+        {
+            let title = format!("The endpoint of {id} does not permit deliveries");
+            return Err(Problem::new(Code::HandshakeRefused, title).detail(why));
         }
     }
 }
@@ -212,15 +273,19 @@ pub async fn ask_for_leave(
     State(api): State<Arc<Api>>,
     PathId(id): PathId<SubscriptionId>,
 ) -> Result<Json<HandshakeOut>, Problem> {
-    let found = find(&api, &acting, id)?;
-    let Some(asked) = &found.policy.handshake else {
-        let why = "is not set, so there is nothing to ask";
-        return Err(Problem::new(Code::InvalidSubscription, format!("{id} asks for no handshake"))
-            .errors([FieldError::new("/policy/handshake", why)]));
-    };
-    let paused = found.state == SubscriptionState::Paused;
-    let waiting = paused && last(&api, id).await?.is_some_and(|last| last.waiting);
-    Ok(Json(ask(&api, &found, asked, waiting).await?.0.into()))
+    loop {
+        let found = find(&api, &acting, id)?;
+        let Some(asked) = &found.policy.handshake else {
+            let title = format!("{id} asks for no handshake");
+            let why = "is not set, so there is nothing to ask";
+            return Err(Problem::new(Code::InvalidSubscription, title)
+                .errors([FieldError::new("/policy/handshake", why)]));
+        };
+        // Once more, if it was changed meanwhile: what is wanted is leave for how it is now.
+        if let Some((record, _)) = ask(&api, &found, asked, false).await? {
+            return Ok(Json(record.into()));
+        }
+    }
 }
 
 /// Get the endpoint's last answer to a handshake

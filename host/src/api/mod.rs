@@ -181,6 +181,9 @@ pub struct Api {
     /// Held through a change of anybody's own limits, and of what would take them with it: so
     /// that store and memory see changes in the same order.
     pub changing_limits: Mutex<()>,
+    /// Held through a change of where a subscription sends, and of whether it may: so that leave
+    /// is never for another endpoint than it was given for.
+    pub settling_leave: Mutex<()>,
     /// What subscriptions may ask for.
     pub endpoint_policy: Arc<dyn EndpointPolicy>,
     /// What `/metrics` shows.

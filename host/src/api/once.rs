@@ -147,7 +147,8 @@ impl Once {
             return response;
         }
         if !status.is_success() {
-            // Refused, and nothing done: it may be corrected and asked anew under its key.
+            // Refused, and nothing done (what made something says so, whatever failed after
+            // that): it may be corrected and asked anew under its key.
             self.note(self.api.store.drop_answer(id).await);
             return response;
         }

@@ -88,7 +88,7 @@ pub async fn rotate_secret(
         checker.refuse(FieldError::new("/grace_seconds", why));
     }
     let secret = match &scheme {
-        Some(scheme) => replacement(&mut checker, &found, scheme, given.secret.as_deref())?,
+        Some(scheme) => replacement(&mut checker, scheme, given.secret.as_deref())?,
         None => {
             let name = given.scheme.unwrap_or_default();
             let why = format!("is {name:?}, which is no scheme of the subscription's policy");
@@ -106,8 +106,15 @@ pub async fn rotate_secret(
     let old_secret_expires_at = now + Duration::from_secs(grace.into());
     let shown = (*secret.kind() == SecretKind::Symmetric).then(|| secret.reveal());
     let public_key = secret.public_key().map(|key| key.to_string());
-    change_if(&api, id, &expected, move |subscription| {
+    change_if(&api, id, &expected, |subscription| {
+        let same = |old: &Secret| old.kind() == secret.kind() && old.key() == secret.key();
+        let mut checker = Checker::new(&*api.endpoint_policy);
+        if subscription.secrets.iter().any(same) {
+            checker.refuse(FieldError::new("/secret", "is one the subscription has already"));
+        }
+        checker.finish()?;
         replace_secret(&mut subscription.secrets, secret, now, old_secret_expires_at);
+        Ok(())
     })
     .await?;
     Ok(Json(RotateOut { secret: shown, public_key, old_secret_expires_at }))
@@ -128,7 +135,6 @@ fn has_one_signature(scheme: &Scheme) -> bool {
 /// The new secret: the given one, checked, or one made now.
 fn replacement(
     checker: &mut Checker<'_>,
-    subscription: &Subscription,
     scheme: &Scheme,
     given: Option<&str>,
 ) -> Result<Option<Secret>, Problem> {
@@ -147,10 +153,6 @@ fn replacement(
             }
         },
     };
-    let same = |old: &Secret| old.kind() == secret.kind() && old.key() == secret.key();
-    if subscription.secrets.iter().any(same) {
-        checker.refuse(FieldError::new("/secret", "is one the subscription has already"));
-    }
     Ok(Some(secret))
 }
 

@@ -111,20 +111,10 @@ pub async fn add_secret(
     expected: IfMatch,
     OptionalJsonBody(given): OptionalJsonBody<SecretIn>,
 ) -> Result<(StatusCode, Json<SecretAdded>), Problem> {
-    let found = find(&api, &acting, id)?;
+    find(&api, &acting, id)?;
     let now = api.clock.now();
     let mut checker = Checker::new(&*api.endpoint_policy);
     let secret = given.secret.and_then(|text| checker.secret(&text));
-    if let Some(secret) = &secret
-        && found.secrets.iter().any(|old| old.key() == secret.key())
-    {
-        checker.refuse(FieldError::new("/secret", "is one the subscription has already"));
-    }
-    let most = 1 + MAX_OLD_SECRETS;
-    if found.secrets.iter().filter(|secret| secret.is_active(now)).count() >= most {
-        let why = format!("there are {most} secrets already; remove one first");
-        checker.refuse(FieldError::new("", why));
-    }
     checker.finish()?;
     let mut secret = match secret {
         Some(secret) => secret,
@@ -132,9 +122,20 @@ pub async fn add_secret(
     };
     secret.created_at = Some(now);
     let added = SecretAdded { secret: secret.reveal(), about: (&secret).into() };
-    change_if(&api, id, &expected, move |subscription| {
+    change_if(&api, id, &expected, |subscription| {
+        let mut checker = Checker::new(&*api.endpoint_policy);
+        if subscription.secrets.iter().any(|old| old.key() == secret.key()) {
+            checker.refuse(FieldError::new("/secret", "is one the subscription has already"));
+        }
         subscription.secrets.retain(|old| old.is_active(now));
+        let most = 1 + MAX_OLD_SECRETS;
+        if subscription.secrets.len() >= most {
+            let why = format!("there are {most} secrets already; remove one first");
+            checker.refuse(FieldError::new("", why));
+        }
+        checker.finish()?;
         subscription.secrets.push(secret);
+        Ok(())
     })
     .await?;
     Ok((StatusCode::CREATED, Json(added)))
@@ -159,19 +160,18 @@ pub async fn remove_secret(
     PathParts((id, fingerprint)): PathParts<(SubscriptionId, String)>,
     expected: IfMatch,
 ) -> Result<StatusCode, Problem> {
-    let mut secrets = find(&api, &acting, id)?.secrets.clone();
-    match remove(&mut secrets, &fingerprint) {
-        Removal::Done => {}
-        Removal::Unknown => return Err(Subject::new("secret", &fingerprint).not_found()),
-        Removal::Last => {
-            let title = format!("The secret {fingerprint} is the only one that does not expire");
-            return Err(Problem::new(Code::InUse, title)
-                .detail("Add another first, or rotate it with no grace."));
+    find(&api, &acting, id)?;
+    change_if(&api, id, &expected, |subscription| {
+        match remove(&mut subscription.secrets, &fingerprint) {
+            Removal::Done => Ok(()),
+            Removal::Unknown => Err(Subject::new("secret", &fingerprint).not_found()),
+            Removal::Last => {
+                let title =
+                    format!("The secret {fingerprint} is the only one that does not expire");
+                Err(Problem::new(Code::InUse, title)
+                    .detail("Add another first, or rotate it with no grace."))
+            }
         }
-    }
-    change_if(&api, id, &expected, move |subscription| {
-        // Another request may have removed the others meanwhile: then this one stays.
-        remove(&mut subscription.secrets, &fingerprint);
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)

@@ -50,7 +50,8 @@ async fn move_state(
     by: Move,
 ) -> Result<Json<SubscriptionOut>, Problem> {
     let found = find(api, acting, id)?;
-    let target = moved(found.state, by).map_err(|(state, remedy)| inactive(id, state, remedy))?;
+    let next = |from| moved(from, by).map_err(|(state, remedy)| inactive(id, state, remedy));
+    let target = next(found.state)?;
     if found.state == target {
         // Were they left held by a failure of the store, this is how one tries again.
         if target == SubscriptionState::Active {
@@ -59,14 +60,15 @@ async fn move_state(
         }
         return Ok(Json((&*found).into()));
     }
-    if target == SubscriptionState::Active {
-        handshake::before_active(api, &found).await?;
-    }
+    let _settling = if target == SubscriptionState::Active {
+        Some(handshake::before_active(api, id).await?)
+    } else {
+        None
+    };
     let saved = change(api, id, move |subscription| {
         // As it is now, which may be another state than the one looked at above.
-        if let Ok(target) = moved(subscription.state, by) {
-            subscription.state = target;
-        }
+        subscription.state = next(subscription.state)?;
+        Ok(())
     })
     .await?;
     // What was held is due now, and only the store knows of it so far.

@@ -28,7 +28,7 @@ use super::{
     subscription_schemes as schemes,
 };
 use crate::{
-    catalog::CatalogError,
+    catalog::{CatalogError, NotChanged},
     model::{
         Credentials, DeliveryId, Policy, Secret, Subscription, SubscriptionId, SubscriptionState,
     },
@@ -115,12 +115,18 @@ pub async fn create_subscription(
         subscription.state = SubscriptionState::Paused;
     }
     let subject = subject(subscription.id);
+    let settling = handshake::settling(&api).await;
     let saved = api
         .catalog
         .create_subscription(subscription)
         .await
         .map_err(|error| unsaved(error, &subject))?;
-    let saved = handshake::after_saving(&api, saved).await?;
+    handshake::begin(&settling, &api, &saved).await.unwrap_or_else(|problem| {
+        // It is made: it stays paused until it is resumed.
+        tracing::warn!(subscription = %saved.id, ?problem, "that it waits was not written down");
+    });
+    drop(settling);
+    let saved = handshake::after_creating(&api, saved).await;
     let location = format!("/v1/subscriptions/{}", saved.id);
     Ok(created(location, SubscriptionCreated { subscription: (&*saved).into(), secret: shown }))
 }
@@ -148,29 +154,33 @@ fn tag(subscription: &Subscription) -> Tag {
     Tag::of(&SubscriptionOut::from(subscription))
 }
 
-/// Changes a subscription, if it is what the request is meant for.
+/// Changes a subscription, if it is what the request is meant for, and unless `change` refuses.
 pub async fn change_if(
     api: &Api,
     id: SubscriptionId,
     expected: &IfMatch,
-    change: impl FnOnce(&mut Subscription) + Send + 'static,
+    change: impl FnOnce(&mut Subscription) -> Result<(), Problem> + Send,
 ) -> Result<Arc<Subscription>, Problem> {
-    let fits = |now: &Subscription| expected.allows(&tag(now));
-    api.catalog
-        .change_subscription_if(id, fits, Box::new(change))
-        .await
-        .map_err(|error| unsaved(error, &subject(id)))
+    let change = |subscription: &mut Subscription| {
+        let is_meant = expected.require(&tag(subscription));
+        // What cannot be done at all is said first.
+        change(subscription)?;
+        is_meant
+    };
+    self::change(api, id, change).await
 }
 
+/// Changes a subscription as it is where changes wait for each other: what must be so for the
+/// change is asked within it.
 pub async fn change(
     api: &Api,
     id: SubscriptionId,
-    change: impl FnOnce(&mut Subscription) + Send + 'static,
+    change: impl FnOnce(&mut Subscription) -> Result<(), Problem> + Send,
 ) -> Result<Arc<Subscription>, Problem> {
-    api.catalog
-        .change_subscription(id, Box::new(change))
-        .await
-        .map_err(|error| unsaved(error, &subject(id)))
+    api.catalog.change_subscription(id, change).await.map_err(|error| match error {
+        NotChanged::Refused(problem) => problem,
+        NotChanged::Failed(error) => unsaved(error, &subject(id)),
+    })
 }
 
 /// Why it was not saved; all that can be taken of a subscription is its name.
@@ -211,19 +221,20 @@ pub async fn change_subscription(
     let secrets = schemes::settle(&mut checker, &*api.endpoint_policy, policy, &found.secrets)?;
     subscription_credentials::check(&mut checker, &checked, Some(&found));
     checker.finish()?;
+    let settling = handshake::settling(&api).await;
+    let found = find(&api, &acting, id)?;
     let endpoint = checked.endpoint.as_ref().unwrap_or(&found.endpoint);
     let asked = checked.policy.as_ref().unwrap_or(&found.policy).handshake.as_ref();
-    let plan = handshake::Plan::of(&api, &found, endpoint, asked).await?;
-    let change = Box::new(move |subscription: &mut Subscription| {
+    let plan = handshake::Plan::of(&settling, &api, &found, endpoint, asked).await?;
+    // If-Match once more, for what came since.
+    let saved = change_if(&api, id, &expected, move |subscription| {
         checked.apply(subscription);
         schemes::adopt(subscription, secrets);
         subscription.state = plan.state(subscription.state);
-    });
-    // Once more where changes wait for each other, for what came since.
-    let expected = |now: &Subscription| expected.allows(&tag(now));
-    let saved = api.catalog.change_subscription_if(id, expected, change).await;
-    let saved = saved.map_err(|error| refusal::catalog(error, &subject(id)))?;
-    let saved = plan.finish(&api, saved).await?;
+        Ok(())
+    })
+    .await?;
+    let saved = plan.finish(settling, &api, saved).await?;
     Ok(Tagged(tag(&saved), SubscriptionOut::from(&*saved)))
 }
 

@@ -1,10 +1,10 @@
 //! What the catalog is to delivery.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use async_trait::async_trait;
 
-use super::Catalog;
+use super::{Catalog, NotChanged};
 use crate::{
     delivery::Directory,
     model::{
@@ -65,15 +65,17 @@ impl Directory for Catalog {
     }
 
     async fn disable(&self, id: SubscriptionId, reason: DisabledReason) {
-        let change = Box::new(|subscription: &mut Subscription| {
+        let change = |subscription: &mut Subscription| {
             subscription.state = SubscriptionState::Disabled;
-        });
+            Ok::<(), Infallible>(())
+        };
         match self.change_subscription(id, change).await {
             Ok(_) => tracing::warn!(subscription = %id, ?reason, "disabled a subscription"),
             // The next attempt gets the same answer and tries again.
-            Err(error) => {
+            Err(NotChanged::Failed(error)) => {
                 tracing::error!(subscription = %id, %error, "cannot disable a subscription")
             }
+            Err(NotChanged::Refused(never)) => match never {},
         }
     }
 

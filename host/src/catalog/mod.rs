@@ -184,6 +184,21 @@ fn refused(error: StoreError) -> CatalogError {
     }
 }
 
+/// Why a subscription is as it was.
+#[derive(Debug)]
+pub enum NotChanged<E> {
+    /// It could not be changed like that.
+    Failed(CatalogError),
+    /// The change was refused, for what the subscription is by now.
+    Refused(E),
+}
+
+impl<E> From<CatalogError> for NotChanged<E> {
+    fn from(error: CatalogError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// A catalog's answer.
 pub type Result<T, E = CatalogError> = std::result::Result<T, E>;
 

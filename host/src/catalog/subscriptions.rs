@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Catalog, CatalogError, Change, Match, Result, refused,
+    Catalog, CatalogError, Change, Match, NotChanged, Result, refused,
     state::{PluginEntry, SubscriptionEntry, closest, rule_of},
 };
 use crate::store::StoreError;
@@ -94,31 +94,28 @@ impl Catalog {
         Ok(subscription)
     }
 
-    /// Applies `change` to the subscription as it is now, checks the pipeline and saves it.
-    /// `updated_at` is set here; a changed state holds or resumes deliveries.
-    pub async fn change_subscription(
+    /// Applies `change` to the subscription as it is now, unless it refuses that; checks the
+    /// pipeline and saves it. `updated_at` is set here; a changed state holds or resumes
+    /// deliveries.
+    pub async fn change_subscription<E: Send>(
         &self,
         id: SubscriptionId,
-        change: Box<dyn FnOnce(&mut Subscription) + Send>,
-    ) -> Result<Arc<Subscription>> {
-        self.change_subscription_if(id, |_| true, change).await
-    }
-
-    /// The same, only if the subscription is still what the caller takes it for.
-    pub async fn change_subscription_if(
-        &self,
-        id: SubscriptionId,
-        expected: impl FnOnce(&Subscription) -> bool + Send,
-        change: Box<dyn FnOnce(&mut Subscription) + Send>,
-    ) -> Result<Arc<Subscription>> {
+        change: impl FnOnce(&mut Subscription) -> Result<(), E> + Send,
+    ) -> Result<Arc<Subscription>, NotChanged<E>> {
         let _changing = self.changing.lock().await;
         let before = self.subscription(id).ok_or(CatalogError::NotFound)?;
-        if !expected(&before) {
-            return Err(CatalogError::Changed);
-        }
         let mut after = (*before).clone();
-        change(&mut after);
+        change(&mut after).map_err(NotChanged::Refused)?;
         after.updated_at = self.clock.now();
+        Ok(self.replace(&before, after).await?)
+    }
+
+    async fn replace(
+        &self,
+        before: &Subscription,
+        after: Subscription,
+    ) -> Result<Arc<Subscription>> {
+        let id = after.id;
         let after = Arc::new(after);
         // A config that a forced version broke must not stand in the way of other changes.
         let checked = before.pipeline != after.pipeline;
@@ -405,8 +402,9 @@ mod tests {
         let second = catalog.create_subscription(subscription(application, now)).await.unwrap().id;
         let change = |subscription: &mut Subscription| {
             subscription.state = SubscriptionState::Disabled;
+            Ok::<(), ()>(())
         };
-        catalog.change_subscription(first, Box::new(change)).await.unwrap();
+        catalog.change_subscription(first, change).await.unwrap();
         let found = under_way.find(&facts);
         assert_eq!(found.iter().copied().collect::<Vec<_>>(), [first]);
         // What was disabled meanwhile gets nothing all the same.

@@ -18,6 +18,7 @@ mod faults;
 mod filters;
 mod front;
 mod guide;
+mod handshake;
 mod hostile;
 mod idempotency;
 mod ingestion;

@@ -1,7 +1,10 @@
 //! Two people change the same thing: the second is told, and nothing is lost.
 
+use std::collections::HashSet;
+
 use hookmill_tests::{Answer, Client, Server, plugin};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 fn tag(answer: &Answer) -> String {
     answer.headers["etag"].to_str().expect("it is visible ASCII").to_owned()
@@ -130,6 +133,68 @@ async fn of_two_who_change_a_subscriptions_secrets_one_is_refused() {
     assert_eq!(send_if(&client, "POST", &rotate, &seen).await.status, 412);
     let now = tag(&client.get(&path).await);
     assert_eq!(send_if(&client, "POST", &rotate, &now).await.status, 200);
+}
+
+fn count(answers: &[Answer], status: u16) -> usize {
+    answers.iter().filter(|answer| answer.status == status).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_removed_signs_no_more_however_many_go_at_once() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.event_type("order.created").await;
+    let (id, _) = client.subscribe("http://127.0.0.1:9/", &["order.*"], &json!([])).await;
+    let secrets = format!("/v1/subscriptions/{id}/secrets");
+    // More at once than there is room for, among them one that is given twice.
+    let given = json!({"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"});
+    let mut adding = JoinSet::new();
+    for n in 0..20 {
+        let (client, secrets) = (client.clone(), secrets.clone());
+        let body = if n < 2 { given.clone() } else { json!({}) };
+        adding.spawn(async move { client.post(&secrets, &body).await });
+    }
+    let added = adding.join_all().await;
+    assert_eq!((count(&added, 201), count(&added, 422)), (10, 10));
+    let list = client.get(&secrets).await.expect(200)["data"].clone();
+    let all: Vec<String> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["fingerprint"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(all.len(), 11);
+    assert_eq!(all.iter().collect::<HashSet<_>>().len(), 11, "{all:?}");
+
+    // All go at once, each twice: whoever is told that one is gone is told the truth.
+    let mut removing = JoinSet::new();
+    for one in all.iter().chain(&all) {
+        let (client, path) = (client.clone(), format!("{secrets}/{one}"));
+        removing.spawn(async move { client.delete(&path).await });
+    }
+    let removed = removing.join_all().await;
+    assert_eq!((count(&removed, 204), count(&removed, 409), count(&removed, 404)), (10, 2, 10));
+    let last = client.get(&secrets).await.expect(200)["data"].clone();
+    assert_eq!(last.as_array().unwrap().len(), 1);
+    let last = last[0]["fingerprint"].as_str().unwrap();
+    let refused = client.delete(&format!("{secrets}/{last}")).await;
+    assert_eq!(refused.problem(), "in-use");
+}
+
+#[tokio::test]
+async fn a_name_that_is_anothers_is_refused_alike_when_it_is_made_and_when_it_is_changed() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.event_type("order.created").await;
+    let given = |name: &str| json!({"name": name, "endpoint": "http://127.0.0.1:9/", "event_types": ["order.*"]});
+    client.post("/v1/subscriptions", &given("shop")).await.expect(201);
+    let other = client.post("/v1/subscriptions", &given("other")).await.expect(201);
+    let made = client.post("/v1/subscriptions", &given("shop")).await;
+    let path = format!("/v1/subscriptions/{}", other["id"].as_str().unwrap());
+    let changed = client.patch(&path, &json!({"name": "shop"})).await;
+    assert_eq!(changed.problem(), "already-exists");
+    assert_eq!(changed.json()["errors"][0]["at"], "/name", "{}", changed.json());
+    assert_eq!(changed.json(), made.json());
 }
 
 #[tokio::test]

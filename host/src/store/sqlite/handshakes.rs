@@ -10,17 +10,17 @@ use super::{
 };
 use crate::{
     model::{HandshakeRecord, SubscriptionId},
-    store::Handshakes,
+    store::{Handshakes, StoreError},
 };
 
 #[async_trait]
 impl Handshakes for SqliteStore {
     async fn put_handshake(&self, id: SubscriptionId, record: &HandshakeRecord) -> Result<()> {
         let mut write = self.write().await?;
-        sqlx::query(
+        let kept = sqlx::query(
             "INSERT OR REPLACE INTO handshakes
                  (subscription_id, endpoint, origin, at, rate, refused, waiting)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+             SELECT id, ?2, ?3, ?4, ?5, ?6, ?7 FROM subscriptions WHERE id = ?1",
         )
         .bind(id.as_bytes().as_slice())
         .bind(record.endpoint.as_str())
@@ -33,7 +33,7 @@ impl Handshakes for SqliteStore {
         .await
         .map_err(failed)?;
         write.done();
-        Ok(())
+        if kept.rows_affected() == 0 { Err(StoreError::NotFound) } else { Ok(()) }
     }
 
     async fn handshake(&self, id: SubscriptionId) -> Result<Option<HandshakeRecord>> {
@@ -116,11 +116,15 @@ mod tests {
         };
         let allowed =
             HandshakeRecord { rate: Some(100), refused: None, waiting: false, ..refused.clone() };
+        let late = allowed.clone();
         for record in [refused, allowed] {
             store.put_handshake(id, &record).await.unwrap();
             assert_eq!(store.handshake(id).await.unwrap(), Some(record));
         }
         store.delete_subscription(id, now).await.unwrap();
         assert_eq!(store.handshake(id).await.unwrap(), None);
+        // It may answer after that.
+        let gone = store.put_handshake(id, &late).await;
+        assert!(matches!(gone, Err(StoreError::NotFound)), "{gone:?}");
     }
 }
