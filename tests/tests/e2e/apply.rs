@@ -300,6 +300,97 @@ async fn a_secret_in_the_file_is_refused_also_where_it_would_not_be_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_narrows_by_null_is_applied_and_a_time_is_the_same_to_the_millisecond() {
+    let bench = Bench::start().await;
+    let (wide, narrow) = ("filter: {exact: {/a: 1}}", "filter: {exact: {/a: 1, /b: null}}");
+    let (any, none) = ("schema: {properties: {a: {}}}", "schema: {properties: {a: {const: null}}}");
+    bench.write(&format!(
+        "version: 1\nevent_types:\n- name: n\n  {any}\n  deprecated: true\n  \
+         sunset_at: 2030-01-01T00:00:00.123456Z\n\
+         sources:\n- name: payments\n  kind: github\n  secret: {{env: WAREHOUSE_TOKEN}}\n  \
+         event_type: {{fixed: n}}\n  repetitions: content\n\
+         subscriptions:\n- name: a\n  endpoint: https://a.example\n  event_types: [n]\n  {wide}\n\
+         keys:\n- {{name: k, scopes: [publish], expires_at: 2030-01-01T00:00:00.123456Z, secret_file: k}}\n"
+    ));
+    bench.applied(&["--yes"]);
+    let same = "0 to create, 0 to change, 0 to delete, 4 as declared\n";
+    assert_eq!(bench.applied(&["--check"]), same);
+    for (from, to) in [(wide, narrow), (narrow, wide), (any, none), (none, any)] {
+        bench.edit(from, to);
+        assert!(bench.refused(&["--check"], 2).contains("1 to change"));
+        bench.applied(&["--yes"]);
+        assert_eq!(bench.applied(&["--check"]), same);
+    }
+    // Null is what is usual for the kind.
+    bench.edit("repetitions: content", "repetitions: null");
+    assert!(bench.applied(&["--yes"]).contains("repetitions  \"content\" -> (none)"));
+    assert_eq!(bench.applied(&["--check"]), same);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_refused_with_its_line_where_nothing_is_deprecated() {
+    let bench = Bench::start().await;
+    let file = "version: 1\nevent_types:\n- name: n\n  sunset_at: 2030-01-01T00:00:00Z\n";
+    bench.write(file);
+    let refused = || {
+        let said = bench.refused(&["--check"], 2);
+        assert!(said.contains("line 4: `sunset_at` of an event type n"), "{said}");
+        assert!(said.contains("hint: write `deprecated: true`"), "{said}");
+    };
+    refused();
+    bench.client().event_type("n").await;
+    refused();
+    bench.write(&format!("{file}  deprecated: false\n"));
+    refused();
+    // It is deprecated already.
+    let deprecated = json!({"deprecated": true});
+    bench.client().patch("/v1/event-types/n", &deprecated).await.expect(200);
+    refused();
+    bench.write(file);
+    bench.applied(&["--yes"]);
+    bench.applied(&["--check"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_that_was_cut_off_left_of_a_key_goes() {
+    let bench = Bench::example().await;
+    bench.edit("scopes: [publish]", "scopes: [publish, read]");
+    bench.applied(&["--yes"]);
+    let file = bench.folder.join("shop-backend.key");
+    let broad = std::fs::read_to_string(&file).unwrap();
+    // The next run makes the narrower key, and ends before it revokes this one.
+    bench.edit("scopes: [publish, read]", "scopes: [publish]");
+    let narrow = json!({"name": "shop backend", "application": "shop", "scopes": ["publish"]});
+    let admin = bench.client();
+    let made = admin.post("/v1/keys", &narrow).await.expect(201);
+    let status = async |key: &str| admin.with_key(Some(key.trim())).get("/v1/events").await.status;
+    assert_eq!(status(&broad).await, 200);
+    for flags in [&["--check"][..], &["--check", "--prune"]] {
+        let said = bench.refused(flags, 2);
+        assert!(said.contains("~ key shop/shop backend\n    key_"), "{said}");
+        assert!(said.contains("[\"read\",\"publish\"] -> (none)"), "{said}");
+    }
+    let said = all(&bench.run(&["export"]));
+    assert!(said.contains("left out: 1 keys that have a newer one of their name"), "{said}");
+    bench.applied(&["--yes"]);
+    assert_eq!(status(&broad).await, 401);
+    // It publishes, and does not read: it is the one that was made.
+    assert_eq!(status(made["key"].as_str().unwrap()).await, 403);
+    bench.applied(&["--check", "--prune"]);
+    // One that was rotated has its grace.
+    let path = format!("/v1/keys/{}/rotate", made["id"].as_str().unwrap());
+    admin.post(&path, &json!({"grace_seconds": 3600})).await.expect(201);
+    bench.applied(&["--check", "--prune"]);
+    assert_eq!(status(made["key"].as_str().unwrap()).await, 403);
+    // A key was made, and the run ended before it was kept.
+    std::fs::write(bench.folder.join("shop-backend.key.new"), "").unwrap();
+    let plan = bench.applied(&["--yes"]);
+    assert!(plan.contains("secret_file  (none) -> \"(made again: a run was cut off)\""), "{plan}");
+    assert_eq!(status(&std::fs::read_to_string(&file).unwrap()).await, 403);
+    bench.applied(&["--check"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_expired_key_is_made_again() {
     let bench = Bench::example().await;
     bench.applied(&["--yes"]);

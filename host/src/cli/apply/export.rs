@@ -60,6 +60,7 @@ struct LeftOut {
     unnamed: usize,
     resting: usize,
     versions: usize,
+    keys: usize,
     limits: bool,
     components: bool,
 }
@@ -74,10 +75,15 @@ impl LeftOut {
         }
         let resting = format!("that {} subscriptions are paused or disabled", self.resting);
         let versions = format!("older schema versions of {} event types", self.versions);
+        let keys = format!(
+            "{} keys that have a newer one of their name; `apply` revokes those with other scopes or a later end",
+            self.keys
+        );
         let parts = [
             (true, "secrets, events, admin keys, limits of keys"),
             (self.resting > 0, resting.as_str()),
             (self.versions > 0, versions.as_str()),
+            (self.keys > 0, keys.as_str()),
             (self.components, "the plugins' components; --components writes them"),
             (self.limits, "limits, which only an admin key sees"),
         ];
@@ -265,7 +271,9 @@ impl Exporter<'_> {
         list.retain(keys::is_usable);
         list.sort_by_key(|shown| shown["name"].to_string());
         // Of two with one name the newer is the one that `apply` would find.
+        let all = list.len();
         list.dedup_by_key(|shown| shown["name"].to_string());
+        self.left_out.keys += all - list.len();
         for shown in list {
             let Some(name) = shown["name"].as_str() else { continue };
             let mut fields = self.known.declarable(Kind::Key, &shown);
