@@ -328,6 +328,56 @@ async fn what_narrows_by_null_is_applied_and_a_time_is_the_same_to_the_milliseco
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_filters_numbers_keep_every_digit_there_and_back() {
+    const LONG: &str = "12345678901234567890123";
+    const NEXT: &str = "12345678901234567890124";
+    let bench = Bench::start().await;
+    bench.client().event_type("n").await;
+    bench.write(&format!(
+        "version: 1\nsubscriptions:\n- name: a\n  endpoint: https://a.example\n  \
+         event_types: [n]\n  filter:\n    any:\n    - exact: {{/m: {LONG}}}\n    \
+         - gt: {{/c: 12345678901234567890.5}}\n"
+    ));
+    bench.applied(&["--yes"]);
+    bench.applied(&["--check"]);
+    let id = bench.subscription("default", "a").await["id"].as_str().unwrap().to_owned();
+    let matches = |data: &str| {
+        let data = format!("{{{data}}}");
+        let asked = ["subscription", "match", &id, "--type", "n", "--data", &data];
+        done(&bench.run(&asked)).starts_with("matches")
+    };
+    assert!(matches(&format!("\"m\": {LONG}")) && !matches(&format!("\"m\": {NEXT}")));
+    assert!(matches("\"c\": 12345678901234567890.6"));
+    assert!(!matches("\"c\": 12345678901234567890.5"));
+    // The last digit is a change, shown to that digit.
+    bench.edit(LONG, NEXT);
+    let said = bench.refused(&["--check"], 2);
+    assert!(said.contains(&format!("{{\"/m\":{LONG}}}")), "{said}");
+    assert!(said.contains(&format!("{{\"/m\":{NEXT}}}")), "{said}");
+    let plan = bench.applied(&["--dry-run", "--json"]);
+    assert!(plan.contains(&format!("\"/m\": {NEXT}")), "{plan}");
+    bench.applied(&["--yes"]);
+    assert!(matches(&format!("\"m\": {NEXT}")) && !matches(&format!("\"m\": {LONG}")));
+    for flags in
+        [&["export", "-o", "hookmill.yaml"][..], &["export", "--json", "-o", "hookmill.yaml"]]
+    {
+        done(&bench.run(flags));
+        let file = std::fs::read_to_string(bench.folder.join("hookmill.yaml")).unwrap();
+        assert!(file.contains(NEXT) && file.contains(" 12345678901234567890.5\n"), "{file}");
+        bench.applied(&["--check"]);
+    }
+    // What YAML has no number for is said, and refused with its line.
+    let beyond = "{\"filter\": {\"lt\": {\"/m\": 1e400}}}";
+    let json = [("content-type", "application/json")];
+    let path = format!("/v1/subscriptions/{id}");
+    bench.client().send("PATCH", &path, &json, beyond).await.expect(200);
+    let said = all(&bench.run(&["export", "-o", "hookmill.yaml"]));
+    assert!(said.contains("warning: the filter of default/a has 1e400"), "{said}");
+    let said = bench.refused(&["--check"], 2);
+    assert!(said.contains("line ") && said.contains("1e400"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_refused_with_its_line_where_nothing_is_deprecated() {
     let bench = Bench::start().await;
     let file = "version: 1\nevent_types:\n- name: n\n  sunset_at: 2030-01-01T00:00:00Z\n";

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     compare::{Difference, as_declared, compared, differences},
+    digits,
     document::{Document, Item},
     keys,
     kind::{Kind, Known, closest},
@@ -132,7 +133,12 @@ impl<'a> Builder<'a> {
             let list = if self.is_there(application) {
                 let of_one = (kind == Kind::Key).then(|| application.to_owned());
                 let query = [("application", of_one)];
-                self.client.acting_for(Some(application)).list(&[&path], &query, ALL).await?
+                let client = self.client.acting_for(Some(application));
+                if kind == Kind::Subscription {
+                    digits::subscriptions(&client, ALL).await?
+                } else {
+                    client.list(&[&path], &query, ALL).await?
+                }
             } else {
                 Vec::new()
             };

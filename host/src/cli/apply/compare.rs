@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::digits::{self, Exact};
 use crate::{
     cli::output::printable,
     model::{EndpointAuth, HmacRule, IdRule, Limits, Policy, Scopes, Step, TypeRule, time},
@@ -37,7 +38,8 @@ impl Difference {
 }
 
 fn short(value: &Value) -> String {
-    let text = if value.is_null() { "(none)".to_owned() } else { printable(&value.to_string()) };
+    let text =
+        if value.is_null() { "(none)".to_owned() } else { printable(&Exact(value).to_string()) };
     if text.chars().count() <= MAX_SHOWN {
         return text;
     }
@@ -112,12 +114,10 @@ fn through<T: Serialize + DeserializeOwned>(declared: &Value) -> Option<Value> {
 
 /// Whether two values mean the same: `10` is `10.0`.
 pub(super) fn is_same(one: &Value, other: &Value) -> bool {
+    if let (Some(one), Some(other)) = (digits::decimal(one), digits::decimal(other)) {
+        return one == other;
+    }
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other
-                // As floating-point numbers, two large integers can be one.
-                || one.is_f64() != other.is_f64() && one.as_f64() == other.as_f64()
-        }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len()
                 && one.iter().zip(other).all(|(one, other)| is_same(one, other))
@@ -138,7 +138,9 @@ pub(super) fn differences(at: &str, old: &Value, new: &Value) -> Vec<Difference>
     match (old, new) {
         (old, new) if is_same(old, new) => Vec::new(),
         (Value::Object(before), Value::Object(after))
-            if !has_null_beyond(before, after) && !has_null_beyond(after, before) =>
+            if !has_null_beyond(before, after)
+                && !has_null_beyond(after, before)
+                && [old, new].iter().all(|value| digits::written(value).is_none()) =>
         {
             let gone = before.keys().filter(|name| !after.contains_key(*name));
             let names = after.keys().chain(gone);

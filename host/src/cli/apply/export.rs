@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     build::ALL,
     compare::as_declared,
+    digits::{self, Exact},
     keys,
     kind::{Kind, Known},
     limits, made_up,
@@ -61,6 +62,8 @@ struct LeftOut {
     resting: usize,
     versions: usize,
     keys: usize,
+    /// Not left out, and yet no file for `apply`.
+    unreadable: Vec<String>,
     limits: bool,
     components: bool,
 }
@@ -71,6 +74,11 @@ impl LeftOut {
             output::say(format_args!(
                 "warning: {} subscriptions have no name and are left out\nhint: hookmill subscription name sub_… NAME",
                 self.unnamed
+            ));
+        }
+        for which in &self.unreadable {
+            output::say(format_args!(
+                "warning: the filter of {which}, which `hookmill apply` refuses: YAML has no such number",
             ));
         }
         let resting = format!("that {} subscriptions are paused or disabled", self.resting);
@@ -136,9 +144,9 @@ impl Export {
 
     fn write(&self, global: &Global, file: &Value) -> Result<(), Failure> {
         let text = if global.json {
-            format!("{file:#}\n")
+            format!("{:#}\n", Exact(file))
         } else {
-            serde_saphyr::to_string(file)
+            digits::yaml(file)
                 .map_err(|error| Failure::failed(format!("cannot write YAML: {error}")))?
         };
         match &self.output {
@@ -250,7 +258,7 @@ impl Exporter<'_> {
 
     async fn subscriptions(&mut self, application: &str) -> Result<(), Failure> {
         let client = self.client.acting_for(Some(application));
-        let mut list = client.list(&["subscriptions"], &[], ALL).await?;
+        let mut list = digits::subscriptions(&client, ALL).await?;
         list.sort_by_key(|shown| shown["name"].as_str().map(str::to_owned));
         for shown in list {
             let Some(name) = shown["name"].as_str() else {
@@ -258,6 +266,9 @@ impl Exporter<'_> {
                 continue;
             };
             let mut fields = self.known.declarable(Kind::Subscription, &shown);
+            if let Some(number) = fields.get("filter").and_then(digits::beyond_yaml) {
+                self.left_out.unreadable.push(format!("{application}/{name} has {number}"));
+            }
             secrets::placeholders(application, name, &mut fields);
             self.left_out.resting += usize::from(shown["state"] != "active");
             self.subscriptions.push(named_first(name, application, fields));
