@@ -119,7 +119,7 @@ mod tests {
             (Value::Null, older(json!(["publish"]), soon.clone()), false),
             (later.clone(), older(json!(["publish"]), soon.clone()), false),
             (soon.clone(), older(json!(["publish"]), soon.clone()), false),
-            (soon.clone(), older(json!(["publish"]), later.clone()), true),
+            (soon.clone(), older(json!(["publish"]), later), true),
             (soon.clone(), older(json!(["publish"]), Value::Null), true),
             (Value::Null, older(json!(["publish", "read"]), Value::Null), true),
             (Value::Null, older(json!(["publish", "read"]), soon), true),
