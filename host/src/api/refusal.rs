@@ -162,6 +162,11 @@ pub fn catalog(error: CatalogError, subject: &Subject) -> Problem {
             )
             .member("subscriptions", list)
         }
+        CatalogError::NotDeprecated => {
+            let why = "is an end for what is not deprecated: give `\"deprecated\": true` with it, or leave it out";
+            Problem::new(Code::InvalidField, format!("The {subject} cannot be given an end"))
+                .errors([FieldError::new("/sunset_at", why)])
+        }
         CatalogError::NothingBefore => {
             let title = format!("No version of {subject} was live before");
             Problem::new(Code::NoPreviousVersion, title)

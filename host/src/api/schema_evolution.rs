@@ -238,7 +238,8 @@ async fn pages<T>(
 pub struct SchemaVersionPatch {
     /// Whether producers should leave it. Publishing answers say so in headers.
     deprecated: Option<bool>,
-    /// When it is said to end, if it is deprecated. Nothing ends by itself.
+    /// When it is said to end. Refused unless it is deprecated, or `deprecated` is given with it.
+    /// Nothing ends by itself.
     #[serde(default, deserialize_with = "super::extract::nullable_time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     sunset_at: Option<Option<Timestamp>>,

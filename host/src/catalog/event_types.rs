@@ -147,7 +147,7 @@ impl Catalog {
             mode: change.mode.unwrap_or(before.mode),
             content_types: change.content_types.unwrap_or(before.content_types),
             compatibility: change.compatibility.unwrap_or(before.compatibility),
-            lifecycle: self.lifecycle(before.lifecycle, change.lifecycle),
+            lifecycle: self.lifecycle(before.lifecycle, change.lifecycle)?,
             archived_at,
             ..before
         };

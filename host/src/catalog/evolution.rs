@@ -34,15 +34,28 @@ impl Catalog {
         Ok((last.version, found))
     }
 
-    pub(super) fn lifecycle(&self, before: Lifecycle, change: LifecycleChange) -> Lifecycle {
+    /// How something ends after a change. Refused: an end for what is not deprecated.
+    pub(super) fn lifecycle(
+        &self,
+        before: Lifecycle,
+        change: LifecycleChange,
+    ) -> Result<Lifecycle> {
         let deprecated_at = match change.deprecated {
             Some(true) => before.deprecated_at.or_else(|| Some(self.clock.now())),
             Some(false) => None,
             None => before.deprecated_at,
         };
-        // What is not deprecated does not end.
+        if deprecated_at.is_none() {
+            // It does not end: what it had of an end goes, a new one cannot be meant.
+            let is_given = matches!(change.sunset_at, Some(Some(_)));
+            return if is_given {
+                Err(CatalogError::NotDeprecated)
+            } else {
+                Ok(Lifecycle::default())
+            };
+        }
         let sunset_at = change.sunset_at.unwrap_or(before.sunset_at);
-        Lifecycle { deprecated_at, sunset_at: sunset_at.filter(|_| deprecated_at.is_some()) }
+        Ok(Lifecycle { deprecated_at, sunset_at })
     }
 
     /// Changes how one version of a schema ends, if it is still what the caller takes it for.
@@ -62,7 +75,7 @@ impl Catalog {
         if !expected(&shown) {
             return Err(CatalogError::Changed);
         }
-        let lifecycle = self.lifecycle(before, change);
+        let lifecycle = self.lifecycle(before, change)?;
         let saved = self.store.set_schema_lifecycle(name, version, lifecycle).await;
         saved.map_err(refused)?;
         let mut lifecycles = entry.lifecycles.clone();

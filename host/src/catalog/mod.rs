@@ -141,6 +141,9 @@ pub enum CatalogError {
     /// Promoting the version would break saved configs of these subscriptions.
     #[error("the config of {} would not satisfy the version's schema", list(.0))]
     BreaksConfigs(Vec<SubscriptionId>),
+    /// An end was given to what is not deprecated.
+    #[error("is not deprecated, and so has no end")]
+    NotDeprecated,
     /// There is no version to go back to.
     #[error("no version was live before")]
     NothingBefore,

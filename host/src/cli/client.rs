@@ -7,6 +7,7 @@ use std::{path::Path, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
 
@@ -29,6 +30,13 @@ pub(super) struct Client {
     base: Url,
     key: Option<String>,
     application: Option<String>,
+}
+
+/// One page of a list.
+#[derive(Deserialize)]
+struct Page<T> {
+    data: Vec<T>,
+    next_cursor: Option<String>,
 }
 
 /// Query parameters; those without a value are left out.
@@ -258,6 +266,16 @@ impl Client {
         query: &Query<'_>,
         limit: usize,
     ) -> Result<Vec<Value>, Failure> {
+        self.list_of(path, query, limit).await
+    }
+
+    /// The same, each read as something else: a number in a [`Value`] may be rounded.
+    pub(super) async fn list_of<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &Query<'_>,
+        limit: usize,
+    ) -> Result<Vec<T>, Failure> {
         let mut items = Vec::new();
         let mut cursor = None;
         loop {
@@ -265,15 +283,11 @@ impl Client {
             let mut query = query.to_vec();
             query.push(("limit", Some(wanted.to_string())));
             query.push(("cursor", cursor.take()));
-            let mut page = self.get(path, &query).await?;
-            // A plain array is a list that has no pages.
-            let data = if page.is_array() { &mut page } else { &mut page["data"] };
-            let Value::Array(data) = data.take() else {
-                return Err(Failure::failed("the server's answer is not a list"));
-            };
-            let empty = data.is_empty();
-            items.extend(data);
-            cursor = page["next_cursor"].as_str().map(Into::into);
+            let body = self.exchange(self.request(Method::GET, path).query(&given(&query))).await?;
+            let page: Page<T> = self.page(&body)?;
+            let empty = page.data.is_empty();
+            items.extend(page.data);
+            cursor = page.next_cursor;
             if cursor.is_none() || empty || items.len() >= limit {
                 items.truncate(limit);
                 return Ok(items);
@@ -305,10 +319,27 @@ impl Client {
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(body).map_err(|error| {
-            Failure::failed(format!("the server's answer is not JSON: {error}"))
-                .hint(format!("is {} a Hookmill server?", self.base))
+        serde_json::from_slice(body).map_err(|error| self.not_json(&error))
+    }
+
+    /// A page of a list. A plain array is a list that has no pages.
+    fn page<T: DeserializeOwned>(&self, body: &[u8]) -> Result<Page<T>, Failure> {
+        let page = if body.trim_ascii_start().starts_with(b"[") {
+            serde_json::from_slice(body).map(|data| Page { data, next_cursor: None })
+        } else {
+            serde_json::from_slice(body)
+        };
+        page.map_err(|error| {
+            if error.is_data() {
+                return Failure::failed("the server's answer is not a list");
+            }
+            self.not_json(&error)
         })
+    }
+
+    fn not_json(&self, error: &serde_json::Error) -> Failure {
+        Failure::failed(format!("the server's answer is not JSON: {error}"))
+            .hint(format!("is {} a Hookmill server?", self.base))
     }
 
     async fn exchange(&self, request: RequestBuilder) -> Result<Bytes, Failure> {

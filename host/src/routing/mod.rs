@@ -23,11 +23,9 @@ use std::{
 
 use crate::model::{EventTypeName, Pattern};
 
-use self::{
-    decimal::Decimal,
-    facts::{Field, Memo},
-};
+use self::facts::{Field, Memo};
 pub use self::{
+    decimal::Decimal,
     facts::Facts,
     filter::{Explanation, Filter, FilterError},
     rules::{Routes, Rule},

@@ -300,6 +300,147 @@ async fn a_secret_in_the_file_is_refused_also_where_it_would_not_be_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_narrows_by_null_is_applied_and_a_time_is_the_same_to_the_millisecond() {
+    let bench = Bench::start().await;
+    let (wide, narrow) = ("filter: {exact: {/a: 1}}", "filter: {exact: {/a: 1, /b: null}}");
+    let (any, none) = ("schema: {properties: {a: {}}}", "schema: {properties: {a: {const: null}}}");
+    bench.write(&format!(
+        "version: 1\nevent_types:\n- name: n\n  {any}\n  deprecated: true\n  \
+         sunset_at: 2030-01-01T00:00:00.123456Z\n\
+         sources:\n- name: payments\n  kind: github\n  secret: {{env: WAREHOUSE_TOKEN}}\n  \
+         event_type: {{fixed: n}}\n  repetitions: content\n\
+         subscriptions:\n- name: a\n  endpoint: https://a.example\n  event_types: [n]\n  {wide}\n\
+         keys:\n- {{name: k, scopes: [publish], expires_at: 2030-01-01T00:00:00.123456Z, secret_file: k}}\n"
+    ));
+    bench.applied(&["--yes"]);
+    let same = "0 to create, 0 to change, 0 to delete, 4 as declared\n";
+    assert_eq!(bench.applied(&["--check"]), same);
+    for (from, to) in [(wide, narrow), (narrow, wide), (any, none), (none, any)] {
+        bench.edit(from, to);
+        assert!(bench.refused(&["--check"], 2).contains("1 to change"));
+        bench.applied(&["--yes"]);
+        assert_eq!(bench.applied(&["--check"]), same);
+    }
+    // Null is what is usual for the kind.
+    bench.edit("repetitions: content", "repetitions: null");
+    assert!(bench.applied(&["--yes"]).contains("repetitions  \"content\" -> (none)"));
+    assert_eq!(bench.applied(&["--check"]), same);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filters_numbers_keep_every_digit_there_and_back() {
+    const LONG: &str = "12345678901234567890123";
+    const NEXT: &str = "12345678901234567890124";
+    let bench = Bench::start().await;
+    bench.client().event_type("n").await;
+    bench.write(&format!(
+        "version: 1\nsubscriptions:\n- name: a\n  endpoint: https://a.example\n  \
+         event_types: [n]\n  filter:\n    any:\n    - exact: {{/m: {LONG}}}\n    \
+         - gt: {{/c: 12345678901234567890.5}}\n"
+    ));
+    bench.applied(&["--yes"]);
+    bench.applied(&["--check"]);
+    let id = bench.subscription("default", "a").await["id"].as_str().unwrap().to_owned();
+    let matches = |data: &str| {
+        let data = format!("{{{data}}}");
+        let asked = ["subscription", "match", &id, "--type", "n", "--data", &data];
+        done(&bench.run(&asked)).starts_with("matches")
+    };
+    assert!(matches(&format!("\"m\": {LONG}")) && !matches(&format!("\"m\": {NEXT}")));
+    assert!(matches("\"c\": 12345678901234567890.6"));
+    assert!(!matches("\"c\": 12345678901234567890.5"));
+    // The last digit is a change, shown to that digit.
+    bench.edit(LONG, NEXT);
+    let said = bench.refused(&["--check"], 2);
+    assert!(said.contains(&format!("{{\"/m\":{LONG}}}")), "{said}");
+    assert!(said.contains(&format!("{{\"/m\":{NEXT}}}")), "{said}");
+    let plan = bench.applied(&["--dry-run", "--json"]);
+    assert!(plan.contains(&format!("\"/m\": {NEXT}")), "{plan}");
+    bench.applied(&["--yes"]);
+    assert!(matches(&format!("\"m\": {NEXT}")) && !matches(&format!("\"m\": {LONG}")));
+    for flags in
+        [&["export", "-o", "hookmill.yaml"][..], &["export", "--json", "-o", "hookmill.yaml"]]
+    {
+        done(&bench.run(flags));
+        let file = std::fs::read_to_string(bench.folder.join("hookmill.yaml")).unwrap();
+        assert!(file.contains(NEXT) && file.contains(" 12345678901234567890.5\n"), "{file}");
+        bench.applied(&["--check"]);
+    }
+    // What YAML has no number for is said, and refused with its line.
+    let beyond = "{\"filter\": {\"lt\": {\"/m\": 1e400}}}";
+    let json = [("content-type", "application/json")];
+    let path = format!("/v1/subscriptions/{id}");
+    bench.client().send("PATCH", &path, &json, beyond).await.expect(200);
+    let said = all(&bench.run(&["export", "-o", "hookmill.yaml"]));
+    assert!(said.contains("warning: the filter of default/a has 1e400"), "{said}");
+    let said = bench.refused(&["--check"], 2);
+    assert!(said.contains("line ") && said.contains("1e400"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_is_refused_with_its_line_where_nothing_is_deprecated() {
+    let bench = Bench::start().await;
+    let file = "version: 1\nevent_types:\n- name: n\n  sunset_at: 2030-01-01T00:00:00Z\n";
+    bench.write(file);
+    let refused = || {
+        let said = bench.refused(&["--check"], 2);
+        assert!(said.contains("line 4: `sunset_at` of an event type n"), "{said}");
+        assert!(said.contains("hint: write `deprecated: true`"), "{said}");
+    };
+    refused();
+    bench.client().event_type("n").await;
+    refused();
+    bench.write(&format!("{file}  deprecated: false\n"));
+    refused();
+    // It is deprecated already.
+    let deprecated = json!({"deprecated": true});
+    bench.client().patch("/v1/event-types/n", &deprecated).await.expect(200);
+    refused();
+    bench.write(file);
+    bench.applied(&["--yes"]);
+    bench.applied(&["--check"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_that_was_cut_off_left_of_a_key_goes() {
+    let bench = Bench::example().await;
+    bench.edit("scopes: [publish]", "scopes: [publish, read]");
+    bench.applied(&["--yes"]);
+    let file = bench.folder.join("shop-backend.key");
+    let broad = std::fs::read_to_string(&file).unwrap();
+    // The next run makes the narrower key, and ends before it revokes this one.
+    bench.edit("scopes: [publish, read]", "scopes: [publish]");
+    let narrow = json!({"name": "shop backend", "application": "shop", "scopes": ["publish"]});
+    let admin = bench.client();
+    let made = admin.post("/v1/keys", &narrow).await.expect(201);
+    let status = async |key: &str| admin.with_key(Some(key.trim())).get("/v1/events").await.status;
+    assert_eq!(status(&broad).await, 200);
+    for flags in [&["--check"][..], &["--check", "--prune"]] {
+        let said = bench.refused(flags, 2);
+        assert!(said.contains("~ key shop/shop backend\n    key_"), "{said}");
+        assert!(said.contains("[\"read\",\"publish\"] -> (none)"), "{said}");
+    }
+    let said = all(&bench.run(&["export"]));
+    assert!(said.contains("left out: 1 keys that have a newer one of their name"), "{said}");
+    bench.applied(&["--yes"]);
+    assert_eq!(status(&broad).await, 401);
+    // It publishes, and does not read: it is the one that was made.
+    assert_eq!(status(made["key"].as_str().unwrap()).await, 403);
+    bench.applied(&["--check", "--prune"]);
+    // One that was rotated has its grace.
+    let path = format!("/v1/keys/{}/rotate", made["id"].as_str().unwrap());
+    admin.post(&path, &json!({"grace_seconds": 3600})).await.expect(201);
+    bench.applied(&["--check", "--prune"]);
+    assert_eq!(status(made["key"].as_str().unwrap()).await, 403);
+    // A key was made, and the run ended before it was kept.
+    std::fs::write(bench.folder.join("shop-backend.key.new"), "").unwrap();
+    let plan = bench.applied(&["--yes"]);
+    assert!(plan.contains("secret_file  (none) -> \"(made again: a run was cut off)\""), "{plan}");
+    assert_eq!(status(&std::fs::read_to_string(&file).unwrap()).await, 403);
+    bench.applied(&["--check"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_expired_key_is_made_again() {
     let bench = Bench::example().await;
     bench.applied(&["--yes"]);

@@ -105,6 +105,29 @@ async fn deprecation_is_told_and_an_archived_type_takes_nothing() {
     client.post("/v1/events", &event).await.expect(202);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_deprecated_has_an_end() {
+    let (_server, client) = scene().await;
+    let end = "2030-01-01T00:00:00Z";
+    for path in ["/v1/event-types/order.paid", "/v1/event-types/order.paid/versions/1"] {
+        let before = client.get(path).await.expect(200);
+        for wrong in [json!({"sunset_at": end}), json!({"sunset_at": end, "deprecated": false})] {
+            let answer = client.patch(path, &wrong).await;
+            refused(&answer, 400, "invalid-field");
+            let error = &answer.json()["errors"][0];
+            assert_eq!(error["at"], "/sunset_at");
+            assert!(error["message"].as_str().unwrap().contains("\"deprecated\": true"), "{error}");
+        }
+        assert_eq!(client.get(path).await.expect(200), before, "nothing was changed");
+        client.patch(path, &json!({"sunset_at": null})).await.expect(200);
+        client.patch(path, &json!({"deprecated": true})).await.expect(200);
+        let changed = client.patch(path, &json!({"sunset_at": end})).await.expect(200);
+        assert_eq!(changed["sunset_at"], end);
+        let undone = client.patch(path, &json!({"deprecated": false})).await.expect(200);
+        assert_eq!((&undone["deprecated_at"], &undone["sunset_at"]), (&Value::Null, &Value::Null));
+    }
+}
+
 #[tokio::test]
 async fn a_change_holds_whole_or_not_at_all_though_the_server_is_killed() {
     let mut server = Server::start().await;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::{
-    compare::{Difference, compared, differences},
+    compare::{Difference, as_declared, compared, differences},
+    digits,
     document::{Document, Item},
     keys,
     kind::{Kind, Known, closest},
@@ -132,7 +133,12 @@ impl<'a> Builder<'a> {
             let list = if self.is_there(application) {
                 let of_one = (kind == Kind::Key).then(|| application.to_owned());
                 let query = [("application", of_one)];
-                self.client.acting_for(Some(application)).list(&[&path], &query, ALL).await?
+                let client = self.client.acting_for(Some(application));
+                if kind == Kind::Subscription {
+                    digits::subscriptions(&client, ALL).await?
+                } else {
+                    client.list(&[&path], &query, ALL).await?
+                }
             } else {
                 Vec::new()
             };
@@ -141,7 +147,7 @@ impl<'a> Builder<'a> {
         Ok(self.lists.get(&key).map_or(&[], Vec::as_slice))
     }
 
-    /// The same by name; of keys, one that is still let in.
+    /// The same by name.
     pub(super) async fn find(
         &mut self,
         kind: Kind,
@@ -149,9 +155,7 @@ impl<'a> Builder<'a> {
         name: &str,
     ) -> Result<Option<Value>, Failure> {
         let list = self.list(kind, application).await?;
-        let is_it =
-            |shown: &&Value| shown["name"] == name && (kind != Kind::Key || keys::is_usable(shown));
-        Ok(list.iter().find(is_it).cloned())
+        Ok(list.iter().find(|shown| shown["name"] == name).cloned())
     }
 
     pub(super) async fn versions(
@@ -217,6 +221,7 @@ impl<'a> Builder<'a> {
         let application = self.document.default_application().to_owned();
         let path = vec!["event-types".to_owned(), item.name().to_owned()];
         if self.find(Kind::EventType, &application, item.name()).await?.is_none() {
+            check_end(self.document, item, false)?;
             let (mut body, later) = self.bodies(item)?;
             if let Some(schema) = schema {
                 body.insert("schema".into(), schema);
@@ -230,6 +235,7 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let shown = self.client.get(&["event-types", item.name()], &[]).await?;
+        check_end(self.document, item, as_declared("deprecated", &shown) == true)?;
         let (mut found, patch) = self.patch(item, &shown)?;
         let mut calls = Vec::new();
         if !patch.is_empty() {
@@ -400,6 +406,21 @@ impl<'a> Builder<'a> {
         }
         Ok(())
     }
+}
+
+/// Refuses an end for what would not be deprecated: the server would, half-way through.
+fn check_end(document: &Document, item: &Item, is_deprecated: bool) -> Result<(), Failure> {
+    let has_end = item.fields.get("sunset_at").is_some_and(|end| !end.is_null());
+    if !has_end || item.flag("deprecated", is_deprecated) {
+        return Ok(());
+    }
+    let what = format!(
+        "`sunset_at` of an event type {}: it is not deprecated, and so has no end",
+        item.name()
+    );
+    Err(document
+        .wrong(item.line("sunset_at"), &what, None)
+        .hint("write `deprecated: true` as well, or leave `sunset_at` out"))
 }
 
 fn names(list: &[Value]) -> BTreeSet<String> {

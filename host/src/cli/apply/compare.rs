@@ -4,14 +4,14 @@
 //! Only fields that the file names are compared. What cannot be read is never shown: a secret
 //! may be in the wrong place in it.
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use url::Url;
 
+use super::digits::{self, Exact};
 use crate::{
     cli::output::printable,
-    model::{EndpointAuth, HmacRule, IdRule, Limits, Policy, Scopes, Step, TypeRule},
+    model::{EndpointAuth, HmacRule, IdRule, Limits, Policy, Scopes, Step, TypeRule, time},
 };
 
 /// Longest value shown.
@@ -38,7 +38,8 @@ impl Difference {
 }
 
 fn short(value: &Value) -> String {
-    let text = if value.is_null() { "(none)".to_owned() } else { printable(&value.to_string()) };
+    let text =
+        if value.is_null() { "(none)".to_owned() } else { printable(&Exact(value).to_string()) };
     if text.chars().count() <= MAX_SHOWN {
         return text;
     }
@@ -62,6 +63,8 @@ pub(super) fn as_declared(field: &str, shown: &Value) -> Value {
         // It shows since when.
         "deprecated" => json!(!shown["deprecated_at"].is_null()),
         "archived" => json!(!shown["archived_at"].is_null()),
+        // A server may show more of a time than it keeps.
+        "sunset_at" | "expires_at" => canonical(field, &shown[field]).unwrap_or_default(),
         _ => shown[field].clone(),
     }
 }
@@ -81,7 +84,11 @@ pub(super) fn canonical(field: &str, declared: &Value) -> Option<Value> {
         "delivery_id" => through::<IdRule>(declared),
         "hmac" => through::<HmacRule>(declared),
         "scopes" => through::<Scopes>(declared),
-        "sunset_at" | "expires_at" => through::<Timestamp>(declared),
+        "sunset_at" | "expires_at" => {
+            // Servers keep whole milliseconds.
+            let at = time::rfc3339(declared.as_str()?).ok()?;
+            serde_json::to_value(time::kept(at)).ok()
+        }
         "content_types" => {
             let mut all = Vec::new();
             for range in Vec::<String>::deserialize(declared).ok()? {
@@ -107,12 +114,10 @@ fn through<T: Serialize + DeserializeOwned>(declared: &Value) -> Option<Value> {
 
 /// Whether two values mean the same: `10` is `10.0`.
 pub(super) fn is_same(one: &Value, other: &Value) -> bool {
+    if let (Some(one), Some(other)) = (digits::decimal(one), digits::decimal(other)) {
+        return one == other;
+    }
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => {
-            one == other
-                // As floating-point numbers, two large integers can be one.
-                || one.is_f64() != other.is_f64() && one.as_f64() == other.as_f64()
-        }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len()
                 && one.iter().zip(other).all(|(one, other)| is_same(one, other))
@@ -127,11 +132,16 @@ pub(super) fn is_same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// Where two values differ: objects field by field, all else as a whole.
+/// Where two values differ: objects field by field, all else as a whole. So are objects of which
+/// one has a null where the other has nothing: field by field, both would be none.
 pub(super) fn differences(at: &str, old: &Value, new: &Value) -> Vec<Difference> {
     match (old, new) {
         (old, new) if is_same(old, new) => Vec::new(),
-        (Value::Object(before), Value::Object(after)) => {
+        (Value::Object(before), Value::Object(after))
+            if !has_null_beyond(before, after)
+                && !has_null_beyond(after, before)
+                && [old, new].iter().all(|value| digits::written(value).is_none()) =>
+        {
             let gone = before.keys().filter(|name| !after.contains_key(*name));
             let names = after.keys().chain(gone);
             names
@@ -140,6 +150,11 @@ pub(super) fn differences(at: &str, old: &Value, new: &Value) -> Vec<Difference>
         }
         (old, new) => vec![Difference { at: at.into(), old: old.clone(), new: new.clone() }],
     }
+}
+
+/// Whether an object has a null of a name that another does not have.
+fn has_null_beyond(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    one.iter().any(|(name, value)| value.is_null() && !other.contains_key(name))
 }
 
 #[cfg(test)]
@@ -211,6 +226,37 @@ mod tests {
         let new = json!("a\u{1b}[2K\r\u{202e}\u{9b}");
         let line = Difference { at: "x.\r".into(), old: Value::Null, new }.line();
         assert!(line.chars().all(|c| c == '"' || c.is_ascii_graphic() || c == ' '), "{line:?}");
+    }
+
+    #[test]
+    fn a_null_is_not_nothing_but_where_it_takes_a_field_away() {
+        let narrow = json!({"exact": {"/a": 1, "/b": null}});
+        let wide = json!({"exact": {"/a": 1}});
+        for (old, new, line) in [
+            (&wide, &narrow, r#"filter.exact  {"/a":1} -> {"/a":1,"/b":null}"#),
+            (&narrow, &wide, r#"filter.exact  {"/a":1,"/b":null} -> {"/a":1}"#),
+        ] {
+            let found = compared("filter", &json!({ "filter": old }), new);
+            assert_eq!(found.iter().map(Difference::line).collect::<Vec<_>>(), [line]);
+        }
+        let always_null = json!({"properties": {"a": {"const": null}}});
+        let anything = json!({"properties": {"a": {}}});
+        assert_eq!(differences("schema", &anything, &always_null).len(), 1);
+        assert_eq!(differences("schema", &always_null, &anything).len(), 1);
+        assert_eq!(differences("schema", &always_null, &always_null), []);
+        assert_eq!(compared("filter", &json!({}), &Value::Null), []);
+        assert_eq!(compared("policy", &json!({"policy": {}}), &json!({"retry": null})), []);
+    }
+
+    #[test]
+    fn times_are_the_same_to_the_millisecond() {
+        let shown = |at: &str| json!({"sunset_at": at, "expires_at": at});
+        for field in ["sunset_at", "expires_at"] {
+            let declared = json!("2030-01-01T01:00:00.123456+01:00");
+            assert_eq!(compared(field, &shown("2030-01-01T00:00:00.123Z"), &declared), []);
+            assert_eq!(compared(field, &shown("2030-01-01T00:00:00.123456Z"), &declared), []);
+            assert_eq!(compared(field, &shown("2030-01-01T00:00:00.124Z"), &declared).len(), 1);
+        }
     }
 
     #[test]

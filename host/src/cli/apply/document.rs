@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
 use super::{
+    digits::Node,
     kind::{Kind, closest},
     run,
 };
@@ -119,7 +120,7 @@ impl Document {
             };
             document.sections.push(kind);
             for fields in &list.1 {
-                let item = document.item(kind, fields)?;
+                let item = document.item(kind, fields, text)?;
                 document.items.push(item);
             }
         }
@@ -128,12 +129,20 @@ impl Document {
         Ok(document)
     }
 
-    fn item(&self, kind: Kind, given: &Spanned<Fields>) -> Result<Item, Failure> {
+    fn item(&self, kind: Kind, given: &Spanned<Fields>, file: &str) -> Result<Item, Failure> {
         let mut item =
             Item { kind, fields: Map::new(), line: given.defined.line(), lines: BTreeMap::new() };
-        for (name, line, value) in &given.value.0 {
+        for (name, line, given) in &given.value.0 {
             item.lines.insert(name.clone(), *line);
-            item.fields.insert(name.clone(), value.clone());
+            let value = match given {
+                Given::Plain(value) => value.clone(),
+                Given::Exact(node) => Node::value(node, file).map_err(|line| {
+                    let what =
+                        format!("`{name}` of {} has a number that would be rounded", kind.noun());
+                    self.wrong(line, &what, None).hint("write it as JSON does, such as 0.5 or 12")
+                })?,
+            };
+            item.fields.insert(name.clone(), value);
         }
         for &needed in kind.named_by() {
             if item.text(needed).is_none_or(str::is_empty) {
@@ -303,7 +312,14 @@ impl<'de> Deserialize<'de> for Sections {
 }
 
 /// An item's fields, each with its line.
-struct Fields(Vec<(String, u64, Value)>);
+struct Fields(Vec<(String, u64, Given)>);
+
+/// A field's value.
+enum Given {
+    Plain(Value),
+    /// A filter, of which every digit counts.
+    Exact(Spanned<Node>),
+}
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -319,7 +335,12 @@ impl<'de> Deserialize<'de> for Fields {
                 let mut fields = Vec::new();
                 while let Some(name) = map.next_key::<Spanned<String>>()? {
                     let line = name.defined.line();
-                    fields.push((name.value, line, map.next_value()?));
+                    let given = if name.value == "filter" {
+                        Given::Exact(map.next_value()?)
+                    } else {
+                        Given::Plain(map.next_value()?)
+                    };
+                    fields.push((name.value, line, given));
                 }
                 Ok(Fields(fields))
             }
@@ -375,6 +396,14 @@ mod tests {
             ),
             ("version: 1\nevent_types: [\n", vec!["line"]),
             ("version: 1\nversion: 1\n", vec!["version"]),
+            (
+                "version: 1\nsubscriptions:\n- name: a\n  filter:\n    lt: {/a: +12345678901234567890123}\n",
+                vec!["line 5", "`filter` of a subscription has a number that would be rounded"],
+            ),
+            (
+                "version: 1\nsubscriptions:\n- name: a\n  filter:\n    lt: {/a: 1e400}\n",
+                vec!["line 5", "1e400"],
+            ),
         ] {
             let said = refused(text);
             for part in parts {

@@ -90,7 +90,7 @@ impl Kind {
         match self {
             Self::Application | Self::Plugin => &[],
             Self::EventType => &["description", "sunset_at"],
-            Self::Source => &["delivery_id", "subject"],
+            Self::Source => &["delivery_id", "subject", "repetitions"],
             Self::Subscription => &["filter", "output_schema", "description", "auth"],
             Self::Key => &["expires_at"],
         }

@@ -5,6 +5,7 @@
 
 mod build;
 mod compare;
+mod digits;
 mod document;
 mod export;
 mod keys;
@@ -29,6 +30,7 @@ use super::{
     output::{self, Failure},
 };
 use build::{Builder, Wanted};
+use digits::Exact;
 use document::Document;
 use plan::Plan;
 use secrets::Look;
@@ -86,7 +88,7 @@ impl Apply {
             run::all(&client, &document, &plan).await?;
         }
         if global.json {
-            output::json(&plan.json(is_applied));
+            output::data(format_args!("{:#}", Exact(&plan.json(is_applied))));
         }
         if self.check && !plan.changes.is_empty() {
             return Err(Failure::drift(format!(

@@ -11,6 +11,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
+    digits::Exact,
     document::Document,
     plan::{Call, Plan, What},
 };
@@ -47,8 +48,12 @@ async fn one(client: &Client, call: &Call) -> Result<(), Failure> {
     let client = &client.acting_for(call.application.as_deref());
     let shared = |shared: bool| ("shared", shared.then(|| "true".to_owned()));
     match &call.what {
-        What::Post(path, body) => client.post(&parts(path), body).await.map(drop),
-        What::Patch(path, body) => client.patch(&parts(path), body).await.map(drop),
+        What::Post(path, body) => {
+            client.post_text(&parts(path), Exact(body).to_string()).await.map(drop)
+        }
+        What::Patch(path, body) => {
+            client.patch_text(&parts(path), Exact(body).to_string()).await.map(drop)
+        }
         What::Put(path, body) => client.put(&parts(path), &[], body).await.map(drop),
         What::Delete { path, shared: is_shared } => {
             client.delete(&parts(path), &[shared(*is_shared)]).await
