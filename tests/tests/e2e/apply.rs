@@ -366,13 +366,14 @@ async fn a_filters_numbers_keep_every_digit_there_and_back() {
         assert!(file.contains(NEXT) && file.contains(" 12345678901234567890.5\n"), "{file}");
         bench.applied(&["--check"]);
     }
-    // What YAML has no number for is said, and refused with its line.
+    // What no event can have is refused, with its line in a file.
     let beyond = "{\"filter\": {\"lt\": {\"/m\": 1e400}}}";
     let json = [("content-type", "application/json")];
     let path = format!("/v1/subscriptions/{id}");
-    bench.client().send("PATCH", &path, &json, beyond).await.expect(200);
-    let said = all(&bench.run(&["export", "-o", "hookmill.yaml"]));
-    assert!(said.contains("warning: the filter of default/a has 1e400"), "{said}");
+    let refused = bench.client().send("PATCH", &path, &json, beyond).await;
+    assert_eq!(refused.expect(422)["errors"][0]["at"], "/filter/lt/~1m");
+    let file = std::fs::read_to_string(bench.folder.join("hookmill.yaml")).unwrap();
+    bench.write(&file.replace(" 12345678901234567890.5\n", " 1e400\n"));
     let said = bench.refused(&["--check"], 2);
     assert!(said.contains("line ") && said.contains("1e400"), "{said}");
 }

@@ -50,18 +50,6 @@ pub(super) fn decimal(value: &Value) -> Option<Decimal> {
     }
 }
 
-/// The first number that is beyond what YAML's can be, so that no file can have it.
-pub(super) fn beyond_yaml(value: &Value) -> Option<&str> {
-    if let Some(text) = written(value) {
-        return text.parse().is_ok_and(f64::is_infinite).then_some(text);
-    }
-    match value {
-        Value::Array(items) => items.iter().find_map(beyond_yaml),
-        Value::Object(fields) => fields.values().find_map(beyond_yaml),
-        _ => None,
-    }
-}
-
 /// The subscriptions of a client's application, their filters exactly.
 pub(super) async fn subscriptions(client: &Client, most: usize) -> Result<Vec<Value>, Failure> {
     let list: Vec<Box<RawValue>> = client.list_of(&["subscriptions"], &[], most).await?;
@@ -368,8 +356,6 @@ mod tests {
     fn what_yaml_cannot_tell_is_refused_with_its_line() {
         assert_eq!(read("a: 1\nb: [.12345678901234567890123]\n"), Err(2));
         assert_eq!(read("a: 1\nb:\n  c: +12345678901234567890123\n"), Err(3));
-        assert_eq!(beyond_yaml(&shown(r#"{"lt": {"/a": [1, -1e400]}}"#)), Some("-1e400"));
-        assert!(LONG.iter().all(|number| beyond_yaml(&shown(number)).is_none()));
     }
 
     #[test]

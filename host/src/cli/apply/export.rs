@@ -62,8 +62,6 @@ struct LeftOut {
     resting: usize,
     versions: usize,
     keys: usize,
-    /// Not left out, and yet no file for `apply`.
-    unreadable: Vec<String>,
     limits: bool,
     components: bool,
 }
@@ -74,11 +72,6 @@ impl LeftOut {
             output::say(format_args!(
                 "warning: {} subscriptions have no name and are left out\nhint: hookmill subscription name sub_… NAME",
                 self.unnamed
-            ));
-        }
-        for which in &self.unreadable {
-            output::say(format_args!(
-                "warning: the filter of {which}, which `hookmill apply` refuses: YAML has no such number",
             ));
         }
         let resting = format!("that {} subscriptions are paused or disabled", self.resting);
@@ -266,9 +259,6 @@ impl Exporter<'_> {
                 continue;
             };
             let mut fields = self.known.declarable(Kind::Subscription, &shown);
-            if let Some(number) = fields.get("filter").and_then(digits::beyond_yaml) {
-                self.left_out.unreadable.push(format!("{application}/{name} has {number}"));
-            }
             secrets::placeholders(application, name, &mut fields);
             self.left_out.resting += usize::from(shown["state"] != "active");
             self.subscriptions.push(named_first(name, application, fields));

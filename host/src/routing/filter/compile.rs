@@ -257,6 +257,10 @@ fn scalar(text: &str, at: &str) -> Result<Scalar> {
 }
 
 fn number(text: &str, at: &str) -> Result<Decimal> {
+    // No event has such a one, and libraries fail on what shows it.
+    if !text.parse().is_ok_and(f64::is_finite) {
+        return wrong(at, "is a number beyond those that events may have: at most 1.8e308");
+    }
     match Decimal::parse(text) {
         Some(number) => Ok(number),
         None => wrong(at, "is a number that cannot be read"),
