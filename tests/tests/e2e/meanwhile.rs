@@ -51,7 +51,8 @@ async fn too_late(server: &Server, admin: &Client, path: &str, kind: &str, body:
     admin.delete("/v1/applications/shop").await.expect(204);
     let (status, problem) = begun.end(body).await;
     assert_eq!(status, 404, "{path}: {problem:#}");
-    assert!(problem["type"].as_str().unwrap().ends_with("/unknown-application"), "{problem:#}");
+    let kind = problem["type"].as_str().expect("a problem has a type");
+    assert!(kind.ends_with("/unknown-application"), "{problem:#}");
 }
 
 #[tokio::test]
