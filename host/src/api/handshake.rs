@@ -92,6 +92,17 @@ pub async fn begin(
     keep(api, saved.id, &record).await
 }
 
+/// Whoever pauses a subscription that waits for leave wants it paused although leave comes.
+pub async fn wait_no_more(api: &Api, id: SubscriptionId) -> Result<(), Problem> {
+    let _settling = settling(api).await;
+    match last(api, id).await? {
+        Some(last) if last.waiting => {
+            keep(api, id, &HandshakeRecord { waiting: false, ..last }).await
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What a change of a subscription does to the leave it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plan {

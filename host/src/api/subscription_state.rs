@@ -52,6 +52,9 @@ async fn move_state(
     let found = find(api, acting, id)?;
     let next = |from| moved(from, by).map_err(|(state, remedy)| inactive(id, state, remedy));
     let target = next(found.state)?;
+    if by == Move::Pause {
+        handshake::wait_no_more(api, id).await?;
+    }
     if found.state == target {
         // Were they left held by a failure of the store, this is how one tries again.
         if target == SubscriptionState::Active {

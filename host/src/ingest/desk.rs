@@ -87,8 +87,8 @@ impl Desk {
         self.examine_in(&Turn::alone(Timestamp::UNIX_EPOCH), cost, bytes, check).await
     }
 
-    /// The same in the turn of a batch's event. A batch is turned away for others' sake only at its
-    /// first: its sender waits for all of them anyway.
+    /// The same in the turn of a batch's event. Whether there is room is asked for the first that
+    /// takes long; the others come along, two or so at a time, or go with it.
     pub(super) async fn examine_in<T: Send + 'static>(
         &self,
         turn: &Turn,
@@ -109,12 +109,15 @@ impl Desk {
             return Ok(found);
         }
         let room = turn.room().await;
-        let queued = Queue::enter(&self.queue, guess);
-        let is_first = turn.place == 0;
-        if self.is_bounded && is_first && self.queue.is_long(self.most) {
-            return Err(self.turn_away());
+        if turn.is_ended() {
+            return Err(Rejected::overloaded());
         }
-        let place = self.place(is_first).await?;
+        let queued = Queue::enter(&self.queue, guess);
+        let is_first = turn.is_first();
+        if self.is_bounded && is_first && self.queue.is_long(self.most) {
+            return Err(self.turn_away(turn));
+        }
+        let Some(place) = self.place(is_first).await else { return Err(self.turn_away(turn)) };
         let clock = self.clock;
         let checking = self.threads.run(move || {
             // Held although the caller may be gone.
@@ -135,22 +138,24 @@ impl Desk {
         }
     }
 
-    /// A place for a long check, once there is one, for who is turned away if that takes too long.
-    /// None if the semaphore is closed, which it never is.
-    async fn place(&self, may_end: bool) -> Result<Option<OwnedSemaphorePermit>, Rejected> {
+    /// A place for a long check, once there is one. None if that takes too long for who may be
+    /// turned away.
+    async fn place(&self, may_end: bool) -> Option<OwnedSemaphorePermit> {
         let mut place = pin!(Arc::clone(&self.places).acquire_owned());
         loop {
             match timeout(TOO_LONG, place.as_mut()).await {
-                Ok(place) => return Ok(place.ok()),
-                Err(_) if may_end && self.admission.is_shedding() => return Err(self.turn_away()),
+                // It is never closed.
+                Ok(place) => return place.ok(),
+                Err(_) if may_end && self.admission.is_shedding() => return None,
                 Err(_) => {}
             }
         }
     }
 
-    fn turn_away(&self) -> Rejected {
+    fn turn_away(&self, turn: &Turn) -> Rejected {
         self.admission.turn_away();
-        Rejected::Overloaded { retry_after: Duration::from_secs(1) }
+        turn.end_batch();
+        Rejected::overloaded()
     }
 }
 
@@ -294,8 +299,8 @@ mod tests {
     /// Lets more come, for longer than a burst lasts, than can be taken.
     async fn overload(admission: &Admission, most: usize) {
         let places: Vec<_> = (0..most).map(|_| admission.admit().unwrap()).collect();
-        for _ in 0..2 {
-            tokio::time::advance(Duration::from_millis(500)).await;
+        for _ in 0..9 {
+            tokio::time::advance(Duration::from_millis(20)).await;
             assert!(admission.admit().is_err());
         }
         places.iter().for_each(|place| place.served());
@@ -341,10 +346,14 @@ mod tests {
                 Poll::Pending => waiting.push(check),
                 Poll::Ready(answer) => {
                     assert!(matches!(answer, Err(Rejected::Overloaded { .. })));
-                    // The rest of a batch waits with its first.
-                    let turn = Turn::each(Timestamp::UNIX_EPOCH).nth(1).unwrap();
-                    let mut rest = Box::pin(desk.examine_in(&turn, cost, 1, || ()));
-                    assert!(futures_util::poll!(rest.as_mut()).is_pending());
+                    // The rest of a batch waits with its first, or goes with it.
+                    let mut turns = Turn::each(Timestamp::UNIX_EPOCH);
+                    let [first, rest] = std::array::from_fn(|_| turns.next().unwrap());
+                    assert!(first.is_first());
+                    let mut check = Box::pin(desk.examine_in(&rest, cost, 1, || ()));
+                    assert!(futures_util::poll!(check.as_mut()).is_pending());
+                    first.end_batch();
+                    assert!(desk.examine_in(&rest, cost, 1, || ()).await.is_err());
                     return waiting.len();
                 }
             }

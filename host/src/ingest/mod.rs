@@ -209,6 +209,10 @@ pub enum Rejected {
 }
 
 impl Rejected {
+    const fn overloaded() -> Self {
+        Self::Overloaded { retry_after: Duration::from_secs(1) }
+    }
+
     fn stopping() -> Self {
         Self::Store(StoreError::Failed("the server is stopping".to_owned()))
     }
@@ -315,6 +319,9 @@ impl Ingest {
             Err(rejected) => return self.repeated(application, event, &keys, rejected).await,
         };
         turn.come().await;
+        if turn.is_ended() {
+            return Err(Rejected::overloaded());
+        }
         let (event_type, lifecycle) = (checked.event_type.clone(), checked.lifecycle);
         self.persist(application, checked, event, (keys, turn), &matches)
             .await
@@ -452,13 +459,17 @@ impl Ingest {
         matches: &[Match],
     ) -> Result<(Receipt, bool), Rejected> {
         let shared = &self.shared;
-        let full = |_| Rejected::Overloaded { retry_after: Duration::from_secs(1) };
-        let place = self.queue.try_reserve().map_err(full)?;
+        let place = self.queue.try_reserve().map_err(|_| {
+            turn.end_batch();
+            Rejected::overloaded()
+        })?;
         // From here to `send` nothing awaits: places taken in the dispatcher cannot leak when
         // the caller goes away.
         let now = checked.accepted_at;
         let occurred_at = event.occurred(now);
-        let id = EventId::nth(now, turn.place);
+        // Of the moment at which it is stored, so that ids are in the order of what is stored.
+        let storing = shared.clock.now();
+        let id = EventId::new(storing);
         let deliveries = matches
             .iter()
             .map(|found| {
@@ -466,7 +477,7 @@ impl Ingest {
                 // Only the store knows whether something older stands before an ordered one.
                 let at_once = !found.held && order.is_none();
                 NewDelivery {
-                    id: DeliveryId::nth(now, turn.place),
+                    id: DeliveryId::new(storing),
                     subscription: found.subscription,
                     pipeline: found.pipeline(id),
                     order,

@@ -1,8 +1,15 @@
 //! The order of what is accepted together: events of one batch are stored in its order, however
-//! long each takes to check, and only a few of them are checked at once. Never says whether one is
-//! stored.
+//! long each takes to check, and only a few of them are checked at once. What the server has no room
+//! for ends the batch: what is stored of it is its beginning. Never says whether one is stored.
 
-use std::{convert::Infallible, sync::Arc, thread::available_parallelism};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::available_parallelism,
+};
 
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -11,29 +18,41 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 #[derive(Debug)]
 pub struct Turn {
     pub(super) at: Timestamp,
-    /// Of the batch; the first is 0.
-    pub(super) place: u32,
     before: Option<oneshot::Receiver<Infallible>>,
     after: Option<oneshot::Sender<Infallible>>,
-    /// Places for long checks that the batch has: more would keep others waiting, and be no sooner
-    /// done.
-    room: Option<Arc<Semaphore>>,
+    batch: Option<Arc<Batch>>,
+}
+
+/// What the events of a batch share.
+#[derive(Debug)]
+struct Batch {
+    /// Places for long checks: more would keep others waiting, and be no sooner done.
+    room: Arc<Semaphore>,
+    /// Whether one of them was there to be checked for long.
+    has_come: AtomicBool,
+    /// Whether there was no room for one of them.
+    is_ended: AtomicBool,
 }
 
 impl Turn {
     /// Of an event that came alone.
     pub const fn alone(at: Timestamp) -> Self {
-        Self { at, place: 0, before: None, after: None, room: None }
+        Self { at, before: None, after: None, batch: None }
     }
 
     /// Of the events of a batch, from the first on.
     pub fn each(at: Timestamp) -> impl Iterator<Item = Self> {
         let mut last = None;
-        let room = Arc::new(Semaphore::new(available_parallelism().map_or(1, usize::from)));
-        (0..).map(move |place| {
+        let places = available_parallelism().map_or(1, usize::from);
+        let batch = Arc::new(Batch {
+            room: Arc::new(Semaphore::new(places)),
+            has_come: AtomicBool::new(false),
+            is_ended: AtomicBool::new(false),
+        });
+        std::iter::repeat_with(move || {
             let (after, next) = oneshot::channel();
-            let room = Some(Arc::clone(&room));
-            Self { at, place, before: last.replace(next), after: Some(after), room }
+            let batch = Some(Arc::clone(&batch));
+            Self { at, before: last.replace(next), after: Some(after), batch }
         })
     }
 
@@ -41,7 +60,24 @@ impl Turn {
     /// on. None for one that came alone.
     pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
-        Arc::clone(self.room.as_ref()?).acquire_owned().await.ok()
+        Arc::clone(&self.batch.as_ref()?.room).acquire_owned().await.ok()
+    }
+
+    /// Whether it is the first of its batch to ask so: the others come along with it.
+    pub(super) fn is_first(&self) -> bool {
+        self.batch.as_ref().is_none_or(|batch| !batch.has_come.swap(true, Relaxed))
+    }
+
+    /// There was no room for it: neither is there for those after it.
+    pub(super) fn end_batch(&self) {
+        if let Some(batch) = &self.batch {
+            batch.is_ended.store(true, Relaxed);
+        }
+    }
+
+    /// Whether there was no room for another of the batch.
+    pub(super) fn is_ended(&self) -> bool {
+        self.batch.as_ref().is_some_and(|batch| batch.is_ended.load(Relaxed))
     }
 
     /// Waits until all before it are over.
@@ -75,7 +111,6 @@ mod tests {
     async fn a_turn_comes_when_all_before_it_are_over_in_whatever_order_they_end() {
         let mut turns = Turn::each(Timestamp::UNIX_EPOCH);
         let [mut first, second, mut third] = std::array::from_fn(|_| turns.next().unwrap());
-        assert_eq!([first.place, second.place, third.place], [0, 1, 2]);
         let (mut second, mut third) = (pin!(second.end()), pin!(third.come()));
         assert!(poll!(second.as_mut()).is_pending());
         assert!(poll!(third.as_mut()).is_pending());
@@ -99,11 +134,23 @@ mod tests {
         assert!(poll!(waiting.as_mut()).is_pending());
         held.pop();
         assert!(poll!(waiting).is_ready());
-        assert!(Turn::alone(Timestamp::UNIX_EPOCH).room().await.is_none());
+    }
+
+    #[test]
+    fn a_batch_comes_once_and_ends_for_all() {
+        let mut turns = Turn::each(Timestamp::UNIX_EPOCH);
+        let [one, other] = std::array::from_fn(|_| turns.next().unwrap());
+        assert!(other.is_first() && !one.is_first() && !one.is_ended());
+        other.end_batch();
+        assert!(one.is_ended() && other.is_ended());
     }
 
     #[tokio::test]
-    async fn one_alone_waits_for_none() {
-        Turn::alone(Timestamp::UNIX_EPOCH).end().await;
+    async fn one_alone_waits_for_none_and_ends_none() {
+        let alone = Turn::alone(Timestamp::UNIX_EPOCH);
+        assert!(alone.is_first() && alone.is_first() && alone.room().await.is_none());
+        alone.end_batch();
+        assert!(!alone.is_ended());
+        alone.end().await;
     }
 }

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use metrics::Counter;
 use tokio::time::Instant;
 
-use super::pressure::{CALM, Now, Pressure, Served};
+use super::pressure::{CALM, GAP, Now, Pressure, Served};
 use crate::clock::Clock;
 
 /// Bounds of what comes in.
@@ -162,11 +162,7 @@ impl Admission {
 
     /// Counts one that is turned away although it was let in.
     pub fn turn_away(&self) -> Shed {
-        let now = self.0.elapsed();
-        if !self.0.is_refusing(now) {
-            self.0.refused_first.store(now, Relaxed);
-        }
-        self.0.refused_last.store(now, Relaxed);
+        self.0.note_refusal(self.0.elapsed());
         self.0.shed[Shed::Busy.index()].increment(1);
         Shed::Busy
     }
@@ -235,14 +231,22 @@ impl Shared {
     /// Whether one too many is the first for a while: then there is no overload any more, and
     /// all the places there are may be taken.
     fn is_calm(&self, others: usize) -> bool {
-        let now = self.elapsed();
-        let last = self.refused_last.swap(now, Relaxed);
-        if last != 0 && now.saturating_sub(last) < nanos(CALM) {
+        if !self.note_refusal(self.elapsed()) {
             return false;
         }
-        self.refused_first.store(now, Relaxed);
         self.limit.store(self.settings().publishing, Relaxed);
         others < self.settings().publishing
+    }
+
+    /// Notes that one is refused, or would be; answers whether it is the first for a while. What
+    /// comes in bursts is refused in bursts: only those that follow each other closely last.
+    fn note_refusal(&self, now: u64) -> bool {
+        let last = self.refused_last.swap(now, Relaxed);
+        let since = now.saturating_sub(last);
+        if last == 0 || since >= nanos(GAP) {
+            self.refused_first.store(now, Relaxed);
+        }
+        last == 0 || since >= nanos(CALM)
     }
 
     /// How many may be at work: a limit that was lowered is over once refusals are, though the
@@ -272,7 +276,8 @@ impl Shared {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let (limit, at_work) = (self.limit(ended), self.at_work.load(Relaxed));
+        // With this one, which has left.
+        let (limit, at_work) = (self.limit(ended), self.at_work.load(Relaxed) + 1);
         let next = pressure.served(
             Served {
                 begun: Duration::from_nanos(begun),
@@ -471,10 +476,10 @@ mod tests {
     async fn a_limit_that_was_lowered_is_forgotten_once_refusals_are_over() {
         let admission = admission(64, 100);
         let places: Vec<Pass> = (0..64).map(|_| admission.admit().unwrap()).collect();
-        tokio::time::advance(Duration::from_millis(500)).await;
-        assert!(admission.admit().is_err());
-        tokio::time::advance(Duration::from_millis(500)).await;
-        assert!(admission.admit().is_err());
+        for _ in 0..5 {
+            tokio::time::advance(LASTING).await;
+            assert!(admission.admit().is_err());
+        }
         places.iter().for_each(Pass::served);
         drop(places);
         assert!(admission.limit() < 64, "{admission:?}");
@@ -484,6 +489,20 @@ mod tests {
         assert_eq!(admission.limit(), 64);
         assert!(admission.admit().is_ok());
         assert_eq!(admission.limit(), 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bursts_that_come_again_and_again_are_no_lasting_overload() {
+        let admission = admission(64, 100);
+        for _ in 0..9 {
+            let places: Vec<Pass> = (0..64).map(|_| admission.admit().unwrap()).collect();
+            assert!(admission.admit().is_err());
+            tokio::time::advance(Duration::from_millis(200)).await;
+            places.iter().for_each(Pass::served);
+            drop(places);
+            assert_eq!(admission.limit(), 64);
+            tokio::time::advance(Duration::from_millis(700)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]

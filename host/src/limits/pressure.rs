@@ -24,6 +24,8 @@ const STANDING: f64 = 50.0;
 const STANDS: Duration = Duration::from_millis(250);
 /// Refusals that go on for so long are no burst.
 pub(super) const LASTING: Duration = Duration::from_millis(30);
+/// A refusal after a longer time than this belongs to another burst.
+pub(super) const GAP: Duration = Duration::from_millis(100);
 /// After so long without a refusal, the next is the first of a burst.
 pub(super) const CALM: Duration = Duration::from_secs(1);
 /// How often the number is thought over, at the most.

@@ -1,7 +1,11 @@
 //! Typed ids: a UUIDv7 behind a prefix that says what it names, so ids sort by time
 //! and a delivery's id is never taken for an event's.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -24,8 +28,9 @@ pub enum IdError {
 }
 
 /// Steps that 12 bits tell apart.
-const TICKS_A_MILLI: u128 = 1 << 12;
-const NANOS_A_MILLI: u128 = 1_000_000;
+const TICKS_A_MILLI: u64 = 1 << 12;
+/// How far ids may run ahead of the clock when more are made in a millisecond than it has steps.
+const MOST_AHEAD: u64 = 2 * TICKS_A_MILLI;
 
 fn encode(uuid: Uuid) -> String {
     let mut bits = uuid.as_u128();
@@ -50,19 +55,35 @@ fn decode(text: &str) -> Option<Uuid> {
     Some(Uuid::from_u128(bits))
 }
 
-/// A UUIDv7 at `now`, `place` ticks later: 48 bits of milliseconds, 12 of their fraction
-/// (RFC 9562, section 6.2, method 3), the rest random. What comes together is told apart by its
-/// place, and so sorts by it.
-fn time_ordered(now: Timestamp, place: u32) -> Uuid {
+/// Ticks that ids are made at, one for each.
+struct Ticks(AtomicU64);
+
+/// Of all ids that this process makes.
+static TICKS: Ticks = Ticks(AtomicU64::new(0));
+
+impl Ticks {
+    /// The first of the millisecond, or the next after the last one, so that what is made one
+    /// after the other sorts so. A clock that is far behind the last id was set back, and is
+    /// believed.
+    fn next(&self, now: Timestamp) -> u64 {
+        let first = u64::try_from(now.as_millisecond()).unwrap_or(0).saturating_mul(TICKS_A_MILLI);
+        let next =
+            |last| if (first..first + MOST_AHEAD).contains(&last) { last + 1 } else { first };
+        // The function is total, so it is never refused.
+        self.0.fetch_update(Relaxed, Relaxed, |last| Some(next(last))).map_or(first, next)
+    }
+}
+
+/// A UUIDv7 at `now`: 48 bits of milliseconds, 12 that count within them (RFC 9562, section 6.2,
+/// method 1), the rest random.
+fn time_ordered(now: Timestamp) -> Uuid {
     let random = *Uuid::new_v4().as_bytes();
     let mut tail = [0u8; 10];
     tail.copy_from_slice(&random[6..]);
-    let nanos = u128::try_from(now.as_nanosecond()).unwrap_or(0);
-    let ticks = nanos * TICKS_A_MILLI / NANOS_A_MILLI + u128::from(place);
-    let fraction = (ticks % TICKS_A_MILLI) as u16;
-    tail[..2].copy_from_slice(&fraction.to_be_bytes());
-    let millis = (ticks / TICKS_A_MILLI) as u64;
-    uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+    let tick = TICKS.next(now);
+    let count = (tick % TICKS_A_MILLI) as u16;
+    tail[..2].copy_from_slice(&count.to_be_bytes());
+    uuid::Builder::from_unix_timestamp_millis(tick / TICKS_A_MILLI, &tail).into_uuid()
 }
 
 macro_rules! typed_id {
@@ -75,14 +96,9 @@ macro_rules! typed_id {
             /// What every id of this kind starts with, before the underscore.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A new id that sorts by `now`.
+            /// A new id that sorts by `now`, and within its millisecond by when it was made.
             pub fn new(now: Timestamp) -> Self {
-                Self::nth(now, 0)
-            }
-
-            /// A new id of what came at `now` after `place` others, that sorts by both.
-            pub fn nth(now: Timestamp, place: u32) -> Self {
-                Self(time_ordered(now, place))
+                Self(time_ordered(now))
             }
 
             /// The time it sorts by, in whole milliseconds.
@@ -204,12 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_together_sorts_by_its_place_and_what_comes_later_sorts_behind_it() {
-        let nanos = |n: i128| Timestamp::from_nanosecond(1_790_000_000_000_999_999 + n).unwrap();
-        let together: Vec<_> = (0..10_000).map(|place| EventId::nth(nanos(0), place)).collect();
-        assert!(together.is_sorted() && together[9_999] < EventId::new(nanos(2_442_000)));
-        assert!(EventId::new(nanos(0)) < EventId::new(nanos(250)));
-        assert_eq!(EventId::new(nanos(0)).created_at(), at(1_790_000_000_000));
+    fn what_is_made_one_after_the_other_sorts_so() {
+        let ticks = Ticks(AtomicU64::new(0));
+        let now = at(1_790_000_000_000);
+        let mut made: Vec<_> = (0..5_000).map(|_| ticks.next(now)).collect();
+        assert_eq!(made[0] / TICKS_A_MILLI, 1_790_000_000_000);
+        made.push(ticks.next(at(1_790_000_000_001)));
+        made.push(ticks.next(now));
+        assert!(made.is_sorted_by(|one, next| one < next));
+        // Set back by more, the clock is believed.
+        assert_eq!(ticks.next(at(1_789_999_999_000)) / TICKS_A_MILLI, 1_789_999_999_000);
     }
 
     #[test]

@@ -175,3 +175,20 @@ async fn what_was_deleted_while_it_was_asked_was_made_and_is_gone() {
         assert_eq!(asking.await.unwrap().problem(), "not-found", "{what}");
     }
 }
+
+#[tokio::test]
+async fn who_is_paused_while_it_waits_for_leave_stays_so_when_leave_comes() {
+    let (_server, client, receiver, gate) = stage(permits()).await;
+    let (making, path) = creating(&client, &receiver).await;
+    let pause = format!("{path}/pause");
+    assert_eq!(client.post(&pause, &json!({})).await.expect(200)["state"], "paused");
+    gate.notify_one();
+    let made = making.await.expect("it ends").expect(201);
+    assert_eq!(made["state"], "paused");
+    let leave = client.get(&format!("{path}/handshake")).await.expect(200);
+    assert_eq!((&leave["allowed"], &leave["waiting"]), (&json!(true), &json!(false)));
+    // Nobody need be asked again.
+    let resume = format!("{path}/resume");
+    assert_eq!(client.post(&resume, &json!({})).await.expect(200)["state"], "active");
+    assert_eq!(receiver.at("/late").len(), 1);
+}

@@ -113,13 +113,13 @@ fn way(filter: &EventFilter) -> &'static str {
     }
 }
 
-/// How far an id's time and the time in its row may be apart. They are one and the same, but for
-/// the place in a batch, and for a replay's id, which is made shortly before its row.
+/// How far an id's time and the time in its row may be apart: an id is made when an event was
+/// checked and is about to be stored, and a replay's shortly before its row.
 const APART: SignedDuration = SignedDuration::from_secs(60);
 
 /// Which ids what was made since one time and until another may have: these are found by the index
 /// that a list is walked by. What exactly is of that time, its column says.
-fn push_ids<const N: usize>(
+pub(super) fn push_ids<const N: usize>(
     query: &mut QueryBuilder<Sqlite>,
     column: &str,
     (since, until): (Option<Timestamp>, Option<Timestamp>),

@@ -13,7 +13,7 @@ use super::{
         state_code, timestamp, word,
     },
     failed,
-    history::{page, push_times},
+    history::{page, push_ids, push_times},
     order,
     undelivered::{self, push_types},
 };
@@ -100,19 +100,18 @@ fn push_deliveries(query: &mut QueryBuilder<Sqlite>, scope: &Scope<'_>) {
     push_times(query, "e.accepted_at", filter.since, filter.until);
 }
 
-/// An event's id begins with the time it was accepted at, so the times are bounds of ids.
+/// An event's id is of the time it was stored at, which is shortly after it was accepted: by ids are
+/// found those that may be meant, and by the column those that are.
 /// Hookmill's own events go to whom they were made for, and to nobody else.
 fn push_missing(query: &mut QueryBuilder<Sqlite>, scope: &Scope<'_>) {
     let filter = scope.filter;
-    let end = filter.until.map_or(scope.end, |until| until.min(scope.end));
     query
         .push(" FROM events AS e WHERE e.type NOT GLOB 'hookmill.*' AND e.application_id = ")
         .push_bind(scope.application.as_bytes().to_vec())
         .push(" AND e.id < ")
-        .push_bind(EventId::first_of(end).as_bytes().to_vec());
-    if let Some(since) = filter.since {
-        query.push(" AND e.id >= ").push_bind(EventId::first_of(since).as_bytes().to_vec());
-    }
+        .push_bind(EventId::first_of(scope.end).as_bytes().to_vec());
+    push_times(query, "e.accepted_at", filter.since, filter.until);
+    push_ids(query, "e.id", (filter.since, filter.until), |at| *EventId::first_of(at).as_bytes());
     push_types(query, scope.listening);
     query
         .push(" AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event_row = e.row AND subscription_id = ")
