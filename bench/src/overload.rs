@@ -180,7 +180,6 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
     let (idle, mut free) = mpsc::channel::<oneshot::Sender<Instant>>(OPEN);
     let refused = Arc::new(AtomicU64::new(0));
     let accepted = Arc::new(Mutex::new(Vec::new()));
-    let start = Instant::now();
     let mut connections = JoinSet::new();
     for _ in 0..OPEN {
         let mut stream = TcpStream::connect(address).await.expect("the server accepts");
@@ -201,7 +200,7 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
                     Some(id) => {
                         let took = due.elapsed();
                         let mut accepted = accepted.lock().unwrap_or_else(PoisonError::into_inner);
-                        accepted.push((took, due - start, id));
+                        accepted.push((took, due, id));
                     }
                     None => {
                         refused.fetch_add(1, Relaxed);
@@ -211,7 +210,8 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
         });
     }
     drop(idle);
-    let (offered, elapsed) = pace(rate, &mut free).await;
+    let start = Instant::now();
+    let (offered, elapsed) = pace(start, rate, &mut free).await;
     drop(free);
     // Each ends when it finds that nobody takes it any more, once it has its last answer.
     while connections.join_next().await.is_some() {}
@@ -219,15 +219,18 @@ async fn open(address: SocketAddr, rate: f64, bytes: &Arc<[u8]>) -> Seen {
         std::mem::take(&mut *accepted.lock().unwrap_or_else(PoisonError::into_inner));
     accepted.sort_unstable();
     let slowest = &accepted[accepted.len() - accepted.len() / 100..];
-    let early = slowest.iter().filter(|(_, after, _)| *after < ONSET).count();
+    let early = slowest.iter().filter(|(_, due, _)| *due - start < ONSET).count();
     let (accepted, ids) = accepted.into_iter().map(|(took, _, id)| (took, id)).unzip();
     Seen { offered, refused: refused.load(Relaxed), accepted, early, ids, elapsed }
 }
 
 /// Hands out what is due to connections that have nothing to do; answers how much it handed
 /// out, and in what time.
-async fn pace(rate: f64, free: &mut mpsc::Receiver<oneshot::Sender<Instant>>) -> (u64, Duration) {
-    let start = Instant::now();
+async fn pace(
+    start: Instant,
+    rate: f64,
+    free: &mut mpsc::Receiver<oneshot::Sender<Instant>>,
+) -> (u64, Duration) {
     let mut ticks = tokio::time::interval_at(start.into(), TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let mut dice = fastrand::Rng::with_seed(1);
